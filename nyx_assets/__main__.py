@@ -1,0 +1,195 @@
+"""The command `nyx`: run the main job, search, evaluate, and see how things stand."""
+
+import json
+import logging
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from resources.home import Home
+from resources.settings import Settings
+from training_kernels.errors import NyxError
+
+SAMPLE = "sample_crawl"
+
+
+class Refusal(click.ClickException):
+    """An error that a person can act on: one line, exit status 1."""
+
+
+class Commands(click.Group):
+    """Commands whose own errors end with their message instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except NyxError as error:
+            raise Refusal(str(error)) from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Nyx: from a web crawl to a mixed-modal retriever.
+
+    Everything is stored under NYX_HOME (default: nyx_home here). Settings are environment variables; see README.md.
+    """
+    # what this process does is the user's to see, not every library's
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+
+
+@main.command()
+@click.option(
+    "--crawl",
+    type=click.Path(path_type=Path),
+    help="Crawl folder; default: the one of this home, else a bundled sample.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def run(crawl: Path | None, as_json: bool) -> None:
+    """Bring everything up to date: register deliveries, make what is new or stale, report.
+
+    Exit status 0 only if every delivery was taken and every asset is current.
+    """
+    from nyx_assets.definitions import build_pipeline
+    from nyx_assets.main_job import run_main_job
+    from nyx_assets.registering import open_instance, register_deliveries
+    from nyx_assets.reporting import job_report_json, job_report_text
+
+    _show_progress(sys.stderr if as_json else sys.stdout)
+    settings = _with_crawl(Settings.from_env(os.environ), crawl)
+    home = Home.at(settings.home)
+    folder = _crawl_folder(settings, home)
+    home.claim(folder)
+    console = logging.getLogger("nyx")
+    console.info("home %s, crawl %s, recipe %s", home.root, folder, settings.recipe)
+    with open_instance(home) as instance:
+        refused = register_deliveries(home, instance, folder)
+        pipeline = build_pipeline(settings, home)
+        report = run_main_job(pipeline, instance, home)
+    report.failures[:0] = [f"delivery {one.key} was refused: {one.reason}" for one in refused]
+    click.echo(
+        json.dumps(job_report_json(report, home), indent=1) if as_json else job_report_text(report, home, pipeline)
+    )
+    if report.failures:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("text", required=False, default="")
+@click.option(
+    "--image",
+    "images",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="A picture to search with; may be given again.",
+)
+@click.option("--top-k", default=5, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--crawl", help="Only chunks of this crawl partition.")
+@click.option("--modality", type=click.Choice(["text", "image", "mixed"]), help="Only chunks of this modality.")
+@click.option("--json", "as_json", is_flag=True)
+def search(
+    text: str, images: tuple[Path, ...], top_k: int, crawl: str | None, modality: str | None, as_json: bool
+) -> None:
+    """Search the live index with TEXT, with pictures, or with both."""
+    from nyx_assets.searching import search_live, search_text
+
+    if not text.strip() and not images:
+        raise click.UsageError("give TEXT, --image FILE, or both")
+    settings = Settings.from_env(os.environ)
+    where = {name: value for name, value in (("crawl", crawl), ("modality", modality)) if value}
+    results = search_live(settings, Home.at(settings.home), text, list(images), top_k=top_k, where=where)
+    click.echo(json.dumps(results, indent=1, ensure_ascii=False) if as_json else search_text(results))
+
+
+@main.command()
+@click.option(
+    "--suite",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with corpus.jsonl, queries.jsonl and qrels.tsv.",
+)
+@click.option("--retriever", required=True, help="bm25, untrained, pretrained, finetuned or promoted.")
+@click.option("--json", "as_json", is_flag=True)
+def evaluate(suite: Path, retriever: str, as_json: bool) -> None:
+    """Measure a retriever on anybody's test set."""
+    from nyx_assets.evaluation.suite_runs import evaluate_suite, scores_text
+    from nyx_assets.recipes import recipe_of
+
+    settings = Settings.from_env(os.environ)
+    rows = evaluate_suite(Home.at(settings.home), suite, retriever, recipe_of(settings))
+    click.echo(json.dumps(rows, indent=1) if as_json else scores_text(rows))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True)
+def status(as_json: bool) -> None:
+    """What is made, what is stale, what is missing, and what is live."""
+    from nyx_assets.definitions import build_pipeline
+    from nyx_assets.registering import open_instance
+    from nyx_assets.reporting import status_rows, status_text
+
+    settings = Settings.from_env(os.environ)
+    home = Home.at(settings.home)
+    if not home.root.is_dir():
+        raise Refusal(f"{home.root} does not exist yet: start with `nyx run`")
+    with open_instance(home) as instance:
+        rows = status_rows(build_pipeline(settings, home), instance, home)
+    click.echo(json.dumps(rows, indent=1) if as_json else status_text(rows, home))
+
+
+@main.command()
+def dagster_home() -> None:
+    """Print the folder to use as DAGSTER_HOME, made ready for the UI and the daemon."""
+    from nyx_assets.registering import prepare_dagster_home
+
+    settings = Settings.from_env(os.environ)
+    home = Home.at(settings.home)
+    if settings.crawl_folder is not None:
+        home.claim(settings.crawl_folder)
+    click.echo(prepare_dagster_home(home))
+
+
+def _show_progress(stream: Any) -> None:
+    """Print the pipeline's own lines as they come."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    console = logging.getLogger("nyx")
+    console.handlers, console.propagate = [handler], False
+    console.setLevel(logging.INFO)
+
+
+def _with_crawl(settings: Settings, crawl: Path | None) -> Settings:
+    """Settings for a crawl folder given on the command line.
+
+    Where no NYX_HOME is set and the default home belongs to another crawl, the home is `nyx_home-<crawl folder>`.
+    """
+    if crawl is None:
+        return settings
+    settings = replace(settings, crawl_folder=crawl)
+    owner = Home.at(settings.home).crawl_folder
+    if not os.environ.get("NYX_HOME") and owner is not None and owner != crawl.absolute():
+        return replace(settings, home=settings.home.with_name(f"{settings.home.name}-{crawl.absolute().name}"))
+    return settings
+
+
+def _crawl_folder(settings: Settings, home: Home) -> Path:
+    """The crawl folder to run on; the bundled sample is generated on first use."""
+    if settings.crawl_folder is not None:
+        return settings.crawl_folder
+    if home.crawl_folder is not None:
+        return home.crawl_folder
+    from sample_crawl import generate
+
+    folder = home.root / SAMPLE
+    if not folder.is_dir():
+        home.root.mkdir(parents=True, exist_ok=True)
+        generate(folder)
+    return folder
+
+
+if __name__ == "__main__":
+    main()

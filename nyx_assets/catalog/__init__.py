@@ -1,0 +1,1 @@
+"""One DuckDB file of views over everything, for people to ask."""

@@ -1,0 +1,244 @@
+"""Finds the deliveries of a crawl folder: each a Parquet file or a sub-folder of Parquet files, named by its key.
+
+Only file listings and Parquet footers are read here, so that 10,000 deliveries are looked through in seconds.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from training_kernels.errors import DataError
+
+ALLOWED_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""A crawl key names a partition and a folder; a comma, for one, would break Dagster's backfills."""
+
+MARKER = "_SUCCESS"
+OBELICS_COLUMNS = "images list<string>, texts list<string>, metadata string, general_metadata string"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveredFile:
+    """A Parquet file of web pages."""
+
+    path: Path
+    num_rows: int
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One crawl partition as it lies in the crawl folder."""
+
+    key: str
+    files: tuple[DeliveredFile, ...]
+    """In the order of their names."""
+    fingerprint: str
+    """SHA-256 over names, sizes and times of its files; pictures of a folder that deliveries share do not count."""
+    is_marked_complete: bool
+
+    @property
+    def folder(self) -> Path:
+        """Where its Parquet files lie, and what its picture references are relative to."""
+        return self.files[0].path.parent
+
+    @property
+    def num_rows(self) -> int:
+        return sum(file.num_rows for file in self.files)
+
+    def name_of(self, file: DeliveredFile) -> str:
+        """The file's name relative to the crawl folder."""
+        is_single_file = file.path.stem == self.key and len(self.files) == 1 and file.path.parent.name != self.key
+        return file.path.name if is_single_file else f"{self.key}/{file.path.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedDelivery:
+    """Something in the crawl folder that looks like a delivery and cannot be one."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundDeliveries:
+    """What a look into the crawl folder found, each list in the order of the keys."""
+
+    deliveries: tuple[Delivery, ...]
+    unchanged: tuple[str, ...]
+    """Keys whose fingerprint is the known one: their footers were not read."""
+    refused: tuple[RefusedDelivery, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listing:
+    """A delivery before its footers are read."""
+
+    key: str
+    parquet_files: tuple[Path, ...]
+    fingerprint: str
+    is_marked_complete: bool
+
+
+def find_deliveries(crawl_folder: Path, *, known: Mapping[str, str] = MappingProxyType({})) -> FoundDeliveries:
+    """All deliveries of a crawl folder, and what had to be refused with the reason.
+
+    Args:
+        known: fingerprint by key of deliveries that were taken already; while theirs is the same they are not opened.
+
+    Raises DataError if there is no such folder or no delivery in it.
+    """
+    if not crawl_folder.is_dir():
+        raise DataError(
+            f"crawl folder {crawl_folder} is not there; give a folder of Parquet files in the OBELICS schema "
+            f"({OBELICS_COLUMNS}), or of sub-folders that hold such files"
+        )
+    listings = [*_files(crawl_folder), *_folders(crawl_folder)]
+    if not listings:
+        raise DataError(
+            f"crawl folder {crawl_folder} holds no delivery: neither a *.parquet file nor a sub-folder with one; "
+            f"put Parquet files in the OBELICS schema there ({OBELICS_COLUMNS})"
+        )
+    listings_by_key: dict[str, list[_Listing]] = {}
+    for listing in sorted(listings, key=lambda listing: listing.key):
+        listings_by_key.setdefault(listing.key, []).append(listing)
+    deliveries, unchanged, refused = [], [], []
+    for key, (listing, *others) in listings_by_key.items():
+        if reason := _key_fault(key, is_twice=bool(others)):
+            refused.append(RefusedDelivery(key=key, reason=reason))
+        elif known.get(key) == listing.fingerprint:
+            unchanged.append(key)
+        else:
+            try:
+                deliveries.append(_open(listing))
+            except DataError as error:
+                refused.append(RefusedDelivery(key=key, reason=str(error)))
+    return FoundDeliveries(deliveries=tuple(deliveries), unchanged=tuple(unchanged), refused=tuple(refused))
+
+
+def delivery_from_rows(key: str, rows: Sequence[Mapping[str, Any]]) -> Delivery:
+    """The delivery that rows of `landed_crawl` describe, in the order of its files. Raises DataError if there are none."""
+    if not rows:
+        raise DataError(f"landed_crawl has no file for crawl {key}; register the delivery again with nyx run")
+    files = [
+        DeliveredFile(path=Path(row["file"]), num_rows=row["num_rows"], num_bytes=row["num_bytes"]) for row in rows
+    ]
+    return Delivery(
+        key=key,
+        files=tuple(sorted(files, key=lambda file: file.path)),
+        fingerprint=rows[0]["fingerprint"],
+        is_marked_complete=True,
+    )
+
+
+def _files(crawl_folder: Path) -> Iterable[_Listing]:
+    for path in sorted(crawl_folder.glob("*.parquet")):
+        if path.is_file():
+            markers = (path.with_name(f"{path.name}.done"), path.with_name(f"{path.stem}.{MARKER}"))
+            yield _Listing(
+                key=path.stem,
+                parquet_files=(path,),
+                fingerprint=_fingerprint(crawl_folder, [path]),
+                is_marked_complete=any(marker.exists() for marker in markers),
+            )
+
+
+def _folders(crawl_folder: Path) -> Iterable[_Listing]:
+    for folder in sorted(path for path in crawl_folder.iterdir() if path.is_dir()):
+        parquet_files = tuple(sorted(path for path in folder.glob("*.parquet") if path.is_file()))
+        if parquet_files:
+            yield _Listing(
+                key=folder.name,
+                parquet_files=parquet_files,
+                fingerprint=_fingerprint(folder, _all_files(folder)),
+                is_marked_complete=(folder / MARKER).exists(),
+            )
+
+
+def _all_files(folder: Path) -> list[Path]:
+    """Every file below a delivery's own folder but its marker, whose coming changes nothing."""
+    paths = (Path(parent) / name for parent, _, names in os.walk(folder) for name in names)
+    return sorted(path for path in paths if path != folder / MARKER)
+
+
+def _fingerprint(folder: Path, files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            status = path.stat()
+            state = f"{status.st_size}\0{status.st_mtime_ns}"
+        except FileNotFoundError:
+            state = "gone"  # a link that leads nowhere, or a temporary file of whoever is copying
+        line = f"{path.relative_to(folder)}\0{state}\0"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _key_fault(key: str, *, is_twice: bool) -> str | None:
+    if not ALLOWED_KEY.fullmatch(key):
+        return (
+            f"{key!r} cannot be a crawl key; allowed are letters, digits and . _ - after a first letter or digit, "
+            "so rename the file or folder"
+        )
+    if is_twice:
+        return f"both {key}.parquet and {key}/ are there; a key names one delivery, so rename or remove one"
+    return None
+
+
+def _open(listing: _Listing) -> Delivery:
+    """The delivery with its footers read. Raises DataError if a file is no Parquet of the OBELICS schema."""
+    return Delivery(
+        key=listing.key,
+        files=tuple(_read_footer(path) for path in listing.parquet_files),
+        fingerprint=listing.fingerprint,
+        is_marked_complete=listing.is_marked_complete,
+    )
+
+
+def _read_footer(path: Path) -> DeliveredFile:
+    try:
+        with pq.ParquetFile(path) as parquet:
+            schema, num_rows = parquet.schema_arrow, parquet.metadata.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{path} cannot be read as Parquet ({error}); if it is still being copied it is looked at again when it "
+            "has changed, else deliver it again"
+        ) from error
+    if faults := _schema_faults(schema):
+        got = ", ".join(f"{column.name} {column.type}" for column in schema)
+        raise DataError(
+            f"{path} has no OBELICS columns: {'; '.join(faults)}. Got: {got}. Allowed: {OBELICS_COLUMNS}, and any more. "
+            "Rename or convert its columns"
+        )
+    return DeliveredFile(path=path, num_rows=num_rows, num_bytes=path.stat().st_size)
+
+
+def _schema_faults(schema: pa.Schema) -> list[str]:
+    faults = []
+    for name, is_right in {
+        "images": _is_list_of_texts,
+        "texts": _is_list_of_texts,
+        "metadata": _is_text,
+        "general_metadata": _is_text,
+    }.items():
+        places = schema.get_all_field_indices(name)
+        if len(places) != 1:
+            faults.append(f"{name} is there {len(places)} times")
+        elif not is_right(schema.field(places[0]).type):
+            faults.append(f"{name} is {schema.field(places[0]).type}")
+    return faults
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return kind in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary(), pa.null())
+
+
+def _is_list_of_texts(kind: pa.DataType) -> bool:
+    return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and _is_text(kind.value_type)

@@ -1,0 +1,34 @@
+"""Taking note that a delivery has landed: the table `landed_crawl`, one row a Parquet file of the delivery."""
+
+from nyx_assets.corpus.deliveries import Delivery
+from nyx_assets.records import LANDED_CRAWL
+from resources.home import Home
+from resources.tables import Commit, Provenance
+
+FINGERPRINT = "delivery"
+"""Name under which the provenance of a landed crawl holds the fingerprint of its files."""
+
+
+def has_landed(home: Home, delivery: Delivery) -> bool:
+    """True if this very delivery, unchanged, is in the table already."""
+    commit = home.tables.commit("landed_crawl", delivery.key)
+    return commit is not None and commit.provenance.inputs.get(FINGERPRINT) == delivery.fingerprint
+
+
+def land(home: Home, delivery: Delivery) -> Commit:
+    """The committed listing of a delivery, written if it is new or changed since."""
+    if not has_landed(home, delivery):
+        provenance = Provenance(code_version="1", inputs={FINGERPRINT: delivery.fingerprint})
+        with home.tables.write("landed_crawl", LANDED_CRAWL, partition=delivery.key, provenance=provenance) as table:
+            table.append(
+                {
+                    "file": str(file.path),
+                    "num_rows": file.num_rows,
+                    "num_bytes": file.num_bytes,
+                    "fingerprint": delivery.fingerprint,
+                }
+                for file in delivery.files
+            )
+    commit = home.tables.commit("landed_crawl", delivery.key)
+    assert commit is not None
+    return commit

@@ -1,0 +1,116 @@
+"""Turns web pages into documents: pictures verified and stored, everything that cannot be taken noted with a reason."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from nyx_assets.corpus.deliveries import Delivery
+from nyx_assets.corpus.obelics import PictureReference, RefusedPage, WebPage, read_pages
+from nyx_assets.corpus.pictures import DeliveredPictures
+from nyx_assets.recipes import PictureRecipe
+from nyx_assets.records import content_id, document_key
+from resources.images import ImageStore, PictureRefused
+from training_kernels.documents import Document, Segment
+
+
+@dataclass(frozen=True, slots=True)
+class PageRow:
+    """A row of `crawl_documents` if `is_document`, else one of `rejected_documents`."""
+
+    is_document: bool
+    values: dict[str, Any]
+
+
+def documents_of(delivery: Delivery, store: ImageStore, recipe: PictureRecipe) -> Iterator[PageRow]:
+    """Every page of a delivery as a document or a rejected page, and every picture that was not taken as a rejection.
+
+    Raises DataError if a file of the delivery cannot be read any more.
+    """
+    pictures = DeliveredPictures(delivery.folder, store, recipe)
+    first_place: dict[str, str] = {}
+    for page in read_pages(delivery):
+        if isinstance(page, RefusedPage):
+            yield _rejected_page(page, page.reference, rule=page.rule, reason=page.reason)
+            continue
+        place = f"{page.source_file} row {page.source_row}"
+        document, failures = take_page(page, pictures)
+        doc_id = content_id(page.url, document_key(document))
+        if not document.segments:
+            yield from (_rejected_picture(page, *failure, doc_id=None) for failure in failures)
+            reason = f"{place}: neither a text nor a picture that could be taken is left of the page"
+            yield _rejected_page(page, page.url or place, rule="empty", reason=reason)
+        elif doc_id in first_place:
+            reason = f"{place}: the same address and content as {first_place[doc_id]} of this delivery"
+            yield _rejected_page(page, page.url or place, rule="duplicate_in_delivery", reason=reason)
+        else:
+            first_place[doc_id] = place
+            yield from (_rejected_picture(page, *failure, doc_id=doc_id) for failure in failures)
+            yield _document(page, document, doc_id)
+
+
+def take_page(
+    page: WebPage, pictures: DeliveredPictures
+) -> tuple[Document, list[tuple[PictureReference, PictureRefused]]]:
+    """The page with the pictures that could be taken, and those that could not each with the refusal."""
+    segments: list[Segment] = []
+    failures: list[tuple[PictureReference, PictureRefused]] = []
+    for part in page.parts:
+        if isinstance(part, str):
+            segments.append(Segment(text=part))
+            continue
+        try:
+            segments.append(Segment(image=pictures.take(part.reference).digest))
+        except PictureRefused as refusal:
+            failures.append((part, refusal))
+    return Document(tuple(segments)), failures
+
+
+def _document(page: WebPage, document: Document, doc_id: str) -> PageRow:
+    return PageRow(
+        True,
+        {
+            "doc_id": doc_id,
+            "url": page.url,
+            "title": page.title,
+            "language": page.language,
+            "licence": page.licence,
+            "segments": document.to_rows(),
+            "num_images": len(document.images),
+            "source_file": page.source_file,
+            "source_row": page.source_row,
+        },
+    )
+
+
+def _rejected_page(page: WebPage | RefusedPage, reference: str, *, rule: str, reason: str) -> PageRow:
+    return PageRow(
+        False,
+        {
+            "doc_id": None,
+            "kind": "page",
+            "reference": reference,
+            "rule": rule,
+            "reason": reason,
+            "source_file": page.source_file,
+            "source_row": page.source_row,
+            "position": None,
+        },
+    )
+
+
+def _rejected_picture(
+    page: WebPage, picture: PictureReference, refusal: PictureRefused, *, doc_id: str | None
+) -> PageRow:
+    return PageRow(
+        False,
+        {
+            "doc_id": doc_id,
+            "kind": "picture",
+            "reference": picture.reference,
+            "rule": refusal.rule,
+            "reason": refusal.reason,
+            "source_file": page.source_file,
+            "source_row": page.source_row,
+            "position": picture.position,
+        },
+    )

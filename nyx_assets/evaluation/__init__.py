@@ -1,0 +1,1 @@
+"""How good each retriever is, beside honest baselines."""

@@ -1,0 +1,64 @@
+"""The generator's answers to held-out questions, by what it was shown."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nyx_assets.evaluation.rag_evaluation import GOLDEN, NO_DOCUMENT
+from nyx_assets.evaluation.retrievers import Retriever
+from nyx_assets.rag.answering import answer_of, answer_request
+from nyx_assets.recipes import PipelineRecipe
+from resources.vlm import VLM, complete_all
+from training_kernels.documents import Document
+from training_kernels.errors import VLMError
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """A question and the chunks that one retriever would show for it."""
+
+    pair: Row
+    retriever: str
+    window: tuple[str, ...]
+
+
+def contexts_of(
+    pairs: Sequence[Row], chunk_by_id: Mapping[str, Document], retrievers: Sequence[Retriever], *, window: int
+) -> list[Context]:
+    """What each retriever shows for each question; "none" shows nothing and "golden" the golden chunk."""
+    contexts = [Context(pair=pair, retriever=NO_DOCUMENT, window=()) for pair in pairs]
+    contexts += [Context(pair=pair, retriever=GOLDEN, window=(pair["chunk_id"],)) for pair in pairs]
+    questions = [Document.from_rows(pair["question"]) for pair in pairs]
+    for retriever in retrievers if pairs else ():
+        by_dim = retriever.rank(questions, chunk_by_id, top_k=window)
+        for pair, ranking in zip(pairs, by_dim[max(by_dim)], strict=True):
+            shown = tuple(chunk_id for chunk_id, _ in ranking)
+            contexts.append(Context(pair=pair, retriever=retriever.name, window=shown))
+    return contexts
+
+
+def answered_with(
+    vlm: VLM, contexts: Sequence[Context], chunk_by_id: Mapping[str, Document], recipe: PipelineRecipe
+) -> Iterator[dict[str, Any]]:
+    """A row an answer, as rag_scores takes them. The options are shown: the paper's accuracy is over four options."""
+    requests = (
+        answer_request(
+            Document.from_rows(context.pair["question"]),
+            [chunk_by_id[chunk_id] for chunk_id in context.window],
+            options=context.pair["options"],
+            max_output_tokens=recipe.feedback.max_output_tokens,
+            temperature=recipe.feedback.temperature,
+            seed=recipe.seed,
+        )
+        for context in contexts
+    )
+    for context, reply in zip(contexts, complete_all(vlm, requests), strict=True):
+        yield {
+            "qa_id": context.pair["qa_id"],
+            "retriever": context.retriever,
+            "answer": None if isinstance(reply, VLMError) else answer_of(reply),
+            "generator": vlm.model,
+            "is_stand_in": vlm.is_stand_in,
+        }

@@ -1,0 +1,81 @@
+"""Retrievers under evaluation: what ranks a suite's candidates for its queries."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from nyx_assets.rag.bm25 import Bm25Corpus
+from nyx_assets.rag.dense import DenseCorpus, prefix
+from nyx_assets.rag.rankings import Ranking
+from resources.embedder import Embedder
+from training_kernels.documents import Document
+
+NO_DIM = 0
+"""The Matryoshka dim of a retriever without embeddings."""
+
+
+class Retriever(Protocol):
+    """Ranks any candidates for any queries."""
+
+    @property
+    def name(self) -> str:
+        """As it stands in tables and reports."""
+        ...
+
+    def rank(
+        self, queries: Sequence[Document], candidates: Mapping[str, Document], *, top_k: int
+    ) -> dict[int, list[Ranking]]:
+        """The best `top_k` candidates of each query, by Matryoshka dim."""
+        ...
+
+
+class Bm25Retriever:
+    """BM25 over the texts; pictures leave no trace, so a query without text finds nothing."""
+
+    name = "bm25"
+
+    def rank(
+        self, queries: Sequence[Document], candidates: Mapping[str, Document], *, top_k: int
+    ) -> dict[int, list[Ranking]]:
+        corpus = Bm25Corpus(list(candidates), [candidate.text for candidate in candidates.values()])
+        return {NO_DIM: corpus.search([query.text for query in queries], top_k)}
+
+
+class DenseRetriever:
+    """Cosine of embeddings, searched exactly at each Matryoshka dim.
+
+    Args:
+        known: embeddings of candidates that this embedder made before, at full width, by id; others are embedded.
+    """
+
+    def __init__(self, name: str, embedder: Embedder, *, known: Mapping[str, np.ndarray] | None = None) -> None:
+        self._name = name
+        self._embedder = embedder
+        self._known = known or {}
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def rank(
+        self, queries: Sequence[Document], candidates: Mapping[str, Document], *, top_k: int
+    ) -> dict[int, list[Ranking]]:
+        query_BD = self._embedder.embed(queries, side="query")
+        candidate_CD = self._candidate_embeddings(candidates)
+        return {
+            dim: DenseCorpus(list(candidates), prefix(candidate_CD, dim)).search(prefix(query_BD, dim), top_k)
+            for dim in self._embedder.dims
+        }
+
+    def _candidate_embeddings(self, candidates: Mapping[str, Document]) -> np.ndarray:
+        """float32 [C, D] in the order of the candidates."""
+        embedding_CD = np.empty((len(candidates), self._embedder.dim), dtype=np.float32)
+        missing = [row for row, candidate_id in enumerate(candidates) if candidate_id not in self._known]
+        for row, candidate_id in enumerate(candidates):
+            if candidate_id in self._known:
+                embedding_CD[row] = self._known[candidate_id]
+        if missing:
+            documents = list(candidates.values())
+            embedding_CD[missing] = self._embedder.embed([documents[row] for row in missing], side="candidate")
+        return embedding_CD

@@ -1,0 +1,1 @@
+"""What a VLM could really use of what was retrieved."""

@@ -1,0 +1,1 @@
+"""Embeddings of every chunk, and the live index."""

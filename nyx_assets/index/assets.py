@@ -1,0 +1,77 @@
+"""Index: an embedding of every chunk by each retriever, and the live index of the promoted one."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import dagster as dg
+
+from nyx_assets.index.building import build_version
+from nyx_assets.index.embedding import embedded_rows, known_embeddings
+from nyx_assets.materialization import Step, settings
+from nyx_assets.partitions import CRAWL
+from nyx_assets.records import FINAL_INDEX, chunk_embeddings_schema
+from nyx_assets.retrievers import DENSE_RETRIEVERS, RetrieverSpec
+from resources.embedder import Embedders
+from resources.home import Home
+from resources.vector_index import VectorIndex
+
+
+def embeddings_asset(retriever: RetrieverSpec) -> dg.AssetsDefinition:
+    """`<retriever>/chunk_embeddings`: one asset a retriever, since a checkpoint asset partitioned by retriever is a cycle."""
+    name = f"{retriever.name}/chunk_embeddings"
+
+    @dg.asset(
+        key=[retriever.name, "chunk_embeddings"],
+        deps=["chunked_corpus", *([retriever.checkpoint] if retriever.checkpoint else [])],
+        description=f"Unit-norm embedding of each chunk at full width, by {retriever.description}.",
+        group_name="index",
+        kinds={"torch"},
+        code_version="1",
+        partitions_def=CRAWL,
+        pool="gpu",
+        metadata=settings("backbone"),
+    )
+    def chunk_embeddings(
+        context: dg.AssetExecutionContext, home: dg.ResourceParam[Home], embedders: dg.ResourceParam[Embedders]
+    ) -> Iterator[dg.MaterializeResult]:
+        step = Step(context, home)
+        embedder = embedders.open(retriever.folder(home, embedders))
+        known = known_embeddings(home, retriever, step.partition, embedder.dim)
+        progress = step.progress("chunks", home.tables.num_rows("chunked_corpus", step.partition))
+        batches = home.tables.batches("chunked_corpus", partition=step.partition, columns=["chunk_id", "segments"])
+        num_reused = 0
+        with step.tables({name: chunk_embeddings_schema(embedder.dim)}) as tables:
+            for batch in batches:
+                table, reused = embedded_rows(batch.to_pylist(), embedder, known)
+                tables[name].append_table(table)
+                progress.advance(table.num_rows)
+                num_reused += reused
+        step.report(name, reused=num_reused, dim=embedder.dim)
+        yield from step.results(name)
+
+    return chunk_embeddings
+
+
+EMBEDDING_ASSETS = [embeddings_asset(retriever) for retriever in DENSE_RETRIEVERS]
+
+
+@dg.asset(
+    deps=[["promoted", "chunk_embeddings"], "chunked_corpus"],
+    description="The index that search uses: every chunk once, in a version of its own behind the alias `live`.",
+    group_name="index",
+    kinds={"milvus"},
+    code_version="1",
+    pool="index",
+    metadata=settings("backbone"),
+)
+def final_index(
+    context: dg.AssetExecutionContext, home: dg.ResourceParam[Home], index: dg.ResourceParam[VectorIndex]
+) -> Iterator[dg.MaterializeResult]:
+    step = Step(context, home)
+    with closing(index):
+        rows = build_version(home, index, inputs=step.provenance("final_index").inputs, log=step.log)
+    with step.tables({"final_index": FINAL_INDEX}) as tables:
+        tables["final_index"].append(rows)
+    live = next(row for row in rows if row["is_live"])
+    step.report("final_index", chunks=live["num_chunks"], dim=live["dim"], recall_at_10=live["recall_at_10"])
+    yield from step.results("final_index")

@@ -1,0 +1,232 @@
+"""The main job: everything that is not current, in dependency order, in this process, with the report a person wants.
+
+What is current is decided from what is stored (materialization.is_current), so a run that was killed goes on where it
+stopped, a run with nothing changed does nothing, and neither needs Dagster's own records. Each piece of work is an
+ordinary Dagster run, so the UI shows it like any other.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+from dagster import DagsterEventType, DagsterInstance
+
+from nyx_assets.materialization import DATA_VERSION_TAG, expected_provenance, is_current, key_of, name_of
+from nyx_assets.partitions import CRAWL
+from resources.home import Home
+
+console = logging.getLogger("nyx")
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Assets that can be made one partition after the other, or together if they have no partitions."""
+
+    names: tuple[str, ...]
+    is_partitioned: bool
+
+
+@dataclass
+class AssetReport:
+    """What became of one asset in a run."""
+
+    made: int = 0
+    reused: int = 0
+    failed: int = 0
+    blocked: int = 0
+    """Partitions whose inputs failed, or are missing."""
+    num_rows: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class JobReport:
+    """What became of a run."""
+
+    by_asset: dict[str, AssetReport] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    """One message a failure, for a person."""
+    seconds: float = 0.0
+
+    @property
+    def num_made(self) -> int:
+        return sum(asset.made for asset in self.by_asset.values())
+
+
+def levels(specs: Iterable[dg.AssetSpec]) -> list[Level]:
+    """Executable assets in dependency order, cut where a step needs all partitions of the one before it."""
+    by_name = {name_of(spec.key): spec for spec in specs}
+    depth: dict[str, int] = {}
+
+    def depth_of(name: str) -> int:
+        if name not in depth:
+            spec, deepest = by_name[name], 0
+            for dependency in spec.deps:
+                parent = name_of(dependency.asset_key)
+                if parent not in by_name:
+                    continue
+                same_partition = (
+                    spec.partitions_def is not None
+                    and by_name[parent].partitions_def is not None
+                    and not isinstance(dependency.partition_mapping, dg.AllPartitionMapping)
+                )
+                both_whole = spec.partitions_def is None and by_name[parent].partitions_def is None
+                deepest = max(deepest, depth_of(parent) + (0 if same_partition or both_whole else 1))
+            depth[name] = deepest
+        return depth[name]
+
+    groups: dict[tuple[int, bool], list[str]] = {}
+    for name, spec in by_name.items():
+        groups.setdefault((depth_of(name), spec.partitions_def is not None), []).append(name)
+    return [Level(tuple(names), is_partitioned) for (_, is_partitioned), names in sorted(groups.items())]
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The asset graph as the main job walks it."""
+
+    defs: dg.Definitions
+    specs: Mapping[str, dg.AssetSpec]
+    """Executable assets by name, inputs before what reads them."""
+    resources: Mapping[str, Any]
+    siblings: Mapping[str, tuple[str, ...]]
+    """For each asset, the assets that one function makes together with it, itself included."""
+
+
+def run_main_job(pipeline: Pipeline, instance: DagsterInstance, home: Home) -> JobReport:
+    """Make what is not current. A partition that fails is reported and left behind; the others go on without it."""
+    start = time.monotonic()
+    report = JobReport({name: AssetReport() for name in pipeline.specs})
+    partitions = sorted(instance.get_dynamic_partitions(str(CRAWL.name)))
+    for level in levels(pipeline.specs.values()):
+        begun = time.monotonic()
+        for done, partition in enumerate(partitions if level.is_partitioned else [None]):
+            made = _bring_up_to_date(pipeline, instance, home, level.names, partition, report)
+            if made and level.is_partitioned and done + 1 < len(partitions):
+                left = (time.monotonic() - begun) / (done + 1) * (len(partitions) - done - 1)
+                console.info("  %d of %d partitions, about %.0f s left in this stage", done + 1, len(partitions), left)
+    report.seconds = time.monotonic() - start
+    return report
+
+
+def _bring_up_to_date(
+    pipeline: Pipeline,
+    instance: DagsterInstance,
+    home: Home,
+    names: tuple[str, ...],
+    partition: str | None,
+    report: JobReport,
+) -> bool:
+    """Run what is not current until nothing is left; returns whether anything was run.
+
+    More than one round is needed where an input is made again: only then is it known whether its content changed, and
+    if it did not, what reads it stays as it is.
+    """
+    attempted: set[str] = set()
+    while work := _ready(pipeline, home, names, partition, attempted):
+        attempted |= set(work)
+        _make(pipeline.defs, instance, home, work, partition, report)
+    for name in names:
+        if name in attempted:
+            continue
+        if is_current(pipeline.specs[name], partition, home):
+            report.by_asset[name].reused += 1
+            _make_known(instance, home, name, partition)
+        else:
+            report.by_asset[name].blocked += 1
+    return bool(attempted)
+
+
+def _ready(
+    pipeline: Pipeline, home: Home, names: tuple[str, ...], partition: str | None, attempted: set[str]
+) -> list[str]:
+    """Assets to make now: not current, not tried yet, and with every input there or made in the same run."""
+    work: set[str] = set()
+    unsettled: set[str] = set()
+    for name in names:
+        spec = pipeline.specs[name]
+        parents = [name_of(dependency.asset_key) for dependency in spec.deps]
+        current = is_current(spec, partition, home)
+        if any(parent in unsettled for parent in parents) or (current and any(parent in work for parent in parents)):
+            unsettled.add(name)
+        elif not current and name not in attempted:
+            inputs = expected_provenance(spec, partition, home).inputs
+            if all(inputs[parent] or parent in work for parent in parents):
+                work |= set(pipeline.siblings[name])
+            else:
+                unsettled.add(name)
+    return [name for name in names if name in work]
+
+
+def _make(
+    defs: dg.Definitions,
+    instance: DagsterInstance,
+    home: Home,
+    names: list[str],
+    partition: str | None,
+    report: JobReport,
+) -> None:
+    """One Dagster run over some assets of one partition."""
+    begun = time.monotonic()
+    result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance,
+        partition_key=partition,
+        asset_selection=[key_of(name) for name in names],
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        raise_on_error=False,
+    )
+    made = {name_of(event.asset_key) for event in result.get_asset_materialization_events() if event.asset_key}
+    seconds = time.monotonic() - begun
+    for name in names:
+        asset = report.by_asset[name]
+        asset.seconds += seconds / len(names)
+        if name in made:
+            asset.made += 1
+            commit = home.commit(name, partition)
+            asset.num_rows += commit.num_rows if commit else 0
+        else:
+            asset.failed += 1
+    where = f" of partition {partition}" if partition else ""
+    for event in result.all_node_events:
+        if event.event_type == DagsterEventType.STEP_FAILURE:
+            message = f"{event.node_name}{where} failed: {_cause(event)}"
+            report.failures.append(message)
+            console.error(message)
+    for evaluation in result.get_asset_check_evaluations():
+        if not evaluation.passed:
+            examples = evaluation.metadata.get("examples")
+            message = (
+                f"{name_of(evaluation.asset_key)}{where} is quarantined, its check {evaluation.check_name} failed: "
+                f"{examples.value if examples else ''}"
+            )
+            report.failures.append(message)
+            console.error(message)
+
+
+def _cause(event: dg.DagsterEvent) -> str:
+    """The innermost error of a failed step, without the wrappers around it."""
+    error = event.step_failure_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error is not None else "no error was recorded"
+
+
+def _make_known(instance: DagsterInstance, home: Home, name: str, partition: str | None) -> None:
+    """Tell Dagster of a version that is stored but not in its records: the run that made it was killed, or another host's."""
+    commit = home.commit(name, partition)
+    if commit is None:
+        return
+    record = instance.get_latest_data_version_record(key_of(name), partition_key=partition)
+    known = record.asset_materialization if record else None
+    if known is None or (known.tags or {}).get(DATA_VERSION_TAG) != commit.data_version:
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(
+                key_of(name),
+                partition=partition,
+                metadata={"dagster/row_count": commit.num_rows},
+                tags={DATA_VERSION_TAG: commit.data_version},
+            )
+        )

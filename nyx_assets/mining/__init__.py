@@ -1,0 +1,1 @@
+"""Near but wrong chunks for each training query."""

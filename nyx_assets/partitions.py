@@ -1,0 +1,8 @@
+"""The one way the pipeline is cut: by crawl partition, one for each landed delivery."""
+
+import dagster as dg
+
+CRAWL = dg.DynamicPartitionsDefinition(name="crawl")
+
+EVERY_CRAWL = dg.AllPartitionMapping()
+"""For an input that is read whole, whatever partition is being made."""

@@ -1,0 +1,1 @@
+"""Answering from documents and grading answers, shared by feedback, evaluation and serving."""

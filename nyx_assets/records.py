@@ -1,0 +1,248 @@
+"""The rows that flow between stages: Arrow schemas of every table, and how a row gets its id.
+
+Public columns are listed in the README; more may be added, none renamed. `crawl` is a partition, so it stands in the
+path of a file (`crawl=<key>/`), not in the file, and readers get it back as a column.
+"""
+
+import hashlib
+
+import numpy as np
+import pyarrow as pa
+
+from training_kernels.documents import Document
+
+SEGMENTS = pa.list_(pa.struct([("kind", pa.string()), ("text", pa.string()), ("image", pa.string())]))
+
+ID_DIGITS = 20
+"""Hex digits of an id: 80 bits, so a billion rows collide with a chance of about 4e-7."""
+
+
+def content_id(*parts: str) -> str:
+    """Shortened SHA-256 of the parts, each ended by a zero byte so that ('ab', 'c') differs from ('a', 'bc')."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode("utf-8", "surrogatepass"))
+        digest.update(b"\0")
+    return digest.hexdigest()[:ID_DIGITS]
+
+
+def document_key(document: Document) -> str:
+    """A text that is equal exactly for equal documents, to make ids from."""
+    return "\x1f".join(
+        f"{segment.kind}:{segment.text if segment.image is None else segment.image}" for segment in document.segments
+    )
+
+
+CRAWL_DOCUMENTS = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("url", pa.string()),
+        ("title", pa.string()),
+        ("language", pa.string()),
+        ("licence", pa.string()),
+        ("segments", SEGMENTS),
+        ("num_images", pa.int32()),
+        ("source_file", pa.string()),  # file of the delivery, relative to the crawl folder
+        ("source_row", pa.int64()),  # row of that file
+    ]
+)
+
+REJECTED_DOCUMENTS = pa.schema(
+    [
+        ("doc_id", pa.string()),  # of the page that keeps its other pictures; null for a rejected page
+        ("kind", pa.string()),  # "page" or "picture"
+        ("reference", pa.string()),  # the page's address, or the picture reference as it stood in the page
+        ("rule", pa.string()),  # machine-readable cause, e.g. "missing_file"
+        ("reason", pa.string()),  # the same for a person
+        ("source_file", pa.string()),
+        ("source_row", pa.int64()),
+        ("position", pa.int32()),  # of the picture in the page; null for a page
+    ]
+)
+
+PAGE_CLUSTERS = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("cluster", pa.string()),  # least page key among the pages that belong together
+    ]
+)
+
+CHUNKED_CORPUS = pa.schema(
+    [
+        ("chunk_id", pa.string()),
+        ("doc_id", pa.string()),
+        ("position", pa.int32()),  # 0 for the first chunk of a page
+        ("segments", SEGMENTS),
+        ("text_tokens", pa.int32()),  # by the backbone's tokenizer; pictures count nothing
+        ("num_images", pa.int32()),
+        ("modality", pa.string()),
+    ]
+)
+
+RAW_QA = pa.schema(
+    [
+        ("qa_id", pa.string()),
+        ("chunk_id", pa.string()),
+        ("question", SEGMENTS),
+        ("answer", pa.string()),
+        ("distractors", pa.list_(pa.string())),
+        ("problem", pa.string()),  # why the reply could not be read as a pair; null if it could
+        ("teacher", pa.string()),
+        ("is_stand_in", pa.bool_()),
+        ("prompt_version", pa.string()),
+        ("request_digest", pa.string()),
+        ("input_tokens", pa.int64()),  # of the call, divided among its pairs
+        ("output_tokens", pa.int64()),
+        ("cost_usd", pa.float64()),
+    ]
+)
+
+FILTERED_QA = pa.schema(
+    [
+        ("qa_id", pa.string()),
+        ("chunk_id", pa.string()),
+        ("doc_id", pa.string()),
+        ("question", SEGMENTS),
+        ("answer", pa.string()),
+        ("options", pa.list_(pa.string())),
+        ("right_option", pa.int32()),  # 0-based
+        ("split", pa.string()),  # "train", "dev" or "test"
+        ("query_modality", pa.string()),
+        ("target_modality", pa.string()),
+        ("teacher", pa.string()),
+        ("is_stand_in", pa.bool_()),
+    ]
+)
+
+REJECTED_QA = pa.schema(
+    [
+        ("qa_id", pa.string()),
+        ("chunk_id", pa.string()),
+        ("question", SEGMENTS),
+        ("answer", pa.string()),
+        ("rule", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+
+NEGATIVES = pa.schema(
+    [
+        ("qa_id", pa.string()),
+        ("rank", pa.int32()),  # 1 for the hardest negative that was kept; refused ones keep the rank of retrieval
+        ("chunk_id", pa.string()),
+        ("score", pa.float64()),  # of the miner: BM25 score, or cosine
+        ("miner", pa.string()),
+    ]
+)
+
+REFUSED_NEGATIVES = pa.schema(
+    [
+        ("qa_id", pa.string()),
+        ("rank", pa.int32()),  # in the miner's ranking, 1 for the first
+        ("chunk_id", pa.string()),
+        ("score", pa.float64()),
+        ("miner", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+
+FEEDBACK_PREFERENCES = pa.schema(
+    [
+        ("qa_id", pa.string()),
+        ("window_rank", pa.int32()),  # 1 for the window that starts at the first hit
+        ("window", pa.list_(pa.string())),  # chunk ids in rank order
+        ("similarity", pa.float64()),  # of the window's first chunk to the query
+        ("answer", pa.string()),
+        ("grade", pa.float64()),  # 0 to 1
+        ("role", pa.string()),  # "positive", "negative" or "unused"
+        ("generator", pa.string()),
+        ("is_stand_in", pa.bool_()),
+        ("input_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("cost_usd", pa.float64()),
+    ]
+)
+
+RETRIEVAL_SCORES = pa.schema(
+    [
+        ("retriever", pa.string()),
+        ("suite", pa.string()),
+        ("split", pa.string()),
+        ("dim", pa.int32()),  # Matryoshka dim; 0 for a retriever without embeddings
+        ("modality", pa.string()),  # of the query; "all" for the mean over all queries
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("num_queries", pa.int64()),
+    ]
+)
+
+RAG_SCORES = pa.schema(
+    [
+        ("retriever", pa.string()),  # "none": no document shown; "golden": the golden chunk shown
+        ("split", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("num_queries", pa.int64()),
+        ("generator", pa.string()),
+        ("is_stand_in", pa.bool_()),
+    ]
+)
+
+
+def chunk_embeddings_schema(dim: int) -> pa.Schema:
+    """Schema of `chunk_embeddings` at full width `dim`; rows are unit-norm float32."""
+    return pa.schema([("chunk_id", pa.string()), ("embedding", pa.list_(pa.float32(), dim))])
+
+
+def embedding_matrix(table: pa.Table) -> np.ndarray:
+    """float32 [rows, dim]: the `embedding` column of a chunk_embeddings table."""
+    column = table["embedding"].combine_chunks()
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
+
+
+TRAINING_MANIFEST = pa.schema(
+    [
+        ("input", pa.string()),  # asset that a training run reads
+        ("crawl", pa.string()),  # its partition; null for an unpartitioned asset
+        ("num_rows", pa.int64()),
+        ("data_version", pa.string()),
+    ]
+)
+
+QUALITY_GATE = pa.schema(
+    [
+        ("candidate", pa.string()),  # data version of the checkpoint that asks to go live
+        ("live_before", pa.string()),  # of the one that was live; null if none was
+        ("promoted", pa.bool_()),
+        ("reason", pa.string()),
+        ("metric", pa.string()),
+        ("candidate_score", pa.float64()),
+        ("live_score", pa.float64()),
+        ("difference", pa.float64()),
+        ("interval_low", pa.float64()),  # 95 % of paired bootstrap samples lie between low and high
+        ("interval_high", pa.float64()),
+        ("num_queries", pa.int64()),
+    ]
+)
+
+FINAL_INDEX = pa.schema(
+    [
+        ("version", pa.string()),
+        ("is_live", pa.bool_()),
+        ("checkpoint", pa.string()),  # data version of the checkpoint whose embeddings it holds; null if unknown
+        ("dim", pa.int32()),
+        ("num_chunks", pa.int64()),
+        ("recall_at_10", pa.float64()),  # of the canary queries against exact search; null for older versions
+    ]
+)
+
+CATALOG = pa.schema([("name", pa.string())])
+
+LANDED_CRAWL = pa.schema(
+    [
+        ("file", pa.string()),  # Parquet file of the delivery
+        ("num_rows", pa.int64()),
+        ("num_bytes", pa.int64()),
+        ("fingerprint", pa.string()),  # of the whole delivery: names, sizes and times of its files
+    ]
+)

@@ -1,0 +1,1 @@
+"""The barrier before training, and the checkpoints behind it."""

@@ -1,0 +1,89 @@
+"""Training examples from tables: which query should find which candidate, and which it should not.
+
+Examples name documents by id, so a chunk that serves many queries is stored once.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from resources.home import Home
+from training_kernels.documents import Document
+from training_kernels.errors import DataError
+from training_kernels.examples import Example
+
+Documents = Mapping[str, Document]
+
+
+def nyxqa_examples(home: Home, *, negatives_per_query: int) -> tuple[Documents, list[Example]]:
+    """Documents by id, and one example a training pair: its question, its golden chunk, its hard negatives by rank."""
+    negatives: dict[str, list[str]] = {}
+    ranked = sorted(home.tables.read("negatives").to_pylist(), key=lambda row: (row["qa_id"], row["rank"]))
+    for row in ranked:
+        negatives.setdefault(row["qa_id"], []).append(row["chunk_id"])
+    pairs = [row for row in home.tables.read("filtered_qa").to_pylist() if row["split"] == "train"]
+    if not pairs:
+        raise DataError(
+            "no pair of filtered_qa is in the train split, so there is nothing to train on; look at rejected_qa for the "
+            "reasons, or land more pages"
+        )
+    examples = [
+        Example(
+            example_id=pair["qa_id"],
+            query=pair["qa_id"],
+            positive=pair["chunk_id"],
+            negatives=tuple(negatives.get(pair["qa_id"], [])[:negatives_per_query]),
+            source="nyxqa",
+        )
+        for pair in _once(pairs)
+    ]
+    return _documents_of(home, _once(pairs), examples), examples
+
+
+def feedback_examples(home: Home) -> tuple[Documents, list[Example]]:
+    """Documents by id, and one example a query that the generator could answer from a window: that window's first chunk
+    as positive, the first chunks of windows that failed as negatives, in rank order."""
+    positives: dict[str, str] = {}
+    negatives: dict[str, list[str]] = {}
+    rows = sorted(
+        home.tables.read("feedback_preferences").to_pylist(), key=lambda row: (row["qa_id"], row["window_rank"])
+    )
+    for row in rows:
+        if row["role"] == "positive":
+            positives[row["qa_id"]] = row["window"][0]
+        elif row["role"] == "negative":
+            negatives.setdefault(row["qa_id"], []).append(row["window"][0])
+    if not positives:
+        raise DataError(
+            f"none of {len(rows):,} windows let the generator answer well enough, so there are no preferences to train on; "
+            f"lower min_grade, raise top_k, or look at feedback_preferences"
+        )
+    examples = [
+        Example(
+            example_id=qa_id,
+            query=qa_id,
+            positive=positive,
+            negatives=tuple(negatives.get(qa_id, [])),
+            source="feedback",
+        )
+        for qa_id, positive in positives.items()
+    ]
+    pairs = [row for row in home.tables.read("filtered_qa").to_pylist() if row["qa_id"] in positives]
+    return _documents_of(home, _once(pairs), examples), examples
+
+
+def _once(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each pair once, in order of id: a page that is in two crawls unchanged brings the same pairs twice."""
+    return [pair for _, pair in sorted({pair["qa_id"]: pair for pair in pairs}.items())]
+
+
+def _documents_of(home: Home, pairs: list[dict[str, Any]], examples: list[Example]) -> Documents:
+    wanted = {example.positive for example in examples} | {one for example in examples for one in example.negatives}
+    documents = {pair["qa_id"]: Document.from_rows(pair["question"]) for pair in pairs}
+    for partition in home.tables.partitions("chunked_corpus"):
+        for batch in home.tables.batches("chunked_corpus", partition=partition, columns=["chunk_id", "segments"]):
+            documents |= {
+                row["chunk_id"]: Document.from_rows(row["segments"])
+                for row in batch.to_pylist()
+                if row["chunk_id"] in wanted
+            }
+    return documents

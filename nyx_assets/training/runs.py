@@ -1,0 +1,79 @@
+"""One training run: examples written, the launcher called unless the same run was finished before, the result published."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from resources.artifacts import MANIFEST
+from resources.gpu import Launcher, TrainJob
+from resources.home import Home
+from resources.tables import Commit, Provenance, utc_now
+from training_kernels.documents import Document
+from training_kernels.examples import Example, write_examples
+from training_kernels.manifest import identity
+from training_kernels.recipes import train_recipe
+
+
+def trained_checkpoint(
+    home: Home,
+    asset: str,
+    documents: Mapping[str, Document],
+    examples: Sequence[Example],
+    *,
+    training_recipe: str,
+    start_from: str,
+    seed: int,
+    launcher: Launcher,
+    provenance: Provenance,
+    log: Callable[[str], None],
+) -> dict[str, Any]:
+    """Publish the checkpoint of this run as the current one of `asset`; returns what its report says, for metadata.
+
+    A run is named by everything that it depends on: recipe, examples, starting weights, seed. If a run of that name is
+    complete, it is not run again.
+    """
+    run_id = _run_id(documents, examples, training_recipe=training_recipe, start_from=start_from, seed=seed)
+    folder = home.artifacts.folder(asset, run_id)
+    if (folder / MANIFEST).is_file():
+        log(f"run {run_id} is finished already")
+    else:
+        examples_folder = home.root / "training_examples" / run_id
+        write_examples(examples_folder, documents, examples)
+        job = TrainJob(
+            recipe=training_recipe,
+            examples=examples_folder,
+            images=home.images.root,
+            start_from=Path(start_from),
+            out=folder,
+            seed=seed,
+        )
+        launcher.train(job, log=log)
+        shutil.rmtree(examples_folder)
+    commit = Commit(
+        data_version=identity(folder)[:32],
+        num_rows=len(examples),
+        provenance=provenance,
+        written_at=utc_now(),
+    )
+    home.artifacts.publish(asset, folder, commit)
+    return {"examples": len(examples), "folder": str(folder), **_headline(folder)}
+
+
+def _run_id(
+    documents: Mapping[str, Document], examples: Sequence[Example], *, training_recipe: str, start_from: str, seed: int
+) -> str:
+    digest = hashlib.sha256(repr((train_recipe(training_recipe), seed, identity(Path(start_from)))).encode())
+    for example in examples:
+        digest.update(repr(example).encode())
+    for document_id, document in sorted(documents.items()):
+        digest.update(repr((document_id, document.to_rows())).encode())
+    return digest.hexdigest()[:20]
+
+
+def _headline(folder: Path) -> dict[str, Any]:
+    """The last losses, as the run's own metrics file has them."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    return {"metrics": metrics}

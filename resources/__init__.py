@@ -1,0 +1,1 @@
+"""The outside world: one Protocol per need, one file per implementation."""

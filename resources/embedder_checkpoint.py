@@ -1,0 +1,60 @@
+"""Embedders from checkpoint folders, by the training kernels, on the device of this process."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from resources.embedder import Side
+from training_kernels.documents import Document
+from training_kernels.images import PictureFolder
+
+if TYPE_CHECKING:
+    from training_kernels.encoder import Encoder
+
+
+class CheckpointEmbedder:
+    """One opened folder; its pictures come from one content-addressed folder."""
+
+    def __init__(self, encoder: "Encoder", pictures: PictureFolder) -> None:
+        self.encoder, self.pictures = encoder, pictures
+
+    @property
+    def dim(self) -> int:
+        return self.encoder.dim
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        return self.encoder.dims
+
+    def embed(self, documents: Sequence[Document], *, side: Side) -> np.ndarray:
+        return self.encoder.encode(documents, self.pictures, side=side)
+
+
+class CheckpointEmbedders:
+    """Opens checkpoint and backbone folders.
+
+    Args:
+        cache_root: local folder under which backbones are made or noted.
+        backbone: name known to training_kernels.backbones, a folder in the hub's layout, or a hub name.
+        images_root: root of the content-addressed picture folder.
+    """
+
+    def __init__(self, cache_root: str, backbone: str, images_root: str) -> None:
+        self.cache_root, self.backbone, self.images_root = cache_root, backbone, images_root
+
+    @cached_property
+    def pictures(self) -> PictureFolder:
+        """Where the pictures of all documents lie."""
+        return PictureFolder(self.images_root)
+
+    def untrained(self) -> str:
+        from training_kernels.backbones.registry import backbone_folder
+
+        return str(backbone_folder(self.backbone, self.cache_root))
+
+    def open(self, folder: str) -> CheckpointEmbedder:
+        from training_kernels.encoder import Encoder
+
+        return CheckpointEmbedder(Encoder.load(folder), self.pictures)

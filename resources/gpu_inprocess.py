@@ -1,0 +1,41 @@
+"""Training in this process, on its GPU where there is one, else on the CPU."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from resources.gpu import TrainJob
+from training_kernels.config import Precision
+from training_kernels.examples import read_examples
+from training_kernels.images import PictureFolder
+from training_kernels.recipes import train_recipe
+
+
+class InProcessLauncher:
+    """Needs no set-up; the caller waits until the checkpoint is complete."""
+
+    def device(self) -> str:
+        """Where training will run, e.g. "cuda:0" or "cpu"."""
+        from training_kernels.device import pick_device
+
+        return str(pick_device())
+
+    def precision(self, wanted: Precision) -> str:
+        """What a recipe's precision comes to on this device, e.g. "float32"."""
+        from training_kernels.device import pick_device, pick_dtype
+
+        return str(pick_dtype(wanted, pick_device())).removeprefix("torch.")
+
+    def train(self, job: TrainJob, *, log: Callable[[str], None]) -> dict[str, Any]:
+        from training_kernels.trainer import train
+
+        config = replace(train_recipe(job.recipe), seed=job.seed)
+        log(f"recipe {config.name} on {self.device()} in {self.precision(config.precision)}, seed {config.seed}")
+        return train(
+            config,
+            read_examples(job.examples),
+            PictureFolder(job.images),
+            start_from=job.start_from,
+            out=job.out,
+            log=log,
+        )

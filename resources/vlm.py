@@ -1,0 +1,202 @@
+"""The VLM seam: messages of interleaved text and pictures in, one reply out. No vendor is imported here.
+
+Teacher, generator and judge are three roles of this one seam, each with an endpoint of its own.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from queue import Empty, Full, Queue
+from threading import Event, Thread
+from typing import Any, Literal, Protocol
+
+from training_kernels.documents import Document
+from training_kernels.errors import VLMError
+
+STAND_IN_MODEL = "offline-extractive"
+"""Model name of the rule-based stand-in, in process and over HTTP alike; what it wrote is marked by it everywhere."""
+
+LOOK_AHEAD = 32
+"""Requests drawn beyond the reply that is handed out next, in multiples of max_in_flight. Choice: one call in its last
+retry may take 30 times as long as the others before it holds them up; a finished reply waits in about 2 kB."""
+
+CLOSING_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation; its content is an interleaved document."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Document
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How a reply is drawn."""
+
+    temperature: float
+    max_output_tokens: int
+    seed: int
+    json_schema: str | None = None
+    """JSON schema of the reply as JSON text, for servers that can hold to one; None for free text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One call: what is said to the model, how the reply is drawn, and which version of our prompt said it."""
+
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    prompt_version: str
+
+    def digest(self, model: str) -> str:
+        """SHA-256 of everything the reply depends on: model, messages with picture digests, sampling, prompt version."""
+        content = {
+            "model": model,
+            "messages": [[message.role, message.content.to_rows()] for message in self.messages],
+            "sampling": [
+                self.sampling.temperature,
+                self.sampling.max_output_tokens,
+                self.sampling.seed,
+                self.sampling.json_schema,
+            ],
+            "prompt_version": self.prompt_version,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What came back, and what it cost."""
+
+    text: str
+    model: str
+    request_digest: str
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+    latency_seconds: float
+    finish_reason: str
+    """"stop" for a whole reply, "length" for one cut off at the token limit."""
+    is_stand_in: bool
+    """True where no real VLM answered: shown in every table and report."""
+    is_cached: bool = False
+
+    def from_cache(self) -> "Reply":
+        """The same reply, marked as not paid again."""
+        return replace(self, is_cached=True)
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+class VLM(Protocol):
+    """A model that reads interleaved text and pictures and writes text."""
+
+    @property
+    def model(self) -> str:
+        """Name of the model, part of every request's digest."""
+        ...
+
+    @property
+    def is_stand_in(self) -> bool:
+        """True if no real VLM is behind it."""
+        ...
+
+    @property
+    def max_in_flight(self) -> int:
+        """How many requests its endpoint wants at once."""
+        ...
+
+    async def complete(self, request: Request) -> Reply:
+        """The reply. Raises VLMError when the endpoint refuses after retries."""
+        ...
+
+
+def complete_all(vlm: VLM, requests: Iterable[Request]) -> Iterator[Reply | VLMError]:
+    """Replies in the order of the requests, at most `vlm.max_in_flight` under way at once.
+
+    A request that fails after its retries yields its VLMError in its place, so that one bad row does not lose the
+    others; any other exception, of a call or of `requests` itself, ends the stream after the replies before it and is
+    raised here. `requests` is drawn lazily, in a thread of its own, never more than LOOK_AHEAD * max_in_flight beyond
+    the reply that is handed out next, so a partition of any size streams through. Closing the iterator early cancels
+    what is under way.
+    """
+    replies: Queue[Reply | VLMError | _End] = Queue(maxsize=2 * vlm.max_in_flight)
+    closing = Event()
+
+    def work() -> None:
+        try:
+            asyncio.run(_stream(vlm, requests, replies, closing))
+        except BaseException as error:  # noqa: BLE001 - a thread boundary: the reader raises it
+            replies.put(_End(error))
+        else:
+            replies.put(_End(None))
+
+    worker = Thread(target=work, daemon=True, name="vlm-requests")
+    worker.start()
+    try:
+        while not isinstance(item := replies.get(), _End):
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        closing.set()
+        while worker.is_alive():
+            with suppress(Empty):
+                replies.get(timeout=CLOSING_POLL_SECONDS)  # room for a put that blocks the worker
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Last item of a stream of replies: nothing more comes, because of `error` unless it is None."""
+
+    error: BaseException | None
+
+
+async def _stream(vlm: VLM, requests: Iterable[Request], replies: "Queue[Any]", closing: Event) -> None:
+    """Put every reply into `replies`, in order; return early once `closing` is set. asyncio.run cancels the rest."""
+    slots = asyncio.Semaphore(vlm.max_in_flight)
+    ahead = asyncio.Semaphore(LOOK_AHEAD * vlm.max_in_flight)
+    started: asyncio.Queue[asyncio.Task[Reply | VLMError] | None] = asyncio.Queue()
+
+    async def answer(request: Request) -> Reply | VLMError:
+        try:
+            return await vlm.complete(request)
+        except VLMError as error:
+            return error
+        finally:
+            slots.release()
+
+    async def start() -> None:
+        try:
+            for request in requests:
+                await ahead.acquire()
+                await slots.acquire()
+                started.put_nowait(asyncio.create_task(answer(request)))
+        finally:
+            started.put_nowait(None)
+
+    async def hand_over() -> None:
+        starter = asyncio.create_task(start())
+        while (task := await started.get()) is not None:
+            reply = await task
+            ahead.release()
+            try:
+                replies.put_nowait(reply)
+            except Full:  # the reader is busy: wait outside the loop, so that calls under way go on
+                await asyncio.to_thread(replies.put, reply)
+        await starter
+
+    async def wait_for_closing() -> None:
+        while not closing.is_set():
+            await asyncio.sleep(CLOSING_POLL_SECONDS)
+
+    handing_over = asyncio.create_task(hand_over())
+    await asyncio.wait({handing_over, asyncio.create_task(wait_for_closing())}, return_when=asyncio.FIRST_COMPLETED)
+    if handing_over.done():
+        handing_over.result()

@@ -1,0 +1,68 @@
+"""Small real crawl folders in the OBELICS schema."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+OBELICS = pa.schema(
+    [
+        ("images", pa.list_(pa.binary())),
+        ("texts", pa.list_(pa.binary())),
+        ("metadata", pa.binary()),
+        ("general_metadata", pa.binary()),
+    ]
+)
+AS_TEXT = pa.schema(
+    [
+        ("images", pa.list_(pa.string())),
+        ("texts", pa.list_(pa.string())),
+        ("metadata", pa.string()),
+        ("general_metadata", pa.string()),
+    ]
+)
+
+
+def raw(value):
+    return value.encode() if isinstance(value, str) else value
+
+
+def row(*parts, url: str | None = "https://a.example/1", metadata=b"null", general=None, images=..., texts=...):
+    """An OBELICS row of (image, text) pairs; `images`, `texts`, `metadata` and `general` override what follows."""
+    about = json.dumps({"url": url, "title": "T", "language": "en", "licence": "CC0"} if url else {})
+    return {
+        "images": [raw(image) for image, _ in parts] if images is ... else images,
+        "texts": [raw(text) for _, text in parts] if texts is ... else texts,
+        "metadata": raw(metadata),
+        "general_metadata": raw(about if general is None else general),
+    }
+
+
+def write_parquet(path: Path, rows: list[dict], *, row_group_size: int = 3) -> Path:
+    """Rows as a file whose columns are declared as text, whatever bytes stand in them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist(rows, schema=OBELICS)
+    columns = [
+        pa.ListArray.from_arrays(
+            column.offsets, pa.Array.from_buffers(pa.string(), len(column.values), column.values.buffers())
+        )
+        if pa.types.is_list(column.type)
+        else pa.Array.from_buffers(pa.string(), len(column), column.buffers())
+        for column in (table.column(name).combine_chunks() for name in OBELICS.names)
+    ]
+    pq.write_table(pa.table(columns, schema=AS_TEXT), path, row_group_size=row_group_size)
+    return path
+
+
+@pytest.fixture
+def picture() -> Callable[..., Path]:
+    def draw(path: Path, *, size: tuple[int, int] = (50, 40), colour: str = "teal") -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, colour).save(path)
+        return path
+
+    return draw

@@ -1,0 +1,119 @@
+"""What counts as a delivery, when it counts as changed, and what is refused."""
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from nyx_assets.corpus.deliveries import delivery_from_rows, find_deliveries
+from training_kernels.errors import DataError
+from tests.nyx_assets.corpus.conftest import row, write_parquet
+
+PAGE = row((None, "Tea is ready."))
+
+
+def fingerprint_by_key(folder: Path) -> dict[str, str]:
+    return {delivery.key: delivery.fingerprint for delivery in find_deliveries(folder).deliveries}
+
+
+def test_a_file_and_a_folder_are_deliveries_and_a_folder_of_pictures_is_none(tmp_path, picture):
+    write_parquet(tmp_path / "alpha-1.parquet", [PAGE] * 4)
+    write_parquet(tmp_path / "beta" / "z.parquet", [PAGE] * 2)
+    write_parquet(tmp_path / "beta" / "a.parquet", [PAGE])
+    picture(tmp_path / "images" / "x.png")
+    found = find_deliveries(tmp_path)
+    assert [delivery.key for delivery in found.deliveries] == ["alpha-1", "beta"]
+    alpha, beta = found.deliveries
+    assert [(file.path.name, file.num_rows) for file in beta.files] == [("a.parquet", 1), ("z.parquet", 2)]
+    assert (alpha.num_rows, beta.num_rows) == (4, 3)
+    assert (alpha.folder, beta.folder) == (tmp_path, tmp_path / "beta")
+    assert alpha.name_of(alpha.files[0]) == "alpha-1.parquet"
+    assert beta.name_of(beta.files[1]) == "beta/z.parquet"
+    assert alpha.files[0].num_bytes == (tmp_path / "alpha-1.parquet").stat().st_size
+    assert found.refused == ()
+
+
+@pytest.mark.parametrize("marker", ["a.parquet.done", "a._SUCCESS", "b/_SUCCESS"])
+def test_a_marker_completes_its_own_delivery_only_and_changes_no_fingerprint(tmp_path, marker):
+    for name in ("a.parquet", "b/part.parquet", "c.parquet"):
+        write_parquet(tmp_path / name, [PAGE])
+    before = fingerprint_by_key(tmp_path)
+    (tmp_path / marker).touch()
+    complete = [delivery.key for delivery in find_deliveries(tmp_path).deliveries if delivery.is_marked_complete]
+    assert complete == [marker[0]]
+    assert fingerprint_by_key(tmp_path) == before
+
+
+def test_the_fingerprint_moves_with_what_is_the_deliverys_own(tmp_path, picture):
+    write_parquet(tmp_path / "a.parquet", [PAGE])
+    write_parquet(tmp_path / "b" / "part.parquet", [PAGE])
+    first = fingerprint_by_key(tmp_path)
+    picture(tmp_path / "images" / "shared.png")
+    assert fingerprint_by_key(tmp_path) == first
+    picture(tmp_path / "b" / "pictures" / "own.png")
+    second = fingerprint_by_key(tmp_path)
+    assert (second["a"], second["b"] == first["b"]) == (first["a"], False)
+    status = (tmp_path / "a.parquet").stat()
+    os.utime(tmp_path / "a.parquet", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    third = fingerprint_by_key(tmp_path)
+    assert (third["a"] == second["a"], third["b"]) == (False, second["b"])
+    write_parquet(tmp_path / "b" / "more.parquet", [PAGE])
+    assert fingerprint_by_key(tmp_path)["b"] != third["b"]
+
+
+def test_an_unchanged_delivery_is_not_opened(tmp_path):
+    write_parquet(tmp_path / "a.parquet", [PAGE])
+    status = (tmp_path / "a.parquet").stat()
+    known = fingerprint_by_key(tmp_path)
+    (tmp_path / "a.parquet").write_bytes(b"x" * status.st_size)  # unreadable, but of the same name, size and time
+    os.utime(tmp_path / "a.parquet", ns=(status.st_atime_ns, status.st_mtime_ns))
+    found = find_deliveries(tmp_path, known=known)
+    assert (found.unchanged, found.deliveries, found.refused) == (("a",), (), ())
+    assert [refused.key for refused in find_deliveries(tmp_path).refused] == ["a"]
+
+
+def test_what_cannot_be_a_delivery_is_refused_with_reason_and_the_others_are_found(tmp_path):
+    write_parquet(tmp_path / "good.parquet", [PAGE])
+    write_parquet(tmp_path / "a,b.parquet", [PAGE])
+    write_parquet(tmp_path / "twice.parquet", [PAGE])
+    write_parquet(tmp_path / "twice" / "part.parquet", [PAGE])
+    (tmp_path / "half.parquet").write_bytes((tmp_path / "good.parquet").read_bytes()[:-20])
+    pq.write_table(pa.table({"url": ["x"], "texts": [["a"]], "images": [[7]]}), tmp_path / "other.parquet")
+    found = find_deliveries(tmp_path)
+    assert [delivery.key for delivery in found.deliveries] == ["good"]
+    reason_by_key = {refused.key: refused.reason for refused in found.refused}
+    assert set(reason_by_key) == {"a,b", "twice", "half", "other"}
+    assert "rename" in reason_by_key["a,b"]
+    assert "twice.parquet and twice/" in reason_by_key["twice"]
+    assert str(tmp_path / "half.parquet") in reason_by_key["half"]
+    for part in ("other.parquet", "url string", "images is list<", "metadata is there 0 times", "Allowed: images list"):
+        assert part in reason_by_key["other"]
+
+
+def test_a_missing_or_empty_crawl_folder_says_what_to_do(tmp_path):
+    with pytest.raises(DataError, match="is not there; give a folder of Parquet"):
+        find_deliveries(tmp_path / "nowhere")
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match="holds no delivery.*put Parquet files"):
+        find_deliveries(tmp_path)
+
+
+def test_a_delivery_comes_back_from_its_rows_in_landed_crawl(tmp_path):
+    write_parquet(tmp_path / "b" / "one.parquet", [PAGE])
+    write_parquet(tmp_path / "b" / "two.parquet", [PAGE] * 2)
+    (tmp_path / "b" / "_SUCCESS").touch()
+    delivery = find_deliveries(tmp_path).deliveries[0]
+    rows = [
+        {
+            "file": str(file.path),
+            "num_rows": file.num_rows,
+            "num_bytes": file.num_bytes,
+            "fingerprint": delivery.fingerprint,
+        }
+        for file in reversed(delivery.files)
+    ]
+    assert delivery_from_rows("b", rows) == delivery
+    with pytest.raises(DataError, match="no file for crawl b"):
+        delivery_from_rows("b", [])

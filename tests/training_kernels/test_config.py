@@ -1,0 +1,71 @@
+"""A run that cannot be is refused when it is described."""
+
+from dataclasses import replace
+
+import pytest
+
+from training_kernels.config import FullTuning, InputConfig, LoraTuning, LossConfig
+from training_kernels.errors import ConfigError
+from training_kernels.recipes import RECIPES, nyx_paper, tiny, tiny_feedback, train_recipe
+
+
+@pytest.mark.parametrize("dims", [(), (16, 16), (16, 32), (16, 0)])
+def test_dims_must_be_distinct_and_widest_first(dims):
+    with pytest.raises(ConfigError, match="distinct dims of at least 1, widest first"):
+        LossConfig(temperature=0.1, weight_by_dim=tuple((dim, 1.0) for dim in dims))
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
+def test_a_temperature_must_be_above_zero(temperature):
+    with pytest.raises(ConfigError, match="temperature divides the cosine"):
+        LossConfig(temperature=temperature, weight_by_dim=((4, 1.0),))
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "message"),
+    [
+        ("", {"batch_size": 1}, "batch_size must be >= 2"),
+        ("", {"max_steps": 0}, "max_steps and token_budget >= 1"),
+        ("", {"precision": "bfloat16"}, "full tuning in bfloat16"),
+        ("optimizer", {"warmup_share": 1.0}, "warmup_share"),
+        ("optimizer", {"learning_rate": 0.0}, "learning_rate"),
+        ("optimizer", {"betas": (0.9, 1.0)}, "betas"),
+        ("loss", {"weight_by_dim": ((4, 0.0),)}, "weights of dims must be > 0"),
+        ("inputs", {"min_pixels": 99_999}, "pixel budget"),
+        ("inputs", {"max_tokens": 1}, "max_tokens"),
+    ],
+)
+def test_an_impossible_number_is_named(section, changes, message):
+    config = tiny()
+    with pytest.raises(ConfigError, match=message):
+        replace(getattr(config, section) if section else config, **changes)
+
+
+def test_lora_needs_a_rank():
+    with pytest.raises(ConfigError, match="rank >= 1"):
+        LoraTuning(rank=0, alpha=1, dropout=0.0)
+
+
+def test_the_paper_recipe_holds_the_papers_numbers():
+    config = nyx_paper()
+    assert config.loss == LossConfig(temperature=0.02, weight_by_dim=((2048, 1.0), (1024, 1.0), (512, 0.2), (256, 0.2)))
+    assert config.tuning == LoraTuning(rank=8, alpha=64, dropout=0.1)
+    assert (config.optimizer.learning_rate, config.optimizer.warmup_share) == (1e-5, 0.05)
+    assert (config.optimizer.max_gradient_norm, config.negatives_per_query) == (5.0, 1)
+    assert config.inputs.max_pixels == 313_600
+
+
+def test_feedback_reads_documents_as_the_run_before_it_did():
+    assert tiny_feedback().inputs == tiny().inputs
+    assert tiny_feedback().loss == tiny().loss
+    assert isinstance(tiny_feedback().tuning, FullTuning)
+
+
+def test_every_recipe_bears_its_name_and_an_unknown_one_lists_them():
+    assert all(train_recipe(name).name == name for name in RECIPES)
+    with pytest.raises(ConfigError, match="'nyx_papr' is unknown; known: nyx_paper, tiny, tiny_feedback"):
+        train_recipe("nyx_papr")
+
+
+def test_a_pixel_budget_of_one_visual_token_is_allowed():
+    assert InputConfig(max_tokens=8, min_pixels=784, max_pixels=784, query_instruction="").max_pixels == 784

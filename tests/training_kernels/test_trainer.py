@@ -1,0 +1,239 @@
+"""Training learns, repeats itself bit by bit, and says clearly when it cannot go on."""
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from training_kernels.__main__ import main
+from training_kernels.checkpoint import load_for_training
+from training_kernels.config import LoraTuning, OptimizerConfig
+from training_kernels.documents import Document, Segment
+from training_kernels.encoder import Encoder
+from training_kernels.errors import IncompleteArtifact, TrainingDiverged
+from training_kernels.examples import Example, ExampleSet, write_examples
+from training_kernels.objective import ContrastiveObjective
+from training_kernels.recipes import tiny
+from training_kernels.sampling import plan_batches
+from training_kernels.trainer import learning_rate, train
+
+COLOURS = {"red": (215, 40, 40), "green": (40, 160, 60), "blue": (50, 70, 210), "yellow": (230, 215, 50)}
+PLACES = ("left", "right", "top", "bottom")
+THINGS = ("moon", "egg", "bridge", "river", "engine", "frog", "nerve", "treaty", "plot", "castle", "stove", "comet")
+
+
+class Scenes:
+    """Pictures named `colour-place-number`: a block of that colour on that side of a grey ground, with noise."""
+
+    def open(self, digest: str) -> Image.Image:
+        colour, place, number = digest.split("-")
+        generator = np.random.default_rng(int(number))
+        pixels = np.full((112, 112, 3), 128.0)
+        half = {"left": np.s_[:, :56], "right": np.s_[:, 56:], "top": np.s_[:56], "bottom": np.s_[56:]}[place]
+        pixels[half] = COLOURS[colour]
+        return Image.fromarray((pixels + generator.normal(0, 8, pixels.shape)).clip(0, 255).astype(np.uint8))
+
+
+def scene_task() -> tuple[ExampleSet, list[Document], list[Document]]:
+    """Captions to pictures; the held-out pictures are of the same 16 scenes, drawn anew."""
+    documents, examples = {}, []
+    scenes = [(colour, place) for colour in COLOURS for place in PLACES]
+    for number in range(8):
+        for colour, place in scenes:
+            name = f"{colour}-{place}-{number}"
+            documents[f"q-{name}"] = Document.of(f"{colour} at the {place}")
+            documents[name] = Document.of(Segment(image=name))
+            examples.append(_example(f"q-{name}", name))
+    queries = [Document.of(f"{colour} at the {place}") for colour, place in scenes]
+    candidates = [Document.of(Segment(image=f"{colour}-{place}-{900 + i}")) for i, (colour, place) in enumerate(scenes)]
+    return ExampleSet(documents, tuple(examples)), queries, candidates
+
+
+def text_task() -> tuple[ExampleSet, list[Document], list[Document]]:
+    """Two things named in a query, in the other order in a long text; held-out pairs of things were never trained."""
+    generator = np.random.default_rng(0)
+    pairs = [(one, other) for one in THINGS for other in THINGS if one < other]
+    order = generator.permutation(len(pairs))
+    documents, examples = {}, []
+    for position in order[16:]:
+        one, other = pairs[position]
+        for number in range(3):
+            name = f"{one}-{other}-{number}"
+            documents[f"q-{name}"] = Document.of(f"which page has a {one} with a {other}")
+            documents[name] = _page(one, other, generator)
+            examples.append(_example(f"q-{name}", name))
+    held_out = [pairs[position] for position in order[:16]]
+    queries = [Document.of(f"which page has a {one} with a {other}") for one, other in held_out]
+    return ExampleSet(documents, tuple(examples)), queries, [_page(one, other, generator) for one, other in held_out]
+
+
+def _page(one: str, other: str, generator: np.random.Generator) -> Document:
+    filler = [f"word{number}" for number in generator.integers(0, 30, size=12)]
+    return Document.of(" ".join([*filler[:4], "the", other, *filler[4:8], "and the", one, *filler[8:]]))
+
+
+def _example(query: str, positive: str) -> Example:
+    return Example(example_id=query, query=query, positive=positive, negatives=(), source="made")
+
+
+def recall_at_1(folder, queries, candidates) -> float:
+    encoder = Encoder.load(folder)
+    similarity = (
+        encoder.encode(queries, Scenes(), side="query") @ encoder.encode(candidates, Scenes(), side="candidate").T
+    )
+    return float((similarity.argmax(1) == np.arange(len(queries))).mean())
+
+
+def short_recipe(**changes):
+    return replace(tiny(), batch_size=16, epochs=100, **changes)
+
+
+@pytest.mark.parametrize(
+    ("task", "steps"), [(scene_task, 60), (text_task, 40)], ids=["text to picture", "text to text"]
+)
+def test_recall_of_held_out_documents_rises_far_above_the_untrained(tiny_folder, tmp_path, task, steps):
+    training, queries, candidates = task()
+    recipe = short_recipe(max_steps=steps, optimizer=replace(tiny().optimizer, learning_rate=2e-3))
+    report = train(
+        recipe,
+        training,
+        Scenes(),
+        start_from=tiny_folder,
+        out=tmp_path / "out",
+        log=lambda line: None,
+    )
+    before, after = (recall_at_1(folder, queries, candidates) for folder in (tiny_folder, tmp_path / "out"))
+    assert after >= before + 0.3
+    assert after >= 0.6
+    assert report["last_loss"] < report["first_loss"]
+
+
+@pytest.fixture(scope="module")
+def training() -> ExampleSet:
+    return text_task()[0]
+
+
+def run(training, start_from, out, **changes):
+    lines = []
+    report = train(
+        short_recipe(**{"max_steps": 3} | changes), training, Scenes(), start_from=start_from, out=out, log=lines.append
+    )
+    return report, lines
+
+
+def test_equal_seeds_give_equal_weights_and_others_do_not(training, tiny_folder, tmp_path):
+    for name, seed in (("one", 5), ("same", 5), ("other", 6)):
+        torch.manual_seed(len(name))
+        state = torch.get_rng_state()
+        run(training, tiny_folder, tmp_path / name, seed=seed, tuning=LoraTuning(rank=2, alpha=4, dropout=0.3))
+        assert torch.equal(state, torch.get_rng_state())
+    one, same, other = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("one", "same", "other"))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_report_stands_in_the_folder_and_counts_what_was_done(training, tiny_folder, tmp_path):
+    report, lines = run(training, tiny_folder, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == report
+    assert report["steps"] == len(report["curve"]) == 3
+    assert report["tokens"] > 3 * 2 * 16 * 8
+    assert (report["device"], report["precision"], report["cut_documents"]) == ("cpu", "float32", 0)
+    assert [set(map(int, point["loss_by_dim"])) for point in report["curve"]] == [{128, 64, 32, 16}] * 3
+    assert lines[-2].startswith("step 3/3  loss ")
+    assert "tokens/s" in lines[-2]
+
+
+def test_long_documents_are_counted(training, tiny_folder, tmp_path):
+    report, _ = run(training, tiny_folder, tmp_path / "out", inputs=replace(tiny().inputs, max_tokens=20))
+    assert report["cut_documents"] > 0
+
+
+def test_a_run_that_diverges_says_so_and_writes_nothing(training, tiny_folder, tmp_path):
+    optimizer = replace(tiny().optimizer, learning_rate=1e30, warmup_share=0.0)
+    with pytest.raises(TrainingDiverged, match=r"step 2 of 3: loss nan.*lower the learning rate"):
+        run(training, tiny_folder, tmp_path / "out", optimizer=optimizer)
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_steps_equal_adamw_by_hand_on_clipped_fresh_gradients(training, tiny_folder, tmp_path):
+    optimizer = OptimizerConfig(
+        learning_rate=3e-3, warmup_share=0.0, max_gradient_norm=0.5, weight_decay=0.3, betas=(0.8, 0.9)
+    )
+    config = short_recipe(max_steps=2, optimizer=optimizer)
+    run(training, tiny_folder, tmp_path / "out", max_steps=2, optimizer=optimizer)
+    backbone = load_for_training(tiny_folder, config, device=torch.device("cpu"))
+    objective = ContrastiveObjective(
+        Encoder(backbone, config.inputs, dims=config.loss.dims), training, Scenes(), config
+    )
+    weights = {name: weight.detach().clone() for name, weight in backbone.model.named_parameters()}
+    mean, square = ({name: torch.zeros_like(weight) for name, weight in weights.items()} for _ in range(2))
+    for step, (batch, rate) in enumerate(zip(plan_batches(training.examples, config), (3e-3, 1.5e-3), strict=True), 1):
+        backbone.model.load_state_dict(weights)
+        backbone.model.zero_grad()
+        objective.backward(batch)
+        gradients = {name: weight.grad for name, weight in backbone.model.named_parameters() if weight.grad is not None}
+        norm = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients.values()))
+        assert norm > 0.5
+        for name, gradient in gradients.items():
+            clipped = gradient * 0.5 / norm
+            mean[name] = 0.8 * mean[name] + 0.2 * clipped
+            square[name] = 0.9 * square[name] + 0.1 * clipped.square()
+            ratio = (mean[name] / (1 - 0.8**step)) / ((square[name] / (1 - 0.9**step)).sqrt() + 1e-8)
+            weights[name] = weights[name] * (1 - rate * 0.3) - rate * ratio
+    trained = load_file(tmp_path / "out" / "model.safetensors")
+    assert trained.keys() == weights.keys()
+    assert any(not torch.equal(trained[name], load_file(tiny_folder / "model.safetensors")[name]) for name in trained)
+    for name, weight in weights.items():
+        # Where a gradient is rounding noise Adam's step is still of full size, hence all but a few entries.
+        close = torch.isclose(trained[name], weight, atol=2e-4, rtol=1e-3)
+        assert close.float().mean() > 0.99, name
+
+
+def test_the_learning_rate_rises_then_falls_in_lines_and_is_never_zero():
+    config = replace(tiny(), optimizer=replace(tiny().optimizer, learning_rate=1.0, warmup_share=0.25))
+    rates = [learning_rate(step, 16, config) for step in range(16)]
+    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert rates[5:] == pytest.approx([1 - step / 12 for step in range(1, 12)])
+    assert all(rate > 0 for rate in rates)
+    assert learning_rate(0, 1, config) > 0
+    assert math.isclose(max(rates), 1.0)
+
+
+def test_the_command_trains_and_names_what_is_wrong(training, tiny_folder, tmp_path, monkeypatch, capsys):
+    few = ExampleSet(training.documents, training.examples[:20])
+    write_examples(tmp_path / "examples", few.documents, few.examples)
+    command = [
+        "training_kernels",
+        "tiny",
+        tmp_path / "examples",
+        tmp_path / "out",
+        "--images",
+        tmp_path,
+        "--start-from",
+    ]
+    monkeypatch.setattr(sys, "argv", [*map(str, command), str(tiny_folder), "--seed", "3"])
+    assert main() == 0
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["seed"] == 3
+    assert "checkpoint" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", [*map(str, command), str(tmp_path)])
+    assert main() == 1
+    assert "IncompleteArtifact: checkpoint" in capsys.readouterr().err
+
+
+def test_the_command_lists_its_recipes():
+    done = subprocess.run(
+        [sys.executable, "-m", "training_kernels", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "one of nyx_paper, tiny, tiny_feedback" in " ".join(done.stdout.split())
+
+
+def test_a_start_without_manifest_is_refused(training, tmp_path):
+    with pytest.raises(IncompleteArtifact, match=r"has no manifest\.json"):
+        run(training, tmp_path / "nothing", tmp_path / "out")

@@ -1,0 +1,143 @@
+"""Qwen2.5-VL of any size as a backbone, by transformers' own model and PIL picture rules (no torchvision, no video).
+
+Shape letters: B sequences, T tokens of the longest, D width, P patches of all pictures.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import Qwen2_5_VLModel
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
+
+from training_kernels.collate import TokenSequence, pad_right
+from training_kernels.errors import DataError
+from training_kernels.tokenizer import load_text_tokenizer
+
+READING_FILES = ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json", "chat_template.json")
+
+MAX_ASPECT_RATIO = 200
+"""Longer side over shorter side at which Qwen2.5-VL's own rule refuses a picture (transformers: smart_resize)."""
+
+
+class Qwen25VLBackbone:
+    """Loaded by from_pretrained from a folder in the hub's layout."""
+
+    lora_targets = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
+
+    def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device) -> None:
+        self.folder = folder
+        model: torch.nn.Module = Qwen2_5_VLModel.from_pretrained(folder, dtype=dtype)
+        self.model: Any = model.to(device).eval()
+        self.config: Any = self.model.config
+        self.device = device
+        self.tokenizer = load_text_tokenizer(str(folder))
+        self.processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
+        self.embedding_token = self.tokenizer.special_id("<|im_end|>")
+        self.pad_token = self.tokenizer.special_id("<|endoftext|>")
+        self.image_token = self.tokenizer.special_id("<|image_pad|>")
+        self.vision_start = self.tokenizer.special_id("<|vision_start|>")
+        self.vision_end = self.tokenizer.special_id("<|vision_end|>")
+
+    @property
+    def dim(self) -> int:
+        return self.config.text_config.hidden_size
+
+    @property
+    def token_side(self) -> int:
+        """Pixels along one side of a visual token."""
+        return self.processor.patch_size * self.processor.merge_size
+
+    def fit_picture(self, picture: Image.Image, *, min_pixels: int, max_pixels: int) -> np.ndarray:
+        if max(picture.size) > MAX_ASPECT_RATIO * min(picture.size):
+            raise DataError(
+                f"a picture of {picture.width} x {picture.height} pixels is more than {MAX_ASPECT_RATIO} times as long "
+                "as wide; leave it out of the document"
+            )
+        height, width = smart_resize(picture.height, picture.width, self.token_side, min_pixels, max_pixels)
+        fitted = picture.convert("RGB").resize((width, height), Image.Resampling(self.processor.resample))
+        return np.asarray(fitted)
+
+    def picture_tokens(self, pixels: np.ndarray) -> tuple[list[int], int]:
+        height, width = self._token_grid(pixels)
+        return [self.vision_start, *[self.image_token] * (height * width), self.vision_end], 1
+
+    def max_picture_tokens(self, max_pixels: int) -> int:
+        return max_pixels // self.token_side**2 + 2
+
+    def hidden_states(self, sequences: Sequence[TokenSequence]) -> Tensor:
+        token_ids_BT, length_B = pad_right(sequences, pad_id=self.pad_token)
+        position_ids_3BT = torch.zeros(3, *token_ids_BT.shape, dtype=torch.int64)
+        for row, sequence in enumerate(sequences):
+            position_ids_3BT[:, row, : length_B[row]] = torch.from_numpy(self.positions(sequence))
+        # No attention mask: padding stands on the right and attention is causal, so no real token ever sees it.
+        return self.model(
+            input_ids=token_ids_BT.to(self.device),
+            position_ids=position_ids_3BT.to(self.device),
+            use_cache=False,
+            **self._vision_inputs([pixels for sequence in sequences for pixels in sequence.pictures]),
+        ).last_hidden_state
+
+    def positions(self, sequence: TokenSequence) -> np.ndarray:
+        """M-RoPE positions int64 [3, T] of time, row and column.
+
+        Text counts on in all three; a picture's tokens stand at one time, spread over rows and columns, and text goes
+        on after its longer side. Source: Qwen2-VL, arXiv:2409.12191, section 2.1; equal to get_rope_index.
+        """
+        grids = [self._token_grid(pixels) for pixels in sequence.pictures]
+        position_3T = np.empty((3, len(sequence)), dtype=np.int64)
+        token, position = 0, 0
+        for start, (height, width) in zip(sequence.picture_starts, grids, strict=True):
+            position_3T[:, token:start] = np.arange(position, position + start - token)
+            position += start - token
+            token = start + height * width
+            row, column = np.divmod(np.arange(height * width), width)
+            position_3T[:, start:token] = position + np.stack([np.zeros_like(row), row, column])
+            position += max(height, width)
+        position_3T[:, token:] = np.arange(position, position + len(sequence) - token)
+        return position_3T
+
+    def patches(self, pixels: np.ndarray) -> Tensor:
+        """float32 [P, channels x time x 14 x 14]: normalised patches of one picture, 2 x 2 neighbours together.
+
+        Normalised here, on the model's device, so that pictures are kept and moved as bytes.
+        """
+        patch, merge = self.processor.patch_size, self.processor.merge_size
+        height, width = self._token_grid(pixels)
+        mean_3 = torch.tensor(self.processor.image_mean, device=self.device)
+        std_3 = torch.tensor(self.processor.image_std, device=self.device)
+        scaled_HW3 = torch.tensor(pixels, device=self.device) * self.processor.rescale_factor
+        normal_HW3 = (scaled_HW3 - mean_3) / std_3
+        blocks = normal_HW3.reshape(height, merge, patch, width, merge, patch, 3).permute(0, 3, 1, 4, 6, 2, 5)
+        repeats = self.processor.temporal_patch_size
+        still = blocks.unsqueeze(5).expand(-1, -1, -1, -1, -1, repeats, -1, -1)  # a still picture fills every frame
+        return still.reshape(height * width * merge**2, -1)
+
+    def save_reading_files(self, folder: Path) -> None:
+        for name in READING_FILES:
+            if (self.folder / name).is_file():
+                shutil.copyfile(self.folder / name, folder / name)
+
+    def _token_grid(self, pixels: np.ndarray) -> tuple[int, int]:
+        return pixels.shape[0] // self.token_side, pixels.shape[1] // self.token_side
+
+    def _vision_inputs(self, pictures: Sequence[np.ndarray]) -> dict[str, Tensor]:
+        if not pictures:
+            return {}
+        merge = self.processor.merge_size
+        grids = [[1, merge * height, merge * width] for height, width in map(self._token_grid, pictures)]
+        return {
+            "pixel_values": torch.cat([self.patches(pixels) for pixels in pictures]),
+            "image_grid_thw": torch.tensor(grids, device=self.device),
+        }
+
+
+def is_qwen2_5_vl(folder: Path) -> bool:
+    """Whether a folder in the hub's layout holds this architecture."""
+    return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type") == "qwen2_5_vl"

@@ -1,0 +1,135 @@
+"""Every number a training run depends on, checked when the run is described."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from training_kernels.errors import ConfigError
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputConfig:
+    """What the encoder reads of a document; the same in training, indexing and search."""
+
+    max_tokens: int
+    """Most tokens of a sequence, visual tokens, instruction and embedding token included; what is over is cut."""
+    min_pixels: int
+    max_pixels: int
+    """Pixel budget: pictures are scaled to between these areas, each side a multiple of a visual token's."""
+    query_instruction: str
+    """Text before every query, so that a query and a page of the same words may differ; "" for none."""
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 2:
+            raise ConfigError(f"max_tokens must leave room for a token and the embedding token, got {self.max_tokens}")
+        if not 0 < self.min_pixels <= self.max_pixels:
+            raise ConfigError(
+                f"the pixel budget must be 0 < min_pixels <= max_pixels, got {self.min_pixels} and {self.max_pixels}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossConfig:
+    """Matryoshka InfoNCE."""
+
+    temperature: float
+    weight_by_dim: tuple[tuple[int, float], ...]
+    """Embedding prefixes that are trained to work alone, widest first, each with its share of the loss."""
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ConfigError(f"temperature divides the cosine and must be > 0, got {self.temperature}")
+        if not self.dims or list(self.dims) != sorted(set(self.dims), reverse=True) or self.dims[-1] < 1:
+            raise ConfigError(f"weight_by_dim must list distinct dims of at least 1, widest first, got {self.dims}")
+        if not all(weight > 0 for _, weight in self.weight_by_dim):
+            raise ConfigError(f"weights of dims must be > 0 (leave a dim out to ignore it), got {self.weight_by_dim}")
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Matryoshka dims, widest first."""
+        return tuple(dim for dim, _ in self.weight_by_dim)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoraTuning:
+    """Low-rank adapters on every linear layer of the language model; all other weights are frozen."""
+
+    rank: int
+    alpha: int
+    """The adapter's output is scaled by alpha / rank."""
+    dropout: float
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not self.alpha > 0 or not 0 <= self.dropout < 1:
+            raise ConfigError(
+                f"LoRA needs rank >= 1, alpha > 0 and 0 <= dropout < 1, got {self.rank}, {self.alpha}, {self.dropout}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FullTuning:
+    """Every weight of the backbone learns."""
+
+
+Tuning = LoraTuning | FullTuning
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimizerConfig:
+    """AdamW; the learning rate rises linearly to its peak, then falls linearly to zero."""
+
+    learning_rate: float
+    warmup_share: float
+    """Share of all steps in which the learning rate rises."""
+    max_gradient_norm: float
+    weight_decay: float
+    betas: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        if not self.learning_rate > 0 or not self.max_gradient_norm > 0 or not self.weight_decay >= 0:
+            raise ConfigError(
+                "learning_rate and max_gradient_norm must be > 0 and weight_decay >= 0, got "
+                f"{self.learning_rate}, {self.max_gradient_norm}, {self.weight_decay}"
+            )
+        if not 0 <= self.warmup_share < 1:
+            raise ConfigError(f"warmup_share is a share of all steps in [0, 1), got {self.warmup_share}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"betas must be in [0, 1), got {self.betas}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """One training run."""
+
+    name: str
+    inputs: InputConfig
+    loss: LossConfig
+    tuning: Tuning
+    optimizer: OptimizerConfig
+    batch_size: int
+    """Queries of a step; each sees every candidate of the step."""
+    negatives_per_query: int
+    """Hard negatives taken of each example, best first; an example may have fewer."""
+    epochs: int
+    max_steps: int
+    """A run ends after `epochs` passes or this many steps, whichever comes first."""
+    token_budget: int
+    """Padded tokens, visual ones included, that go through the backbone at once; a longer sequence goes alone."""
+    activations: Literal["kept", "recomputed"]
+    """Kept: one pass, memory grows with the batch. Recomputed: two passes, memory of one token budget."""
+    precision: Precision
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 2:
+            raise ConfigError(f"batch_size must be >= 2 for in-batch negatives to exist, got {self.batch_size}")
+        if self.negatives_per_query < 0 or self.epochs < 1 or self.max_steps < 1 or self.token_budget < 1:
+            raise ConfigError(
+                "negatives_per_query must be >= 0, and epochs, max_steps and token_budget >= 1, got "
+                f"{self.negatives_per_query}, {self.epochs}, {self.max_steps}, {self.token_budget}"
+            )
+        if self.precision == "bfloat16" and isinstance(self.tuning, FullTuning):
+            raise ConfigError(
+                "full tuning in bfloat16 loses most updates (8 bits of mantissa); use float32, or LoraTuning on bfloat16"
+            )

@@ -1,0 +1,68 @@
+"""A document is an ordered mix of texts and pictures: what is embedded, on the query side and on the candidate side."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from training_kernels.errors import DataError
+
+Modality = Literal["text", "image", "mixed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One run of text, or one picture named by the SHA-256 of its file. Exactly one of the two is set."""
+
+    text: str | None = None
+    image: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.text is None) == (self.image is None):
+            raise DataError(f"a segment is a text or a picture, got text={self.text!r} and image={self.image!r}")
+
+    @property
+    def kind(self) -> Literal["text", "image"]:
+        return "text" if self.image is None else "image"
+
+    def to_row(self) -> dict[str, str | None]:
+        """The struct that tables store: kind, text, image."""
+        return {"kind": self.kind, "text": self.text, "image": self.image}
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Segments in reading order."""
+
+    segments: tuple[Segment, ...]
+
+    @classmethod
+    def of(cls, *parts: str | Segment) -> "Document":
+        """A document of texts (plain strings) and ready segments, in the order given."""
+        return cls(tuple(Segment(text=part) if isinstance(part, str) else part for part in parts))
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> "Document":
+        """The document that a `segments` column holds."""
+        return cls(tuple(Segment(text=row["text"], image=row["image"]) for row in rows))
+
+    def to_rows(self) -> list[dict[str, str | None]]:
+        """What a `segments` column holds."""
+        return [segment.to_row() for segment in self.segments]
+
+    @property
+    def text(self) -> str:
+        """All texts, one after the other, a line apart; pictures leave no trace."""
+        return "\n".join(segment.text for segment in self.segments if segment.text is not None)
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Digests of the pictures, in reading order, repeats included."""
+        return tuple(segment.image for segment in self.segments if segment.image is not None)
+
+    @property
+    def modality(self) -> Modality:
+        """What a retriever has to read: text alone, pictures alone, or both."""
+        has_text = any(segment.text and segment.text.strip() for segment in self.segments)
+        if not self.images:
+            return "text"
+        return "mixed" if has_text else "image"

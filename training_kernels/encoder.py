@@ -1,0 +1,161 @@
+"""Documents in, unit-norm embeddings out: the last hidden state of an embedding token behind text and pictures in order.
+
+Shape letters: N documents, B sequences of one batch, D embedding width.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training_kernels.backbones.backbone import Backbone
+from training_kernels.checkpoint import load_backbone
+from training_kernels.collate import TokenSequence, batches_by_tokens
+from training_kernels.config import InputConfig
+from training_kernels.device import pick_device
+from training_kernels.documents import Document
+from training_kernels.errors import ConfigError
+from training_kernels.images import PictureSource
+
+Side = Literal["query", "candidate"]
+
+SORT_WINDOW = 512
+"""Documents that are rendered together and batched by length. Choice: padding is under 5 %, and their pictures fit
+memory at the largest pixel budget (1 MB each)."""
+
+TOKEN_BUDGET_BY_DEVICE = {"cpu": 2048, "cuda": 32_768}
+"""Padded tokens of a batch when encoding. Choice: on a CPU what stays in cache; on a GPU what keeps it busy."""
+
+PICTURE_CACHE_BYTES = 256 * 2**20
+"""Fitted pictures kept. Choice: 7,000 at the tiny pixel budget, 280 at the paper's."""
+
+
+class FittedPictures:
+    """Pictures scaled into the pixel budget, the most recently used ones kept."""
+
+    def __init__(self, backbone: Backbone, inputs: InputConfig) -> None:
+        self.backbone, self.inputs = backbone, inputs
+        self._pixels_by_digest: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, digest: str, pictures: PictureSource) -> np.ndarray:
+        """uint8 [height, width, 3]. Raises DataError if the source lacks the picture."""
+        pixels = self._pixels_by_digest.pop(digest, None)
+        if pixels is None:
+            pixels = self.backbone.fit_picture(
+                pictures.open(digest), min_pixels=self.inputs.min_pixels, max_pixels=self.inputs.max_pixels
+            )
+            self._bytes += pixels.nbytes
+        self._pixels_by_digest[digest] = pixels
+        while self._bytes > PICTURE_CACHE_BYTES:
+            _, oldest = self._pixels_by_digest.popitem(last=False)
+            self._bytes -= oldest.nbytes
+        return pixels
+
+
+class Encoder:
+    """A backbone, and how it reads documents."""
+
+    def __init__(self, backbone: Backbone, inputs: InputConfig, *, dims: tuple[int, ...]) -> None:
+        self.backbone, self.inputs, self.dims = backbone, inputs, dims
+        self.num_cut = 0
+        """Documents that lost their end so far, because they were longer than max_tokens."""
+        self._instruction = tuple(backbone.tokenizer.encode([inputs.query_instruction])[0])
+        self._pictures = FittedPictures(backbone, inputs)
+        if dims[0] > backbone.dim:
+            raise ConfigError(f"dims {dims} do not fit the backbone's width {backbone.dim}; take narrower ones")
+        needed = len(self._instruction) + backbone.max_picture_tokens(inputs.max_pixels) + 1
+        if needed > inputs.max_tokens:
+            raise ConfigError(
+                f"max_tokens {inputs.max_tokens} has no room for the instruction, one picture of {inputs.max_pixels} "
+                f"pixels and the embedding token, {needed} tokens; raise it or lower max_pixels"
+            )
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Encoder":
+        """The encoder of a checkpoint or backbone folder, on the best device here.
+
+        Raises IncompleteArtifact without its manifest.
+        """
+        backbone, manifest = load_backbone(Path(folder), device=pick_device())
+        return cls(backbone, manifest.inputs, dims=manifest.dims)
+
+    @property
+    def dim(self) -> int:
+        """Full width of an embedding."""
+        return self.backbone.dim
+
+    def encode(self, documents: Sequence[Document], pictures: PictureSource, *, side: Side) -> np.ndarray:
+        """float32 [N, D], unit norm, in the order given; a document's embedding does not depend on the others.
+
+        Raises DataError if `pictures` lacks one.
+        """
+        self.backbone.model.eval()
+        embedding_ND = np.empty((len(documents), self.dim), dtype=np.float32)
+        for start in range(0, len(documents), SORT_WINDOW):
+            sequences = self.render(documents[start : start + SORT_WINDOW], pictures, side=side)
+            embedding_ND[start : start + SORT_WINDOW] = self._embed_by_length(sequences)
+        return embedding_ND
+
+    def render(self, documents: Sequence[Document], pictures: PictureSource, *, side: Side) -> list[TokenSequence]:
+        """Token sequences with pictures in place; those over max_tokens lose their end, pictures only whole.
+
+        Choice: texts that follow each other are a newline apart, as in Document.text.
+        """
+        texts = [
+            f"\n{segment.text}" if position and document.segments[position - 1].image is None else segment.text
+            for document in documents
+            for position, segment in enumerate(document.segments)
+            if segment.text is not None
+        ]
+        text_ids = iter(self.backbone.tokenizer.encode(texts))
+        sequences = []
+        for document in documents:
+            parts = [next(text_ids) if segment.image is None else segment.image for segment in document.segments]
+            sequences.append(self._sequence(parts, pictures, self._instruction if side == "query" else ()))
+        self.num_cut += sum(sequence.is_cut for sequence in sequences)
+        return sequences
+
+    def embed(self, sequences: Sequence[TokenSequence]) -> Tensor:
+        """float32 [B, D], unit norm, from one forward pass, with the gradient graph where gradients are on."""
+        hidden_BTD = self.backbone.hidden_states(sequences)
+        last_B = torch.tensor([len(sequence) - 1 for sequence in sequences], device=hidden_BTD.device)
+        last_BD = hidden_BTD[torch.arange(len(sequences), device=hidden_BTD.device), last_B]
+        return F.normalize(last_BD.float(), dim=-1)
+
+    @torch.inference_mode()
+    def _embed_by_length(self, sequences: Sequence[TokenSequence]) -> np.ndarray:
+        embedding_ND = np.empty((len(sequences), self.dim), dtype=np.float32)
+        token_budget = TOKEN_BUDGET_BY_DEVICE[pick_device().type]
+        for batch in batches_by_tokens([len(sequence) for sequence in sequences], token_budget=token_budget):
+            embedding_ND[batch] = self.embed([sequences[position] for position in batch]).cpu().numpy()
+        return embedding_ND
+
+    def _sequence(
+        self, parts: Sequence[list[int] | str], pictures: PictureSource, instruction: tuple[int, ...]
+    ) -> TokenSequence:
+        """Texts (token ids) and pictures (digests) in order, up to max_tokens, and the embedding token."""
+        room = self.inputs.max_tokens - 1
+        token_ids, fitted, starts = list(instruction), [], []
+        is_cut = False
+        for part in parts:
+            if isinstance(part, str):
+                pixels = self._pictures.get(part, pictures)
+                part_ids, first = self.backbone.picture_tokens(pixels)
+                is_cut = len(token_ids) + len(part_ids) > room
+                if not is_cut:
+                    fitted.append(pixels)
+                    starts.append(len(token_ids) + first)
+                    token_ids += part_ids
+            else:
+                is_cut = len(token_ids) + len(part) > room
+                token_ids += part[: room - len(token_ids)]
+            if is_cut:
+                break
+        token_ids.append(self.backbone.embedding_token)
+        return TokenSequence(tuple(token_ids), tuple(fitted), tuple(starts), is_cut)

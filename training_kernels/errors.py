@@ -1,0 +1,46 @@
+"""Every error that this project raises on purpose.
+
+    NyxError
+      ConfigError(ValueError)                  a description of work is impossible
+      DataError(ValueError)                    a row, file or field breaks its schema
+      IncompleteArtifact(FileNotFoundError)    a table or folder whose writer did not finish, or was never made
+      VLMError(RuntimeError)                   a VLM server refused, after retries
+        ReplyFormatError                       a reply did not parse; becomes a rejected row, never leaves its stage
+      IndexUnavailable(RuntimeError)           the vector index is held by another process, or lacks what was asked
+      TrainingDiverged(RuntimeError)           the loss or its gradient stopped being a number
+
+To add one: subclass NyxError and one class of the standard library, take only a message (so that it pickles across
+workers), and say in the message what was got, what is allowed and what to do.
+"""
+
+
+class NyxError(Exception):
+    """Root of the tree: catch it to catch everything that the project raises on purpose."""
+
+
+class ConfigError(NyxError, ValueError):
+    """A description of work is impossible."""
+
+
+class DataError(NyxError, ValueError):
+    """A row, file or field breaks its schema."""
+
+
+class IncompleteArtifact(NyxError, FileNotFoundError):
+    """A table or folder whose writer did not finish, or that was never made."""
+
+
+class VLMError(NyxError, RuntimeError):
+    """A VLM server refused, after retries."""
+
+
+class ReplyFormatError(VLMError):
+    """A VLM's reply did not parse."""
+
+
+class IndexUnavailable(NyxError, RuntimeError):
+    """The vector index is held by another process, or lacks the version that was asked for."""
+
+
+class TrainingDiverged(NyxError, RuntimeError):
+    """The loss or its gradient stopped being a number; nothing was written."""

@@ -1,0 +1,102 @@
+"""Training runs by name, each number with its source. Sections are those of the Nyx paper, arXiv 2510.17354 v1."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from training_kernels.config import FullTuning, InputConfig, LoraTuning, LossConfig, OptimizerConfig, TrainConfig
+from training_kernels.errors import ConfigError
+
+VISUAL_TOKEN_PIXELS = 28 * 28
+"""Area of one visual token of Qwen2.5-VL: 2 x 2 merged patches of 14 x 14."""
+
+
+def nyx_paper() -> TrainConfig:
+    """The published run: LoRA on Qwen2.5-VL-3B. Needs a GPU with about 40 GB."""
+    return TrainConfig(
+        name="nyx_paper",
+        inputs=InputConfig(
+            max_tokens=8192,  # Choice: the published code cuts nothing; 20 times a chunk with one picture
+            min_pixels=4 * VISUAL_TOKEN_PIXELS,  # published code
+            max_pixels=400 * VISUAL_TOKEN_PIXELS,  # published code; evaluation there used 40 times as much
+            query_instruction="",  # published code: raw text on both sides
+        ),
+        loss=LossConfig(
+            temperature=0.02,  # appendix A
+            weight_by_dim=((2048, 1.0), (1024, 1.0), (512, 0.2), (256, 0.2)),  # table 3
+        ),
+        tuning=LoraTuning(rank=8, alpha=64, dropout=0.1),  # appendix A
+        optimizer=OptimizerConfig(
+            learning_rate=1e-5,  # appendix A
+            warmup_share=0.05,  # appendix A
+            max_gradient_norm=5.0,  # published code
+            weight_decay=0.0,  # published code leaves the default of its trainer
+            betas=(0.9, 0.999),  # likewise
+        ),
+        batch_size=160,  # published code: 20 queries on each of 8 GPUs see each other
+        negatives_per_query=1,  # appendix A
+        epochs=1,  # published code
+        max_steps=1_000_000,  # Choice: the paper sets no limit; above the 7,762 steps of its 1,241,860 examples
+        token_budget=8192,  # Choice: about 20 GB of activations at width 2048 and 36 layers
+        activations="recomputed",  # Choice: 480 documents of a step do not fit one GPU; gradients are the same
+        precision="bfloat16",  # published code
+        seed=42,  # published code's seed for its sample and split
+    )
+
+
+def tiny() -> TrainConfig:
+    """The embedded default: the tiny backbone from random weights, in about a minute on two cores."""
+    return TrainConfig(
+        name="tiny",
+        inputs=InputConfig(
+            max_tokens=512,  # Choice: a chunk of 200 text tokens and five pictures of 18 tokens, with margin
+            min_pixels=4 * VISUAL_TOKEN_PIXELS,
+            max_pixels=16 * VISUAL_TOKEN_PIXELS,  # Choice: 112 x 112, the smallest at which a photograph is told apart
+            query_instruction="",
+        ),
+        loss=LossConfig(
+            temperature=0.05,  # Choice: at 0.02 a model from random weights overfits its first batches
+            weight_by_dim=((128, 1.0), (64, 1.0), (32, 0.2), (16, 0.2)),  # the paper's halvings at the tiny width
+        ),
+        tuning=FullTuning(),  # Choice: random weights leave nothing for an adapter to adapt
+        optimizer=OptimizerConfig(
+            learning_rate=5e-4,  # Choice: measured; at 1e-3 unseen pages are found less often after the same steps
+            warmup_share=0.1,  # Choice: Adam's first estimates on random weights are poor
+            max_gradient_norm=1.0,  # Choice: all norms are above it, so every batch moves the weights as far
+            weight_decay=0.02,  # Choice: little; what is seen a few times should not grow large
+            betas=(0.9, 0.98),  # Choice: a run of 100 steps is over before 0.999 has averaged anything
+        ),
+        batch_size=64,  # Choice: 128 documents of 100 tokens, about 0.3 s a step on two cores
+        negatives_per_query=1,  # appendix A
+        epochs=6,  # Choice: measured on 475 examples; later ones only fit the training queries
+        max_steps=150,  # Choice: a minute on two cores, however large the corpus
+        token_budget=4096,  # Choice: measured; wider batches leave the cache
+        activations="kept",
+        precision="float32",
+        seed=42,
+    )
+
+
+def tiny_feedback() -> TrainConfig:
+    """Going on from a `tiny` checkpoint with what the generator could use: half as long, a gentler rate."""
+    start = tiny()
+    return replace(
+        start,
+        name="tiny_feedback",
+        optimizer=replace(start.optimizer, learning_rate=2e-4),
+        epochs=3,
+        max_steps=75,
+    )
+
+
+RECIPES: dict[str, Callable[[], TrainConfig]] = {
+    "nyx_paper": nyx_paper,
+    "tiny": tiny,
+    "tiny_feedback": tiny_feedback,
+}
+
+
+def train_recipe(name: str) -> TrainConfig:
+    """The recipe of that name. Raises ConfigError with the known names."""
+    if name not in RECIPES:
+        raise ConfigError(f"recipe {name!r} is unknown; known: {', '.join(sorted(RECIPES))}")
+    return RECIPES[name]()
