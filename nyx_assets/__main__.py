@@ -15,6 +15,8 @@ from resources.settings import Settings
 from training_kernels.errors import NyxError
 
 SAMPLE = "sample_crawl"
+SAMPLE_PAGES = 120
+"""Choice: enough held-out pages to tell retrievers apart, few enough that `make demo` takes minutes."""
 
 
 class Refusal(click.ClickException):
@@ -187,7 +189,7 @@ def _crawl_folder(settings: Settings, home: Home) -> Path:
     folder = home.root / SAMPLE
     if not folder.is_dir():
         home.root.mkdir(parents=True, exist_ok=True)
-        generate(folder)
+        generate(folder, num_pages=SAMPLE_PAGES)
     return folder
 
 

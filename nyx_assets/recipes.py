@@ -158,7 +158,9 @@ def tiny() -> PipelineRecipe:
         paper,
         name="tiny",
         backbone="tiny-qwen2.5-vl",
-        qa=replace(paper.qa, pairs_per_chunk=3, max_output_tokens=512, test_share=0.15),
+        qa=replace(
+            paper.qa, max_output_tokens=1024, dev_share=0.15, test_share=0.2
+        ),  # a small crawl has few pages to hold out
         pretraining="tiny",
         feedback=replace(paper.feedback, top_k=8, max_queries_per_crawl=200, max_output_tokens=64),
         finetuning="tiny_feedback",

@@ -30,6 +30,14 @@ class _FailureOfLite(logging.Filter):
         return True
 
 
+def _is_worth_saying(record: logging.LogRecord) -> bool:
+    """False for Milvus Lite's complaint about a call that it does not offer: the client asks, and does without."""
+    return not (record.exc_info and isinstance(record.exc_info[1], NotImplementedError))
+
+
+logging.getLogger("grpc._server").addFilter(_is_worth_saying)
+
+
 def open_lite(path: str) -> "MilvusClient":
     """A client of the Milvus Lite at `path`, which is now held by this process. Raises IndexUnavailable."""
     from milvus_lite.exceptions import DataDirLockedError

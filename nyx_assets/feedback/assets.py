@@ -45,6 +45,7 @@ def feedback_preferences(
     pairs = drawn_queries(
         home.tables.read("filtered_qa", partition=step.partition).to_pylist(),
         at_most=recipe.feedback.max_queries_per_crawl,
+        seed=recipe.seed,
     )
     chunk_by_id = chunk_documents(home)
     tries = []

@@ -97,4 +97,4 @@ def canary_recall(index: VectorIndex, version: str, ids: list[str], embedding_CD
         # a tie at the last place is no miss: what counts is that no hit is less similar than the exact last one
         last = np.partition(similarity_BC[query], -top_k)[-top_k]
         right += sum(hit.similarity >= last - 1e-4 for hit in hits)
-    return right / (len(rows) * top_k)
+    return float(right / (len(rows) * top_k))

@@ -98,9 +98,9 @@ def filter_pairs(
     rows = list(raw_rows)
     objection_by_id: dict[str, tuple[str, str]] = {}
     options_by_id: dict[str, tuple[list[str], int]] = {}
-    asked_before: dict[str, str] = {}
+    asked_before: dict[tuple[str, str], str] = {}
     for row in rows:
-        objection = _objection(row, recipe, asked_before)
+        objection = _objection(row, recipe, asked_before, chunk_by_id[row["chunk_id"]]["doc_id"])
         if objection is None:
             options = options_for(
                 row["answer"], row["distractors"], qa_id=row["qa_id"], num_options=recipe.num_options, seed=seed
@@ -125,7 +125,9 @@ def filter_pairs(
     return kept, rejected
 
 
-def _objection(row: Row, recipe: QARecipe, asked_before: dict[str, str]) -> tuple[str, str] | None:
+def _objection(
+    row: Row, recipe: QARecipe, asked_before: dict[tuple[str, str], str], doc_id: str
+) -> tuple[str, str] | None:
     """Rule and reason of the first objection to a draft; remembers in `asked_before` the questions that had none."""
     if row["problem"] is not None:
         rule, _, reason = row["problem"].partition(": ")
@@ -134,9 +136,10 @@ def _objection(row: Row, recipe: QARecipe, asked_before: dict[str, str]) -> tupl
     for rule in RULES:
         if (reason := rule(question, row["answer"], recipe)) is not None:
             return rule.__name__, reason
-    key = question_key(question)
+    # Per page, so that a page in two crawls has the same pairs kept whatever else its partition holds.
+    key = (doc_id, question_key(question))
     if key in asked_before:
-        return "repeated_pair", f"the same question as {asked_before[key]}"
+        return "repeated_pair", f"the same question of this page as {asked_before[key]}"
     asked_before[key] = row["qa_id"]
     return None
 

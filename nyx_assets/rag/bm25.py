@@ -1,5 +1,6 @@
 """BM25 over the texts of candidates, by the library bm25s: the first miner, and the baseline beside every retriever."""
 
+import logging
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -50,6 +51,8 @@ class Bm25Corpus:
         term_ids_by_row = [
             [self._term_ids.setdefault(term, len(self._term_ids)) for term in terms(texts[row])] for row in order
         ]
+        # bm25s sets its logger to DEBUG when it is imported, which says something for every corpus.
+        logging.getLogger("bm25s").setLevel(logging.WARNING)
         self._bm25 = BM25(method="lucene", k1=K1, b=B, backend="numpy")
         # bm25s cannot index a corpus without a single term; such a corpus has no hits.
         if self._term_ids:

@@ -27,22 +27,22 @@ AS_TEXT = pa.schema(
 )
 
 
-def raw(value):
+def _raw(value):
     return value.encode() if isinstance(value, str) else value
 
 
-def row(*parts, url: str | None = "https://a.example/1", metadata=b"null", general=None, images=..., texts=...):
+def _row(*parts, url: str | None = "https://a.example/1", metadata=b"null", general=None, images=..., texts=...):
     """An OBELICS row of (image, text) pairs; `images`, `texts`, `metadata` and `general` override what follows."""
     about = json.dumps({"url": url, "title": "T", "language": "en", "licence": "CC0"} if url else {})
     return {
-        "images": [raw(image) for image, _ in parts] if images is ... else images,
-        "texts": [raw(text) for _, text in parts] if texts is ... else texts,
-        "metadata": raw(metadata),
-        "general_metadata": raw(about if general is None else general),
+        "images": [_raw(image) for image, _ in parts] if images is ... else images,
+        "texts": [_raw(text) for _, text in parts] if texts is ... else texts,
+        "metadata": _raw(metadata),
+        "general_metadata": _raw(about if general is None else general),
     }
 
 
-def write_parquet(path: Path, rows: list[dict], *, row_group_size: int = 3) -> Path:
+def _write_parquet(path: Path, rows: list[dict], *, row_group_size: int = 3) -> Path:
     """Rows as a file whose columns are declared as text, whatever bytes stand in them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pylist(rows, schema=OBELICS)
@@ -66,3 +66,13 @@ def picture() -> Callable[..., Path]:
         return path
 
     return draw
+
+
+@pytest.fixture(name="row")
+def row_fixture() -> Callable[..., dict]:
+    return _row
+
+
+@pytest.fixture(name="write_parquet")
+def write_parquet_fixture() -> Callable[..., Path]:
+    return _write_parquet

@@ -9,19 +9,21 @@ import pytest
 
 from nyx_assets.corpus.deliveries import delivery_from_rows, find_deliveries
 from training_kernels.errors import DataError
-from tests.nyx_assets.corpus.conftest import row, write_parquet
 
-PAGE = row((None, "Tea is ready."))
+
+@pytest.fixture
+def page(row):
+    return row((None, "Tea is ready."))
 
 
 def fingerprint_by_key(folder: Path) -> dict[str, str]:
     return {delivery.key: delivery.fingerprint for delivery in find_deliveries(folder).deliveries}
 
 
-def test_a_file_and_a_folder_are_deliveries_and_a_folder_of_pictures_is_none(tmp_path, picture):
-    write_parquet(tmp_path / "alpha-1.parquet", [PAGE] * 4)
-    write_parquet(tmp_path / "beta" / "z.parquet", [PAGE] * 2)
-    write_parquet(tmp_path / "beta" / "a.parquet", [PAGE])
+def test_a_file_and_a_folder_are_deliveries_and_a_folder_of_pictures_is_none(tmp_path, picture, write_parquet, page):
+    write_parquet(tmp_path / "alpha-1.parquet", [page] * 4)
+    write_parquet(tmp_path / "beta" / "z.parquet", [page] * 2)
+    write_parquet(tmp_path / "beta" / "a.parquet", [page])
     picture(tmp_path / "images" / "x.png")
     found = find_deliveries(tmp_path)
     assert [delivery.key for delivery in found.deliveries] == ["alpha-1", "beta"]
@@ -36,9 +38,9 @@ def test_a_file_and_a_folder_are_deliveries_and_a_folder_of_pictures_is_none(tmp
 
 
 @pytest.mark.parametrize("marker", ["a.parquet.done", "a._SUCCESS", "b/_SUCCESS"])
-def test_a_marker_completes_its_own_delivery_only_and_changes_no_fingerprint(tmp_path, marker):
+def test_a_marker_completes_its_own_delivery_only_and_changes_no_fingerprint(tmp_path, marker, write_parquet, page):
     for name in ("a.parquet", "b/part.parquet", "c.parquet"):
-        write_parquet(tmp_path / name, [PAGE])
+        write_parquet(tmp_path / name, [page])
     before = fingerprint_by_key(tmp_path)
     (tmp_path / marker).touch()
     complete = [delivery.key for delivery in find_deliveries(tmp_path).deliveries if delivery.is_marked_complete]
@@ -46,9 +48,9 @@ def test_a_marker_completes_its_own_delivery_only_and_changes_no_fingerprint(tmp
     assert fingerprint_by_key(tmp_path) == before
 
 
-def test_the_fingerprint_moves_with_what_is_the_deliverys_own(tmp_path, picture):
-    write_parquet(tmp_path / "a.parquet", [PAGE])
-    write_parquet(tmp_path / "b" / "part.parquet", [PAGE])
+def test_the_fingerprint_moves_with_what_is_the_deliverys_own(tmp_path, picture, write_parquet, page):
+    write_parquet(tmp_path / "a.parquet", [page])
+    write_parquet(tmp_path / "b" / "part.parquet", [page])
     first = fingerprint_by_key(tmp_path)
     picture(tmp_path / "images" / "shared.png")
     assert fingerprint_by_key(tmp_path) == first
@@ -59,12 +61,12 @@ def test_the_fingerprint_moves_with_what_is_the_deliverys_own(tmp_path, picture)
     os.utime(tmp_path / "a.parquet", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     third = fingerprint_by_key(tmp_path)
     assert (third["a"] == second["a"], third["b"]) == (False, second["b"])
-    write_parquet(tmp_path / "b" / "more.parquet", [PAGE])
+    write_parquet(tmp_path / "b" / "more.parquet", [page])
     assert fingerprint_by_key(tmp_path)["b"] != third["b"]
 
 
-def test_an_unchanged_delivery_is_not_opened(tmp_path):
-    write_parquet(tmp_path / "a.parquet", [PAGE])
+def test_an_unchanged_delivery_is_not_opened(tmp_path, write_parquet, page):
+    write_parquet(tmp_path / "a.parquet", [page])
     status = (tmp_path / "a.parquet").stat()
     known = fingerprint_by_key(tmp_path)
     (tmp_path / "a.parquet").write_bytes(b"x" * status.st_size)  # unreadable, but of the same name, size and time
@@ -74,11 +76,11 @@ def test_an_unchanged_delivery_is_not_opened(tmp_path):
     assert [refused.key for refused in find_deliveries(tmp_path).refused] == ["a"]
 
 
-def test_what_cannot_be_a_delivery_is_refused_with_reason_and_the_others_are_found(tmp_path):
-    write_parquet(tmp_path / "good.parquet", [PAGE])
-    write_parquet(tmp_path / "a,b.parquet", [PAGE])
-    write_parquet(tmp_path / "twice.parquet", [PAGE])
-    write_parquet(tmp_path / "twice" / "part.parquet", [PAGE])
+def test_what_cannot_be_a_delivery_is_refused_with_reason_and_the_others_are_found(tmp_path, write_parquet, page):
+    write_parquet(tmp_path / "good.parquet", [page])
+    write_parquet(tmp_path / "a,b.parquet", [page])
+    write_parquet(tmp_path / "twice.parquet", [page])
+    write_parquet(tmp_path / "twice" / "part.parquet", [page])
     (tmp_path / "half.parquet").write_bytes((tmp_path / "good.parquet").read_bytes()[:-20])
     pq.write_table(pa.table({"url": ["x"], "texts": [["a"]], "images": [[7]]}), tmp_path / "other.parquet")
     found = find_deliveries(tmp_path)
@@ -100,9 +102,9 @@ def test_a_missing_or_empty_crawl_folder_says_what_to_do(tmp_path):
         find_deliveries(tmp_path)
 
 
-def test_a_delivery_comes_back_from_its_rows_in_landed_crawl(tmp_path):
-    write_parquet(tmp_path / "b" / "one.parquet", [PAGE])
-    write_parquet(tmp_path / "b" / "two.parquet", [PAGE] * 2)
+def test_a_delivery_comes_back_from_its_rows_in_landed_crawl(tmp_path, write_parquet, page):
+    write_parquet(tmp_path / "b" / "one.parquet", [page])
+    write_parquet(tmp_path / "b" / "two.parquet", [page] * 2)
     (tmp_path / "b" / "_SUCCESS").touch()
     delivery = find_deliveries(tmp_path).deliveries[0]
     rows = [

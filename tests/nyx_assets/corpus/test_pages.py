@@ -16,7 +16,6 @@ from nyx_assets.corpus.pages import documents_of
 from nyx_assets.recipes import tiny
 from nyx_assets.records import CRAWL_DOCUMENTS, REJECTED_DOCUMENTS
 from resources.images import FolderImageStore
-from tests.nyx_assets.corpus.conftest import row, write_parquet
 from training_kernels.errors import DataError
 
 
@@ -49,11 +48,15 @@ def taken(folder: Path, store: FolderImageStore) -> tuple[list[dict], list[dict]
     return documents, rejected
 
 
-def test_a_page_keeps_its_order_its_texts_byte_for_byte_and_what_is_known_about_it(tmp_path, store, picture):
+def test_a_page_keeps_its_order_its_texts_byte_for_byte_and_what_is_known_about_it(
+    tmp_path, store, picture, row, write_parquet
+):
     crawl = tmp_path / "crawl"
     picture(crawl / "images" / "a.png")
     texts = ["  Tea \n\n is\tready.\u00a0", "e\u0301 ﬁ 好"]
-    write_parquet(crawl / "p.parquet", [row((None, texts[0]), ("images/a.png", None), (None, " \n\t"), (None, texts[1]))])
+    write_parquet(
+        crawl / "p.parquet", [row((None, texts[0]), ("images/a.png", None), (None, " \n\t"), (None, texts[1]))]
+    )
     (document,), rejected = taken(crawl, store)
     assert rejected == []
     assert [segment["kind"] for segment in document["segments"]] == ["text", "image", "text"]
@@ -70,24 +73,33 @@ def test_a_page_keeps_its_order_its_texts_byte_for_byte_and_what_is_known_about_
     }
 
 
-BAD_ROWS = {
-    "unequal_lists": [row(images=[None], texts=[b"a", b"b"]), row(images=None, texts=[b"a"])],
-    "both_or_neither": [row((None, "a"), ("x.png", "b")), row((None, "a"), (None, None))],
-    "invalid_utf8": [row((None, b"caf\xe9")), row((b"\xff.png", None)), row((None, "a"), general=b'{"url": "\xff"}')],
-    "metadata_not_json": [
-        row((None, "a"), metadata="{"),
-        row((None, "a"), general="[1]"),
-        row((None, "a"), general="[" * 200_000),
-    ],
-    "metadata_not_aligned": [row((None, "a"), metadata="[null, null]"), row((None, "a"), metadata="{}")],
-    "empty": [row((None, " \n")), row(), row(("gone.png", None), (None, ""))],
-}
+RULES = ["unequal_lists", "both_or_neither", "invalid_utf8", "metadata_not_json", "metadata_not_aligned", "empty"]
 
 
-@pytest.mark.parametrize("rule", BAD_ROWS)
-def test_a_bad_row_is_refused_by_name_and_its_neighbours_are_taken(tmp_path, store, rule):
+@pytest.fixture
+def bad_rows(row):
+    return {
+        "unequal_lists": [row(images=[None], texts=[b"a", b"b"]), row(images=None, texts=[b"a"])],
+        "both_or_neither": [row((None, "a"), ("x.png", "b")), row((None, "a"), (None, None))],
+        "invalid_utf8": [
+            row((None, b"caf\xe9")),
+            row((b"\xff.png", None)),
+            row((None, "a"), general=b'{"url": "\xff"}'),
+        ],
+        "metadata_not_json": [
+            row((None, "a"), metadata="{"),
+            row((None, "a"), general="[1]"),
+            row((None, "a"), general="[" * 200_000),
+        ],
+        "metadata_not_aligned": [row((None, "a"), metadata="[null, null]"), row((None, "a"), metadata="{}")],
+        "empty": [row((None, " \n")), row(), row(("gone.png", None), (None, ""))],
+    }
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_bad_row_is_refused_by_name_and_its_neighbours_are_taken(tmp_path, store, rule, row, write_parquet, bad_rows):
     rows = []
-    for number, bad in enumerate(BAD_ROWS[rule]):
+    for number, bad in enumerate(bad_rows[rule]):
         rows += [row((None, f"Good page {number}.")), bad]
     write_parquet(tmp_path / "crawl" / "p.parquet", rows)
     documents, rejected = taken(tmp_path / "crawl", store)
@@ -98,14 +110,16 @@ def test_a_bad_row_is_refused_by_name_and_its_neighbours_are_taken(tmp_path, sto
     assert all(values["doc_id"] is None for values in rejected)
 
 
-def test_reasons_name_the_field_and_the_position(tmp_path, store):
-    write_parquet(tmp_path / "crawl" / "p.parquet", [row((None, "ok"), (None, b"caf\xe9")), row((None, "a"), ("b", "c"))])
+def test_reasons_name_the_field_and_the_position(tmp_path, store, row, write_parquet):
+    write_parquet(
+        tmp_path / "crawl" / "p.parquet", [row((None, "ok"), (None, b"caf\xe9")), row((None, "a"), ("b", "c"))]
+    )
     _, rejected = taken(tmp_path / "crawl", store)
     assert "texts[1] is not UTF-8 at byte 3 (0xe9)" in rejected[0]["reason"]
     assert "position 1 holds both an image and a text" in rejected[1]["reason"]
 
 
-def test_an_address_is_looked_for_in_both_metadata_and_may_be_missing(tmp_path):
+def test_an_address_is_looked_for_in_both_metadata_and_may_be_missing(tmp_path, row, write_parquet):
     rows = [
         row((None, "a"), (None, "b"), url=None, metadata='[null, {"document_url": "https://b.example"}]'),
         row((None, "a"), url=None, metadata=None, general=b"null"),
@@ -120,7 +134,7 @@ def test_an_address_is_looked_for_in_both_metadata_and_may_be_missing(tmp_path):
     ]
 
 
-def test_a_page_keeps_its_good_pictures_and_each_failure_is_a_row(tmp_path, store, picture):
+def test_a_page_keeps_its_good_pictures_and_each_failure_is_a_row(tmp_path, store, picture, row, write_parquet):
     crawl = tmp_path / "crawl"
     picture(crawl / "good.png")
     picture(crawl / "icon.png", size=(400, 20))
@@ -162,10 +176,10 @@ def test_a_page_keeps_its_good_pictures_and_each_failure_is_a_row(tmp_path, stor
     assert {(values["doc_id"], values["kind"]) for values in rejected} == {(document["doc_id"], "picture")}
     assert all(values["reason"] and len(values["reason"]) < 600 for values in rejected)
     assert document["num_images"] == len(good)
-    assert len(set(segment["image"] for segment in document["segments"])) == 1
+    assert len({segment["image"] for segment in document["segments"]}) == 1
 
 
-def test_a_picture_that_many_pages_show_is_verified_once(tmp_path, store, picture):
+def test_a_picture_that_many_pages_show_is_verified_once(tmp_path, store, picture, row, write_parquet):
     crawl = tmp_path / "crawl"
     picture(crawl / "logo.png")
     rows = [row((None, f"Page {n}."), ("logo.png", None), ("gone.png", None)) for n in range(9)]
@@ -174,7 +188,7 @@ def test_a_picture_that_many_pages_show_is_verified_once(tmp_path, store, pictur
     assert (len(documents), len(rejected), store.num_puts) == (9, 9, 1)
 
 
-def test_the_second_copy_of_a_page_is_rejected_and_another_address_is_another_page(tmp_path, store):
+def test_the_second_copy_of_a_page_is_rejected_and_another_address_is_another_page(tmp_path, store, row, write_parquet):
     rows = [row((None, "Same.")), row((None, "Same."), url="https://a.example/2"), row((None, "Same."))]
     write_parquet(tmp_path / "crawl" / "b" / "1.parquet", rows[:2])
     write_parquet(tmp_path / "crawl" / "b" / "2.parquet", rows[2:])
@@ -184,14 +198,14 @@ def test_the_second_copy_of_a_page_is_rejected_and_another_address_is_another_pa
     assert "b/1.parquet row 0" in copy["reason"]
 
 
-def test_an_unchanged_page_has_the_same_id_in_a_later_crawl(tmp_path, store):
+def test_an_unchanged_page_has_the_same_id_in_a_later_crawl(tmp_path, store, row, write_parquet):
     for name in ("old", "new"):
         write_parquet(tmp_path / name / f"{name}.parquet", [row((None, f"Only {name}.")), row((None, "Same."))])
     ids = [{document["doc_id"] for document in taken(tmp_path / name, store)[0]} for name in ("old", "new")]
     assert len(ids[0] & ids[1]) == 1
 
 
-def test_a_file_that_breaks_in_the_middle_is_an_error_that_names_it(tmp_path, store):
+def test_a_file_that_breaks_in_the_middle_is_an_error_that_names_it(tmp_path, store, row, write_parquet):
     path = write_parquet(tmp_path / "p.parquet", [row((None, f"Page {n}. " * 50)) for n in range(30)])
     delivery = only_delivery(tmp_path)
     data = bytearray(path.read_bytes())
@@ -201,7 +215,7 @@ def test_a_file_that_breaks_in_the_middle_is_an_error_that_names_it(tmp_path, st
         list(documents_of(delivery, store, tiny().pictures))
 
 
-def test_texts_and_empty_references_are_told_apart(tmp_path):
+def test_texts_and_empty_references_are_told_apart(tmp_path, row, write_parquet):
     write_parquet(tmp_path / "p.parquet", [row(("", None), (None, "a"), ("x.png", None))])
     (page,) = read_pages(only_delivery(tmp_path))
     assert not isinstance(page, RefusedPage)
@@ -220,7 +234,7 @@ print(num_pages, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) /
 """
 
 
-def test_a_row_group_of_any_size_is_read_in_bounded_memory(tmp_path):
+def test_a_row_group_of_any_size_is_read_in_bounded_memory(tmp_path, row, write_parquet):
     num_pages, page_bytes = 20_000, 10_000
     rows = [row((None, f"{n} " + os.urandom(page_bytes // 2).hex())) for n in range(num_pages)]
     path = write_parquet(tmp_path / "big" / "p.parquet", rows, row_group_size=num_pages)
@@ -233,7 +247,8 @@ def test_a_row_group_of_any_size_is_read_in_bounded_memory(tmp_path):
 
 def test_all_real_pages_are_taken_and_their_failures_are_those_of_the_data_card(shared_data, store):
     num_pages = num_references = 0
-    kept, rules = 0, Counter()
+    kept = 0
+    rules: Counter[str] = Counter()
     for delivery in find_deliveries(shared_data / "interleaved").deliveries:
         for page in read_pages(delivery):
             assert isinstance(page, WebPage)

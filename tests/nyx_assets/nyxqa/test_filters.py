@@ -16,6 +16,7 @@ RED, BLUE = Segment(image="a" * 64), Segment(image="b" * 64)
 CHUNKS = {
     "c1": {"chunk_id": "c1", "doc_id": "d1", "segments": Document.of("The bridge", RED, BLUE).to_rows()},
     "c2": {"chunk_id": "c2", "doc_id": "d2", "segments": Document.of("The tower").to_rows()},
+    "c3": {"chunk_id": "c3", "doc_id": "d1", "segments": Document.of("The bridge again").to_rows()},
 }
 SPLITS = {"d1": "train", "d2": "test"}
 
@@ -106,14 +107,15 @@ def test_too_few_options_are_a_reason():
     assert rule_of(GOOD, distractors=["Ole", "Ole!", "marta olsen"]) == "bad_options"
 
 
-def test_a_question_asked_twice_is_kept_once_whoever_asks():
+def test_a_question_asked_twice_of_a_page_is_kept_once_and_of_another_page_once_more():
     kept, rejected = sort(
         draft(GOOD, qa_id="first"),
-        draft("who finished a stone bridge, over the river", "Ole Bull", qa_id="again", chunk_id="c2"),
+        draft("who finished a stone bridge, over the river", "Ole Bull", qa_id="again", chunk_id="c3"),
+        draft(GOOD, qa_id="of another page", chunk_id="c2"),
         draft(Document.of(GOOD, RED), qa_id="with red"),
         draft(Document.of(GOOD, BLUE), qa_id="with blue"),
     )
-    assert [row["qa_id"] for row in kept] == ["first", "with red", "with blue"]
+    assert [row["qa_id"] for row in kept] == ["first", "of another page", "with red", "with blue"]
     assert [(row["qa_id"], row["rule"]) for row in rejected] == [("again", "repeated_pair")]
     assert "first" in rejected[0]["reason"]
 

@@ -1,0 +1,34 @@
+# make demo [CRAWL=folder]   set up, then run the whole pipeline: on the bundled sample, or on any folder of OBELICS Parquet
+# make test                  set up, then run the tests
+# make check                 lint, format, types
+# make up                    the Dagster UI and daemon on http://127.0.0.1:3000, over the same home
+# make clean                 remove the environment; what the pipeline made stays
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check up clean
+
+demo: $(READY)
+	$(BIN)/nyx run $(if $(CRAWL),--crawl "$(CRAWL)")
+
+test: $(READY)
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+up: $(READY)
+	DAGSTER_HOME="$$(NYX_CRAWL="$(CRAWL)" $(BIN)/nyx dagster-home)" $(BIN)/dagster dev -w workspace.yaml
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV)
