@@ -11,7 +11,7 @@ VISUAL_TOKEN_PIXELS = 28 * 28
 
 
 def nyx_paper() -> TrainConfig:
-    """The published run: LoRA on Qwen2.5-VL-3B. Needs a GPU with about 40 GB."""
+    """The published run: LoRA on Qwen2.5-VL-3B. Meant for a GPU of 80 GB; not yet run on one."""
     return TrainConfig(
         name="nyx_paper",
         inputs=InputConfig(
@@ -36,7 +36,7 @@ def nyx_paper() -> TrainConfig:
         negatives_per_query=1,  # appendix A
         epochs=1,  # published code
         max_steps=1_000_000,  # Choice: the paper sets no limit; above the 7,762 steps of its 1,241,860 examples
-        token_budget=8192,  # Choice: about 20 GB of activations at width 2048 and 36 layers
+        token_budget=8192,  # Choice: an estimated 20 GB of activations at width 2048 and 36 layers
         activations="recomputed",  # Choice: 480 documents of a step do not fit one GPU; gradients are the same
         precision="bfloat16",  # published code
         seed=42,  # published code's seed for its sample and split
@@ -61,14 +61,14 @@ def tiny() -> TrainConfig:
         optimizer=OptimizerConfig(
             learning_rate=5e-4,  # Choice: measured; at 1e-3 unseen pages are found less often after the same steps
             warmup_share=0.1,  # Choice: Adam's first estimates on random weights are poor
-            max_gradient_norm=1.0,  # Choice: all norms are above it, so every batch moves the weights as far
+            max_gradient_norm=1.0,  # Choice: early norms are above 100; no single batch may outweigh the others
             weight_decay=0.02,  # Choice: little; what is seen a few times should not grow large
             betas=(0.9, 0.98),  # Choice: a run of 100 steps is over before 0.999 has averaged anything
         ),
         batch_size=64,  # Choice: 128 documents of 100 tokens, about 0.3 s a step on two cores
         negatives_per_query=1,  # appendix A
         epochs=6,  # Choice: measured on 475 examples; later ones only fit the training queries
-        max_steps=150,  # Choice: a minute on two cores, however large the corpus
+        max_steps=150,  # Choice: under a minute on two cores, however large the corpus
         token_budget=4096,  # Choice: measured; wider batches leave the cache
         activations="kept",
         precision="float32",

@@ -74,7 +74,20 @@ def test_the_same_picture_is_stored_once_even_by_many_writers_at_once(store):
     with ThreadPoolExecutor(4) as pool:
         digests = {stored.digest for stored in pool.map(lambda _: store.put(data, limits=Limits()), range(16))}
     assert len(digests) == 1
+    first = Path(store.path(min(digests))).stat()
+    store.put(data, limits=Limits())
+    assert Path(store.path(min(digests))).stat() == first
     assert [path.name for path in Path(store.root).rglob("*") if path.is_file()] == [f"{digests.pop()}.png"]
+
+
+def test_a_write_that_fails_leaves_nothing_behind(store, monkeypatch):
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(store.fs, "mv", full)
+    with pytest.raises(OSError, match="no space"):
+        store.put(encoded("PNG"), limits=Limits())
+    assert not [path for path in Path(store.root).rglob("*") if path.is_file()]
 
 
 def test_a_picture_that_is_not_there_is_said_so(store):

@@ -92,6 +92,15 @@ def test_a_cut_fits_its_budget_nearly_fills_it_and_is_counted_exactly(tokenizer,
 def test_a_cut_inside_words_spares_words_where_it_can_and_combining_marks_always(tokenizer):
     start, _ = cut_anywhere("first " + "x" * 900, tokenizer, budget=20)
     assert start == "first"
-    zalgo = "e\u0301\u0323" * 60
-    start, _ = cut_anywhere(zalgo, tokenizer, budget=20)
-    assert len(start) % 3 == 0
+    zalgo = "e\u0301\u0323\u0308" * 60
+    for budget in range(12, 60):
+        start, _ = cut_anywhere(zalgo, tokenizer, budget=budget)
+        assert len(start) % 4 == 0, budget
+
+
+def test_a_cut_leaves_no_rest_of_whitespace_alone(tokenizer):
+    word = "x" * 160
+    start, _ = cut_anywhere(word + "\n\n", tokenizer, budget=tokenizer.count([word])[0])
+    assert 0 < len(start) < len(word)
+    start, _ = cut_anywhere(" \n\t\n" + word, tokenizer, budget=tokenizer.count([" \n\t\n"])[0] + 1)
+    assert start.strip()
