@@ -4,7 +4,8 @@ import json
 import logging
 import os
 import sys
-from dataclasses import replace
+import tempfile
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from training_kernels.errors import NyxError
 SAMPLE = "sample_crawl"
 SAMPLE_PAGES = 120
 """Choice: enough held-out pages to tell retrievers apart, few enough that `make demo` takes minutes."""
+STOPPED_BY_CAP = 3
+"""Exit status of a run that a cap on calls, tokens or money has stopped."""
 
 
 class Refusal(click.ClickException):
@@ -54,10 +57,13 @@ def main() -> None:
 def run(crawl: Path | None, as_json: bool) -> None:
     """Bring everything up to date: register deliveries, make what is new or stale, report.
 
-    Exit status 0 only if every delivery was taken and every asset is current.
+    Exit status 0 only if every delivery was taken and every asset is current; 3 if a cap on calls, tokens or money
+    stopped it, 1 for any other failure.
     """
     from nyx_assets.definitions import build_pipeline
     from nyx_assets.main_job import run_main_job
+    from nyx_assets.planned_run import plan_of
+    from nyx_assets.planning import plan_text
     from nyx_assets.registering import open_instance, register_deliveries
     from nyx_assets.reporting import job_report_json, job_report_text
 
@@ -76,8 +82,35 @@ def run(crawl: Path | None, as_json: bool) -> None:
     click.echo(
         json.dumps(job_report_json(report, home), indent=1) if as_json else job_report_text(report, home, pipeline)
     )
+    if report.stopped_by_cap:
+        ahead = plan_text(plan_of(pipeline, settings, home, folder))
+        click.echo(f"\nStopped: {report.stopped_by_cap}\n\nWhat is left to do:\n{ahead}", err=True)
+        sys.exit(STOPPED_BY_CAP)
     if report.failures:
         sys.exit(1)
+
+
+@main.command()
+@click.option(
+    "--crawl", type=click.Path(path_type=Path), help="Crawl folder; default: the one of this home, else a bundled sample."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+def plan(crawl: Path | None, as_json: bool) -> None:
+    """What `nyx run` would ask of VLMs: calls, tokens, money, hours, disk. Asks nothing and writes nothing."""
+    from nyx_assets.definitions import build_pipeline
+    from nyx_assets.planned_run import plan_of
+    from nyx_assets.planning import plan_json, plan_text
+
+    settings = _with_crawl(Settings.from_env(os.environ), crawl)
+    home = Home.at(settings.home)
+    folder = settings.crawl_folder or home.crawl_folder
+    with tempfile.TemporaryDirectory() as scratch:
+        if folder is None:
+            from sample_crawl import generate
+
+            folder = generate(Path(scratch) / SAMPLE, num_pages=SAMPLE_PAGES)
+        ahead = plan_of(build_pipeline(settings, home), settings, home, folder)
+    click.echo(json.dumps(plan_json(ahead), indent=1) if as_json else plan_text(ahead))
 
 
 @main.command()
@@ -127,10 +160,32 @@ def evaluate(suite: Path, retriever: str, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("crawl_folder", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True)
+def validate(crawl_folder: Path, as_json: bool) -> None:
+    """Say what a run would refuse of CRAWL_FOLDER, one line a problem; nothing is written and nothing fetched.
+
+    Exit status 0 only if there is no problem.
+    """
+    from nyx_assets.corpus.validating import problems_of
+    from nyx_assets.recipes import recipe_of
+
+    num_problems = 0
+    for problem in problems_of(crawl_folder, recipe_of(Settings.from_env(os.environ)).pictures):
+        click.echo(json.dumps(asdict(problem), ensure_ascii=False) if as_json else str(problem))
+        num_problems += 1
+    if num_problems:
+        sys.exit(1)
+    if not as_json:
+        click.echo(f"{crawl_folder}: no problem")
+
+
+@main.command()
 @click.option("--json", "as_json", is_flag=True)
 def status(as_json: bool) -> None:
     """What is made, what is stale, what is missing, and what is live."""
     from nyx_assets.definitions import build_pipeline
+    from nyx_assets.nyxqa.funnel import funnel_text
     from nyx_assets.registering import open_instance
     from nyx_assets.reporting import status_rows, status_text
 
@@ -141,6 +196,38 @@ def status(as_json: bool) -> None:
     with open_instance(home) as instance:
         rows = status_rows(build_pipeline(settings, home), instance, home)
     click.echo(json.dumps(rows, indent=1) if as_json else status_text(rows, home))
+    if not as_json and (funnel := funnel_text(home)):
+        click.echo(f"\n{funnel}")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "export_format",
+    required=True,
+    type=click.Choice(["hf", "beir", "mmeb", "swift"]),
+    help="Hugging Face data set; BEIR, TREC and suite; MMEB rows; ms-swift rows.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(["train", "dev", "test"]),
+    help="Only this split. Default: all for hf, test for beir, train for the others.",
+)
+@click.option("--json", "as_json", is_flag=True)
+def export(folder: Path, export_format: Any, split: str | None, as_json: bool) -> None:
+    """Write NyxQA to FOLDER, which must not exist, for other tools."""
+    from nyx_assets.export.exporting import export as export_nyxqa
+
+    settings = Settings.from_env(os.environ)
+    report = export_nyxqa(Home.at(settings.home), folder, export_format, split)
+    if as_json:
+        click.echo(json.dumps(report.to_json(), indent=1))
+        return
+    rows = ", ".join(f"{number:,} {name}" for name, number in report.rows.items())
+    click.echo(f"{report.folder}: {rows}; {report.pictures:,} pictures")
+    if report.has_stand_ins:
+        click.echo("warning: pairs were written by the offline stand-in, no model; see README.md in the folder", err=True)
 
 
 @main.command()

@@ -2,14 +2,33 @@
 
 import os
 from collections.abc import Mapping
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import dagster as dg
 
 from nyx_assets.catalog.assets import catalog
-from nyx_assets.corpus.assets import chunked_corpus, landed_crawl, page_clusters, taken_pages
+from nyx_assets.corpus.assets import (
+    chunked_corpus,
+    clustered_pages,
+    landed_crawl,
+    near_duplicates,
+    signed_chunks,
+    signed_pages,
+    taken_pages,
+)
 from nyx_assets.corpus.checks import CORPUS_CHECKS
-from nyx_assets.evaluation.assets import gate, rag_scores, retrieval_scores
+from nyx_assets.evaluation.assets import altered_queries, gate, rag_scores, retrieval_scores
+from nyx_assets.evaluation.checks import (
+    EVALUATION_CHECKS,
+    HELD_OUT,
+    SUITES,
+    guarded_suites,
+    nyxqa_questions,
+    picture_hashes,
+    questions_of,
+)
 from nyx_assets.feedback.assets import feedback_preferences
 from nyx_assets.feedback.checks import FEEDBACK_CHECKS
 from nyx_assets.index.assets import EMBEDDING_ASSETS, final_index
@@ -18,38 +37,57 @@ from nyx_assets.main_job import Pipeline
 from nyx_assets.materialization import SETTINGS_KEY, name_of
 from nyx_assets.mining.assets import mined_negatives
 from nyx_assets.mining.checks import MINING_CHECKS
-from nyx_assets.nyxqa.assets import raw_qa, sorted_qa
+from nyx_assets.nyxqa.assets import raw_qa, sampled_chunks, sorted_qa
 from nyx_assets.nyxqa.checks import NYXQA_CHECKS
 from nyx_assets.recipes import PipelineRecipe, recipe_of
 from nyx_assets.records import content_id
-from nyx_assets.training.assets import finetuned_checkpoint, pretrained_checkpoint, training_manifest
+from nyx_assets.retrievers import UNTRAINED
+from nyx_assets.training.assets import (
+    finetuned_checkpoint,
+    pretrained_checkpoint,
+    public_training_sets,
+    training_manifest,
+)
+from nyx_assets.training.leak_guard import HeldOut
+from resources.embedder import Embedder
 from resources.embedder_checkpoint import CheckpointEmbedders
+from resources.embedder_endpoint import EndpointEmbedder
+from resources.embedder_sentence_transformers import SentenceTransformersEmbedder
+from resources.fetching import NOT_FETCHED, FetchedPictures, WebPictures
 from resources.gpu_inprocess import InProcessLauncher
 from resources.home import Home
 from resources.index_milvus import MilvusIndex
+from resources.public_sets import PublicSets
 from resources.settings import ROLES, Settings
 from resources.vlm_roles import VLMRole
 from sensors.landings import landings_sensor
+from training_kernels.errors import ConfigError
 
 ASSETS = [
     taken_pages,
     chunked_corpus,
-    page_clusters,
+    signed_pages,
+    signed_chunks,
+    near_duplicates,
+    clustered_pages,
+    sampled_chunks,
     raw_qa,
     sorted_qa,
     mined_negatives,
+    public_training_sets,
     training_manifest,
     pretrained_checkpoint,
     feedback_preferences,
     finetuned_checkpoint,
     *EMBEDDING_ASSETS,
+    altered_queries,
     retrieval_scores,
     rag_scores,
     gate,
     final_index,
     catalog,
 ]
-CHECKS = [*CORPUS_CHECKS, *NYXQA_CHECKS, *MINING_CHECKS, *FEEDBACK_CHECKS, *INDEX_CHECKS]
+CHECKS = [*CORPUS_CHECKS, *NYXQA_CHECKS, *MINING_CHECKS, *FEEDBACK_CHECKS, *EVALUATION_CHECKS, *INDEX_CHECKS]
 
 
 def resources_of(settings: Settings, home: Home) -> dict[str, Any]:
@@ -62,9 +100,38 @@ def resources_of(settings: Settings, home: Home) -> dict[str, Any]:
         "embedders": CheckpointEmbedders(
             cache_root=str(home.root / "backbones"), backbone=recipe.backbone, images_root=home.images.root
         ),
+        "foreign_embedders": {
+            "sentence-transformers": SentenceTransformersEmbedder.load,
+            "endpoint": partial(_endpoint_embedder, settings),
+        },
+        "public_sets": PublicSets(settings.public_sets),
+        "held_out": _held_out,
+        "web_pictures": _web_pictures(settings, recipe, home),
         "launcher": InProcessLauncher(),
         "index": MilvusIndex(settings.index_uri or str(home.root / "index" / "milvus.db")),
     }
+
+
+def _web_pictures(settings: Settings, recipe: PipelineRecipe, home: Home) -> WebPictures:
+    if settings.web is None:
+        return NOT_FETCHED
+    return FetchedPictures(settings.web, recipe.fetching, log_root=str(home.root / "fetch"))
+
+
+def _held_out(home: Home) -> HeldOut:
+    """What no_suite_stands_in_training guards: NyxQA's held-out splits, and the suites in the home."""
+    suites = {suite.name: questions_of(suite) for suite in guarded_suites(home)}
+    return HeldOut({"nyxqa": nyxqa_questions(home, HELD_OUT), **suites}, picture_hashes(home))
+
+
+def _endpoint_embedder(settings: Settings, model: str) -> Embedder:
+    """The embeddings server of the settings. Raises ConfigError if there is none for this model."""
+    if settings.embedder is None or settings.embedder.model != model:
+        raise ConfigError(
+            f"the miner endpoint:{model} needs NYX_EMBEDDER_BASE_URL, and NYX_EMBEDDER_MODEL={model}, got "
+            f"{settings.embedder}"
+        )
+    return EndpointEmbedder(settings.embedder, api_key=settings.embedder_api_key)
 
 
 def setting_values(recipe: PipelineRecipe, resources: Mapping[str, Any]) -> dict[str, str]:
@@ -74,14 +141,27 @@ def setting_values(recipe: PipelineRecipe, resources: Mapping[str, Any]) -> dict
         "seed",
         "pictures",
         "chunking",
-        "qa",
+        "deduplication",
+        "qa.sampling",
+        "qa.writing",
+        "qa.checks",
+        "qa.dev_share",
+        "qa.test_share",
         "mining",
+        "mixture",
         "pretraining",
         "feedback",
         "finetuning",
         "evaluation",
     )
-    return {name: repr(getattr(recipe, name)) for name in sections} | {role: resources[role].model for role in ROLES}
+    values = {name: repr(attrgetter(name)(recipe)) for name in sections}
+    judge_of_negatives = resources["judge"].model if recipe.mining.judge == "vlm" else ""
+    values["web_pictures"] = resources["web_pictures"].setting
+    suites = resources["home"].root / SUITES
+    guarded = PublicSets(suites if suites.is_dir() else None)  # a new suite may be leaked by what was drawn before
+    values["public_sets"] = f"{resources['public_sets'].fingerprint()} {guarded.fingerprint()}"
+    values["mining"] += f" {recipe.backbone if recipe.mining.miner == UNTRAINED.name else ''} {judge_of_negatives}"
+    return values | {role: resources[role].model for role in ROLES}
 
 
 def build_pipeline(settings: Settings, home: Home) -> Pipeline:

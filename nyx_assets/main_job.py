@@ -17,6 +17,7 @@ from dagster import DagsterEventType, DagsterInstance
 from nyx_assets.materialization import DATA_VERSION_TAG, expected_provenance, is_current, key_of, name_of
 from nyx_assets.partitions import CRAWL
 from resources.home import Home
+from training_kernels.errors import BudgetReached
 
 console = logging.getLogger("nyx")
 
@@ -49,6 +50,8 @@ class JobReport:
     by_asset: dict[str, AssetReport] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     """One message a failure, for a person."""
+    stopped_by_cap: str = ""
+    """Why nothing more was made: a cap on calls, tokens or money was reached."""
     seconds: float = 0.0
 
     @property
@@ -97,7 +100,10 @@ class Pipeline:
 
 
 def run_main_job(pipeline: Pipeline, instance: DagsterInstance, home: Home) -> JobReport:
-    """Make what is not current. A partition that fails is reported and left behind; the others go on without it."""
+    """Make what is not current. A partition that fails is reported and left behind; the others go on without it.
+
+    A cap that is reached ends the run: what follows would be made from the partitions that happened to come first.
+    """
     start = time.monotonic()
     report = JobReport({name: AssetReport() for name in pipeline.specs})
     partitions = sorted(instance.get_dynamic_partitions(str(CRAWL.name)))
@@ -105,6 +111,9 @@ def run_main_job(pipeline: Pipeline, instance: DagsterInstance, home: Home) -> J
         begun = time.monotonic()
         for done, partition in enumerate(partitions if level.is_partitioned else [None]):
             made = _bring_up_to_date(pipeline, instance, home, level.names, partition, report)
+            if report.stopped_by_cap:
+                report.seconds = time.monotonic() - start
+                return report
             if made and level.is_partitioned and done + 1 < len(partitions):
                 left = (time.monotonic() - begun) / (done + 1) * (len(partitions) - done - 1)
                 console.info("  %d of %d partitions, about %.0f s left in this stage", done + 1, len(partitions), left)
@@ -126,7 +135,7 @@ def _bring_up_to_date(
     if it did not, what reads it stays as it is.
     """
     attempted: set[str] = set()
-    while work := _ready(pipeline, home, names, partition, attempted):
+    while not report.stopped_by_cap and (work := _ready(pipeline, home, names, partition, attempted)):
         attempted |= set(work)
         _make(pipeline.defs, instance, home, work, partition, report)
     for name in names:
@@ -192,9 +201,12 @@ def _make(
     where = f" of partition {partition}" if partition else ""
     for event in result.all_node_events:
         if event.event_type == DagsterEventType.STEP_FAILURE:
-            message = f"{event.node_name}{where} failed: {_cause(event)}"
+            error_class, cause = _innermost_error(event)
+            message = f"{event.node_name}{where} failed: {cause}"
             report.failures.append(message)
             console.error(message)
+            if error_class == BudgetReached.__name__:
+                report.stopped_by_cap = cause.partition(f"{error_class}: ")[2]
     for evaluation in result.get_asset_check_evaluations():
         if not evaluation.passed:
             examples = evaluation.metadata.get("examples")
@@ -206,12 +218,12 @@ def _make(
             console.error(message)
 
 
-def _cause(event: dg.DagsterEvent) -> str:
-    """The innermost error of a failed step, without the wrappers around it."""
+def _innermost_error(event: dg.DagsterEvent) -> tuple[str, str]:
+    """Class and message of the innermost error of a failed step, without the wrappers around it."""
     error = event.step_failure_data.error
     while error is not None and error.cause is not None:
         error = error.cause
-    return error.message.strip() if error is not None else "no error was recorded"
+    return (error.cls_name or "", error.message.strip()) if error is not None else ("", "no error was recorded")
 
 
 def _make_known(instance: DagsterInstance, home: Home, name: str, partition: str | None) -> None:

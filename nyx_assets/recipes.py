@@ -5,7 +5,10 @@ A recipe is data: changing one makes the assets that depend on the changed secti
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
+from nyx_assets.qa_recipes import QARecipe, nyx_qa, paper_qa, tiny_qa
+from resources.fetch_limits import FetchLimits
 from resources.settings import Settings
 from training_kernels.errors import ConfigError
 
@@ -37,26 +40,126 @@ class ChunkingRecipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QARecipe:
-    """How question-answer pairs are written and sorted out."""
+class DeduplicationRecipe:
+    """From when on pages, chunks and pictures count as near copies."""
 
-    pairs_per_chunk: int
-    max_output_tokens: int
-    temperature: float
-    min_question_words: int
-    max_answer_words: int
-    num_options: int
-    dev_share: float
-    test_share: float
+    min_page_similarity: float
+    """Estimated Jaccard similarity of their runs of five words."""
+    min_chunk_similarity: float
+    max_picture_distance: int
+    """Differing bits of 256 of the perceptual hash."""
+    max_pages_of_a_thing: int
+    """A picture or chunk on more pages is furniture and ties no pages together."""
+
+    def __post_init__(self) -> None:
+        if not (0 < self.min_page_similarity <= 1 and 0 < self.min_chunk_similarity <= 1):
+            raise ConfigError(
+                f"similarities are above 0 and at most 1, got min_page_similarity={self.min_page_similarity}, "
+                f"min_chunk_similarity={self.min_chunk_similarity}"
+            )
+        if not 0 <= self.max_picture_distance < 16 or self.max_pages_of_a_thing < 1:
+            raise ConfigError(
+                f"pictures are found up to 15 differing bits, and a thing stands on a page, got max_picture_distance="
+                f"{self.max_picture_distance}, max_pages_of_a_thing={self.max_pages_of_a_thing}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MiningRecipe:
-    """Which retrieved chunks become hard negatives: ranks first_rank to first_rank + depth - 1, at most `keep`."""
+    """Which retrieved chunks become hard negatives: ranks first_rank to first_rank + depth - 1, at most `keep`.
 
+    Whatever the recipe, a chunk that is golden, near-duplicate of golden or that holds the answer is refused.
+    """
+
+    name: str
+    miner: str
+    """A name that nyx_assets/mining/miners.py lists."""
     first_rank: int
     depth: int
     keep: int
+    margin: float
+    """A chunk that scores above this share of the positive's score is refused; infinite to refuse none for it."""
+    judge: Literal["none", "vlm"]
+    """Whether the judge has to fail to find the answer in a chunk before it counts as a negative."""
+
+    def __post_init__(self) -> None:
+        if min(self.first_rank, self.depth, self.keep) < 1 or not self.margin > 0:
+            raise ConfigError(
+                f"mining {self.name!r}: first_rank, depth and keep are 1 or more and margin is above 0, got "
+                f"{self.first_rank}, {self.depth}, {self.keep} and {self.margin}"
+            )
+
+
+MINING_RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        MiningRecipe(
+            name="paper",
+            miner="bm25",
+            first_rank=1,
+            depth=10,  # section 3.2: best five of the top 10 that are not golden
+            keep=5,
+            margin=float("inf"),  # silent
+            judge="none",
+        ),
+        MiningRecipe(
+            name="published",
+            miner="bm25",
+            first_rank=11,  # published code: ranks 11 to 20, the first five
+            depth=10,
+            keep=5,
+            margin=float("inf"),
+            judge="none",
+        ),
+        MiningRecipe(
+            name="guarded",
+            miner="bm25",
+            first_rank=1,
+            depth=50,  # Choice: room for what the margin refuses; NVIDIA's and PixelRAG's recipes look as deep
+            keep=5,
+            margin=0.95,  # arXiv:2407.15831, section 4.2: 95 % of the positive's score
+            judge="none",
+        ),
+        MiningRecipe(name="judged", miner="bm25", first_rank=1, depth=50, keep=5, margin=0.95, judge="vlm"),
+    )
+}
+"""By name. The paper mines with mmE5 11B; Choice: with BM25, which needs no GPU; NYX_MINER names another miner."""
+
+
+def mining_recipe(name: str) -> MiningRecipe:
+    """The mining recipe of that name. Raises ConfigError with the known names."""
+    if name not in MINING_RECIPES:
+        raise ConfigError(f"mining recipe {name!r} is unknown; known: {', '.join(sorted(MINING_RECIPES))}")
+    return MINING_RECIPES[name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetShare:
+    """How much of the public sets whose name fits a pattern is trained on."""
+
+    match: str
+    """Of the set's name, as a shell pattern."""
+    cap: int
+    """Most examples of one set, drawn by seed."""
+    weight: float
+    """Times that an example stands in an epoch; of a fraction, the seed decides which examples stand once more."""
+
+    def __post_init__(self) -> None:
+        if self.cap < 1 or self.weight <= 0:
+            raise ConfigError(
+                f"a share has a cap of 1 or more and a weight above 0, got {self.cap} and {self.weight} for {self.match!r}; "
+                "remove the share to leave its sets out"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixtureRecipe:
+    """What of the public sets is trained on beside NyxQA; the first share that fits a set counts."""
+
+    name: str
+    shares: tuple[SetShare, ...]
+    max_negatives: int
+    """Of an example; the first that the set names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +186,8 @@ class EvaluationRecipe:
     ndcg_at: int
     rag_window: int
     """Retrieved documents shown to the generator."""
+    max_queries_per_modality: int
+    """Held-out questions that are measured of each group: golden chunks with no, one and several pictures."""
     max_rag_queries: int
     """Test queries answered by the generator, drawn by hash of qa_id."""
 
@@ -96,9 +201,13 @@ class PipelineRecipe:
     """Name known to training_kernels.backbones, a folder, or a hub name; its tokenizer counts the tokens of chunks."""
     seed: int
     pictures: PictureRecipe
+    fetching: FetchLimits
+    """How hard the web is asked for pictures; no table's content depends on it."""
     chunking: ChunkingRecipe
+    deduplication: DeduplicationRecipe
     qa: QARecipe
     mining: MiningRecipe
+    mixture: MixtureRecipe
     pretraining: str
     """Name of the training recipe (training_kernels/recipes.py) behind pretrained_checkpoint."""
     feedback: FeedbackRecipe
@@ -118,21 +227,41 @@ def nyx_paper() -> PipelineRecipe:
             max_pixels=50_000_000,  # Choice: silent; 150 MB decoded in RGB, above any camera picture on a page
             min_side_pixels=32,  # Choice: silent; below one visual token (28) plus a margin nothing is readable
         ),
+        fetching=FetchLimits(  # Choice: all of it; the published code asks once, for 10 s, as fast as it can
+            max_in_flight=16,  # 16 pictures of 50 MB stay under 1 GB
+            max_in_flight_per_host=2,
+            seconds_between_requests=0.25,
+            connect_seconds=10.0,
+            silence_seconds=15.0,
+            request_seconds=60.0,  # 50 MB at 7 Mbit/s
+            max_redirects=5,  # RFC 9309, section 2.3.1.2, for robots.txt; pictures need fewer
+            max_attempts=3,
+            first_pause_seconds=1.0,
+            longest_pause_seconds=60.0,
+            retry_failures_after_seconds=86_400.0,  # RFC 9309, section 2.4: a robots.txt counts for a day at most
+        ),
         chunking=ChunkingRecipe(
             max_text_tokens=200,  # section 3.2; pictures are not counted
             max_images=5,  # published code: chunks with more are dropped; ours are cut instead
         ),
-        qa=QARecipe(
-            pairs_per_chunk=5,  # section 3.2: at most five
-            max_output_tokens=4096,  # published code
-            temperature=0.0,  # published code: greedy
-            min_question_words=4,  # Choice: silent; shorter questions name nothing to retrieve
-            max_answer_words=5,  # section 3.2: answers are refined to at most 5 words
-            num_options=4,  # section 3.2
-            dev_share=0.1,  # Choice: the paper draws 600 pairs; ours are whole pages, so a share
-            test_share=0.1,
+        deduplication=DeduplicationRecipe(
+            # Choice: the paper removes none. On 467 real pages, pages crawled again have 0.57 to 1 in common and
+            # siblings of one template at most 0.47; a page too many in a cluster costs nothing, one too few is a leak.
+            min_page_similarity=0.5,
+            min_chunk_similarity=0.7,  # Choice: most sentences shared, so that both answer the same questions
+            # Choice: saved again or resized, 99 of 100 pictures differ in 8 bits or fewer; drawings that differ in one
+            # detail that a question may ask about start at 12.
+            max_picture_distance=8,
+            max_pages_of_a_thing=10,  # Choice: a portrait of a blog's author stands on 5 of the real pages
         ),
-        mining=MiningRecipe(first_rank=1, depth=10, keep=5),  # section 3.2: best five of the top 10 that are not gold
+        qa=paper_qa(),
+        mining=mining_recipe("paper"),
+        mixture=MixtureRecipe(
+            name="nyx_paper",
+            # published code: 30,000 of each set, ours by seed and not the first; appendix A: 1 negative, the sampler's pick
+            shares=(SetShare(match="*", cap=30_000, weight=1.0),),
+            max_negatives=5,  # Choice: as many as are mined for NyxQA
+        ),
         pretraining="nyx_paper",
         feedback=FeedbackRecipe(
             top_k=30,  # published code; section 3.3 leaves K open
@@ -146,9 +275,18 @@ def nyx_paper() -> PipelineRecipe:
         ),
         finetuning="nyx_paper",
         evaluation=EvaluationRecipe(
-            recall_at=(1, 5, 10), ndcg_at=10, rag_window=1, max_rag_queries=1_000_000
-        ),  # section 4: top-1
+            recall_at=(1, 5, 10),
+            ndcg_at=10,
+            rag_window=1,  # section 4: top-1
+            max_queries_per_modality=200,  # published code: 200 each with no, one and several pictures
+            max_rag_queries=1_000_000,
+        ),
     )
+
+
+def nyx() -> PipelineRecipe:
+    """Ours for real models: the paper's numbers where nothing better is known, a reason at each deviation."""
+    return replace(nyx_paper(), name="nyx", qa=nyx_qa(), mining=mining_recipe("guarded"))
 
 
 def tiny() -> PipelineRecipe:
@@ -158,17 +296,15 @@ def tiny() -> PipelineRecipe:
         paper,
         name="tiny",
         backbone="tiny-qwen2.5-vl",
-        qa=replace(
-            paper.qa, max_output_tokens=1024, dev_share=0.15, test_share=0.2
-        ),  # a small crawl has few pages to hold out
+        qa=tiny_qa(),
         pretraining="tiny",
         feedback=replace(paper.feedback, top_k=8, max_queries_per_crawl=200, max_output_tokens=64),
         finetuning="tiny_feedback",
-        evaluation=replace(paper.evaluation, max_rag_queries=300),
+        evaluation=replace(paper.evaluation, max_queries_per_modality=1_000_000, max_rag_queries=300),
     )
 
 
-RECIPES: dict[str, Callable[[], PipelineRecipe]] = {"tiny": tiny, "nyx_paper": nyx_paper}
+RECIPES: dict[str, Callable[[], PipelineRecipe]] = {"tiny": tiny, "nyx": nyx, "nyx_paper": nyx_paper}
 
 
 def pipeline_recipe(name: str) -> PipelineRecipe:
@@ -181,4 +317,10 @@ def pipeline_recipe(name: str) -> PipelineRecipe:
 def recipe_of(settings: Settings) -> PipelineRecipe:
     """The recipe that the settings name, with their backbone in place of its own if they give one."""
     recipe = pipeline_recipe(settings.recipe)
+    if settings.mining:
+        recipe = replace(recipe, mining=mining_recipe(settings.mining))
+    if settings.miner:
+        # rows name the model that mined them, so the server's model is part of the miner's name
+        served = f":{settings.embedder.model}" if settings.miner == "endpoint" and settings.embedder else ""
+        recipe = replace(recipe, mining=replace(recipe.mining, miner=settings.miner + served))
     return replace(recipe, backbone=settings.backbone) if settings.backbone else recipe

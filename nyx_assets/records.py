@@ -60,6 +60,66 @@ REJECTED_DOCUMENTS = pa.schema(
     ]
 )
 
+MINHASH = pa.list_(pa.uint32(), 128)
+"""A MinHash of NUM_PERMUTATIONS permutations (near_copies.py)."""
+
+PAGE_SIGNATURES = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("page_key", pa.string()),  # the address without what changes when a page is crawled again
+        ("content_digest", pa.string()),  # equal for pages of equal words; null for a page without any
+        ("is_comparable", pa.bool_()),  # whether it has enough words for its minhash to say something
+        ("minhash", MINHASH),
+    ]
+)
+
+PICTURE_SIGNATURES = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("image", pa.string()),
+        ("phash", pa.string()),  # perceptual hash in hex digits; null for a plain area
+    ]
+)
+
+CHUNK_SIGNATURES = pa.schema(
+    [
+        ("chunk_id", pa.string()),
+        ("doc_id", pa.string()),
+        ("content_digest", pa.string()),
+        ("is_comparable", pa.bool_()),
+        ("minhash", MINHASH),
+    ]
+)
+
+NEAR_DUPLICATES = pa.schema(
+    [
+        ("kind", pa.string()),  # "page", "chunk" or "picture"
+        ("id", pa.string()),  # doc_id, chunk_id or digest; only of what has a copy or near copy
+        ("cluster", pa.string()),  # least id of those that hang together
+        ("nearest", pa.string()),  # the most similar other one
+        ("similarity", pa.float64()),  # to it: estimated Jaccard of word runs, or share of equal bits
+        ("method", pa.string()),  # "equal", "minhash" or "phash"
+    ]
+)
+
+PAGE_FURNITURE = pa.schema(
+    [
+        ("kind", pa.string()),  # "picture" or "chunk"
+        ("id", pa.string()),  # cluster of its near copies, or its own id
+        ("num_pages", pa.int64()),  # that show it: more than the recipe's limit, so it ties none together
+    ]
+)
+
+LINK_ROT = pa.schema(
+    [
+        ("host", pa.string()),
+        ("rule", pa.string()),  # cause of a loss as in rejected_documents; "taken" for what was had
+        ("num_references", pa.int64()),
+        ("share", pa.float64()),  # of the references to the host
+        ("example", pa.string()),
+    ]
+)
+
 PAGE_CLUSTERS = pa.schema(
     [
         ("doc_id", pa.string()),
@@ -79,13 +139,25 @@ CHUNKED_CORPUS = pa.schema(
     ]
 )
 
+SAMPLED_CHUNKS = pa.schema(
+    [
+        ("chunk_id", pa.string()),
+        ("stratum", pa.string()),  # "text_only", "single_image" or "multi_image"
+        ("draw", pa.float64()),  # 0 to 1, by hash of the chunk's id and the seed
+        ("rate", pa.float64()),  # a chunk whose draw is below it is asked about
+        ("variants", pa.list_(pa.string())),  # calls to the teacher about this chunk; none for one that was not drawn
+        ("reason", pa.string()),  # why it is not asked about; null if it is
+    ]
+)
+
 RAW_QA = pa.schema(
     [
         ("qa_id", pa.string()),
         ("chunk_id", pa.string()),
+        ("variant", pa.string()),  # of the call: "text_only", "single_image" or "multi_image"
+        ("question_type", pa.string()),  # as the teacher named it; "other" for one that was not asked for
         ("question", SEGMENTS),
         ("answer", pa.string()),
-        ("distractors", pa.list_(pa.string())),
         ("problem", pa.string()),  # why the reply could not be read as a pair; null if it could
         ("teacher", pa.string()),
         ("is_stand_in", pa.bool_()),
@@ -102,10 +174,15 @@ FILTERED_QA = pa.schema(
         ("qa_id", pa.string()),
         ("chunk_id", pa.string()),
         ("doc_id", pa.string()),
+        ("variant", pa.string()),
+        ("question_type", pa.string()),
         ("question", SEGMENTS),
         ("answer", pa.string()),
+        ("original_answer", pa.string()),  # as first written; another than `answer` where that was refined
         ("options", pa.list_(pa.string())),
         ("right_option", pa.int32()),  # 0-based
+        ("judge_score", pa.float64()),  # null where the recipe asks no judge
+        ("marks", pa.list_(pa.string())),  # checks that objected and only mark
         ("split", pa.string()),  # "train", "dev" or "test"
         ("query_modality", pa.string()),
         ("target_modality", pa.string()),
@@ -118,10 +195,41 @@ REJECTED_QA = pa.schema(
     [
         ("qa_id", pa.string()),
         ("chunk_id", pa.string()),
+        ("variant", pa.string()),
+        ("question_type", pa.string()),
         ("question", SEGMENTS),
-        ("answer", pa.string()),
-        ("rule", pa.string()),
+        ("answer", pa.string()),  # as it was when the pair was refused
+        ("original_answer", pa.string()),
+        ("check", pa.string()),  # step of the funnel
+        ("rule", pa.string()),  # the check's name, or what went wrong in it, e.g. "refused_call"
         ("reason", pa.string()),
+        ("threshold", pa.float64()),  # of the check; null for a reply that held no pair
+        ("measured", pa.float64()),  # in the unit of the threshold; null where nothing could be measured
+        ("teacher", pa.string()),
+        ("is_stand_in", pa.bool_()),
+    ]
+)
+
+QA_FUNNEL = pa.schema(
+    [
+        ("step", pa.int32()),  # 1 for the first
+        ("check", pa.string()),  # "sample", "write", "read", or a check of the recipe
+        ("unit", pa.string()),  # what is counted: "chunk" or "pair"
+        ("threshold", pa.float64()),
+        ("num_in", pa.int64()),
+        ("num_out", pa.int64()),
+        ("num_rejected", pa.int64()),
+        ("rejected_by_rule", pa.list_(pa.struct([("rule", pa.string()), ("number", pa.int64())]))),
+        ("num_marked", pa.int64()),
+        ("num_refined", pa.int64()),  # pairs whose answer this step shortened
+        ("asked", pa.string()),  # model that the step called; null for a step without calls
+        ("is_stand_in", pa.bool_()),
+        ("num_calls", pa.int64()),
+        ("num_refused_calls", pa.int64()),
+        ("input_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("cost_usd", pa.float64()),  # what the replies cost when they were paid, in whichever run that was
+        ("examples", pa.list_(pa.string())),  # qa_id or chunk_id of the first that were rejected
     ]
 )
 
@@ -131,6 +239,7 @@ NEGATIVES = pa.schema(
         ("rank", pa.int32()),  # 1 for the hardest negative that was kept; refused ones keep the rank of retrieval
         ("chunk_id", pa.string()),
         ("score", pa.float64()),  # of the miner: BM25 score, or cosine
+        ("positive_score", pa.float64()),  # of the golden chunk; null if the miner cannot read it
         ("miner", pa.string()),
     ]
 )
@@ -141,6 +250,7 @@ REFUSED_NEGATIVES = pa.schema(
         ("rank", pa.int32()),  # in the miner's ranking, 1 for the first
         ("chunk_id", pa.string()),
         ("score", pa.float64()),
+        ("positive_score", pa.float64()),
         ("miner", pa.string()),
         ("reason", pa.string()),
     ]
@@ -160,6 +270,15 @@ FEEDBACK_PREFERENCES = pa.schema(
         ("input_tokens", pa.int64()),
         ("output_tokens", pa.int64()),
         ("cost_usd", pa.float64()),
+    ]
+)
+
+ALTERED_QUERIES = pa.schema(
+    [
+        ("qa_id", pa.string()),
+        ("chunk_id", pa.string()),  # golden chunk, as in filtered_qa
+        ("question", SEGMENTS),  # with altered copies in place of its pictures
+        ("alterations", pa.list_(pa.string())),  # what was done to each picture, in order
     ]
 )
 
@@ -199,6 +318,26 @@ def embedding_matrix(table: pa.Table) -> np.ndarray:
     column = table["embedding"].combine_chunks()
     return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
 
+
+PUBLIC_EXAMPLES = pa.schema(
+    [
+        ("example_id", pa.string()),
+        ("source", pa.string()),  # name of the public set
+        ("query", SEGMENTS),
+        ("positive", SEGMENTS),
+        ("negatives", pa.list_(SEGMENTS)),
+        ("copies", pa.int32()),  # times that it stands in an epoch
+    ]
+)
+
+REFUSED_PUBLIC_EXAMPLES = pa.schema(
+    [
+        ("source", pa.string()),
+        ("reference", pa.string()),  # example_id, or file and row of what is no example; "" for a whole set
+        ("rule", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
 
 TRAINING_MANIFEST = pa.schema(
     [
@@ -240,7 +379,8 @@ CATALOG = pa.schema([("name", pa.string())])
 
 LANDED_CRAWL = pa.schema(
     [
-        ("file", pa.string()),  # Parquet file of the delivery
+        ("file", pa.string()),  # file of the delivery: Parquet, JSON lines, or one page
+        ("folder", pa.string()),  # of the delivery: picture references are relative to it
         ("num_rows", pa.int64()),
         ("num_bytes", pa.int64()),
         ("fingerprint", pa.string()),  # of the whole delivery: names, sizes and times of its files

@@ -97,7 +97,7 @@ def scores_of(home: Home) -> list[dict[str, Any]]:
     rows = [
         row
         for row in home.tables.read("retrieval_scores").to_pylist()
-        if row["split"] == "test" and row["modality"] == "all"
+        if row["suite"] == "nyxqa" and row["split"] == "test" and row["modality"] == "all"
     ]
     by_retriever: dict[str, dict[str, Any]] = {}
     for row in sorted(rows, key=lambda row: row["dim"]):  # the widest comes last and stays

@@ -136,6 +136,15 @@ def distractors_for(gap: Gap, *, pool: list[Gap], question: str, number: int) ->
     return ranked[:number]
 
 
+def shape_of(answer: str) -> Shape:
+    """The shape of an answer that was found in no gap: by its characters alone."""
+    if re.fullmatch(NUMBER, answer):
+        return "number"
+    if is_cjk(answer):
+        return "cjk"
+    return "name" if answer[:1].isupper() else "word"
+
+
 def fill_gap(before: tuple[str, ...], after: tuple[str, ...], text: str) -> tuple[str, float]:
     """What stands in `text` where the question has its gap, and the support for it: the share, 0 to 1, of the tokens
     around the gap that stand around it there as well, in place.
@@ -152,6 +161,14 @@ def fill_gap(before: tuple[str, ...], after: tuple[str, ...], text: str) -> tupl
             best_support = matching / around
             best = text[tokens.spans[start][0] : tokens.spans[stop - 1][1]]
     return best, best_support
+
+
+def stands_in(answer: str, text: str) -> bool:
+    """True if the answer's tokens stand in the text, together and in order."""
+    wanted, tokens = tokens_of(answer).folded, tokens_of(text)
+    return bool(wanted) and any(
+        tokens.folded[place : place + len(wanted)] == wanted for place in tokens.places.get(wanted[0], ())
+    )
 
 
 LONGEST_GAP_TOKENS = 4

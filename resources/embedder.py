@@ -1,4 +1,4 @@
-"""The embedder seam: documents in, unit-norm embeddings out, by the checkpoint that a retriever's name stands for."""
+"""The embedder seam: documents in, unit-norm embeddings out, by a checkpoint of ours or by somebody else's model."""
 
 from collections.abc import Sequence
 from typing import Literal, Protocol
@@ -11,7 +11,7 @@ Side = Literal["query", "candidate"]
 
 
 class Embedder(Protocol):
-    """An opened checkpoint (or bare backbone)."""
+    """An opened checkpoint, bare backbone, or model of somebody else."""
 
     @property
     def dim(self) -> int:
@@ -21,6 +21,11 @@ class Embedder(Protocol):
     @property
     def dims(self) -> tuple[int, ...]:
         """Matryoshka dims, widest first."""
+        ...
+
+    @property
+    def reads_pictures(self) -> bool:
+        """False if only a document's texts are embedded; one without text must not be handed in then."""
         ...
 
     def embed(self, documents: Sequence[Document], *, side: Side) -> np.ndarray:

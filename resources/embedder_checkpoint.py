@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class CheckpointEmbedder:
     """One opened folder; its pictures come from one content-addressed folder."""
 
+    reads_pictures = True
+
     def __init__(self, encoder: "Encoder", pictures: PictureFolder) -> None:
         self.encoder, self.pictures = encoder, pictures
 

@@ -5,17 +5,37 @@ NYX_CRAWL     crawl folder; default the one that the home is made from, else the
 NYX_RECIPE    pipeline recipe (nyx_assets/recipes.py); default tiny
 NYX_BACKBONE  backbone in place of the recipe's: a known name, a folder or a hub name
 NYX_INDEX_URI Milvus server in place of the embedded index file
+NYX_MINING    mining recipe in place of the recipe's: paper, published, guarded or judged
+NYX_MINER     miner in place of the recipe's, by a name that nyx_assets/mining/miners.py lists
+NYX_PUBLIC_SETS
+              folder of public training sets (nyx_assets/training/public_sets.py); without it none is trained on
+NYX_EMBEDDER_BASE_URL, _MODEL, _API_KEY, _MAX_IN_FLIGHT, _TIMEOUT_SECONDS, _MAX_RETRIES:
+              a server with /v1/embeddings, for the miner `endpoint`
 NYX_<ROLE>_BASE_URL, _MODEL, _API_KEY, _MAX_IN_FLIGHT, _TIMEOUT_SECONDS, _MAX_RETRIES,
               _USD_PER_MILLION_INPUT, _USD_PER_MILLION_OUTPUT:
               an OpenAI-compatible server for a role: TEACHER, GENERATOR, JUDGE; without a base URL the role is
               played by the offline stand-in
+NYX_MAX_CALLS, NYX_MAX_TOKENS, NYX_MAX_USD
+              the most that calls to servers may take in this home, by all its processes together; default: no cap
+NYX_BUDGET_SINCE
+              what was spent before this moment (ISO 8601, UTC unless it says otherwise) does not count; default: all does
+NYX_FETCH     on: pictures behind http(s) references are fetched; off (default): they are rejected
+NYX_FETCH_CONTACT
+              address of a page or mailbox that the user agent names; needed with NYX_FETCH=on
+NYX_FETCH_ALLOW
+              host names and networks that are fetched from although they are not public, separated by commas
+NYX_VLM       live (default), or replay: answer from kept replies only, and fail on a request without one
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from resources.fetch_addresses import AllowList, WebAccess
+from resources.vlm_budget import Caps
 from resources.vlm_openai import Endpoint
 from training_kernels.errors import ConfigError
 
@@ -35,9 +55,23 @@ class Settings:
     """None: the recipe's."""
     index_uri: str | None
     """None: the embedded index file in the home."""
+    mining: str | None
+    """Name of a mining recipe; None: the recipe's own."""
+    miner: str | None
+    """None: the mining recipe's."""
+    public_sets: Path | None
+    """Folder of public training sets; None: there are none."""
+    embedder: Endpoint | None
+    """Server of embeddings for mining; None: there is none."""
+    embedder_api_key: str = field(repr=False)
     endpoints: Mapping[Role, Endpoint]
     """Roles that are not here are played by the offline stand-in."""
     api_keys: Mapping[Role, str] = field(repr=False)
+    caps: Caps
+    web: WebAccess | None
+    """None: pictures on the web are not fetched."""
+    is_replay: bool
+    """True: servers are not asked; a request whose reply is not kept is an error."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
@@ -48,12 +82,56 @@ class Settings:
             recipe=env.get("NYX_RECIPE") or "tiny",
             backbone=env.get("NYX_BACKBONE") or None,
             index_uri=env.get("NYX_INDEX_URI") or None,
+            mining=env.get("NYX_MINING") or None,
+            miner=env.get("NYX_MINER") or None,
+            public_sets=Path(env["NYX_PUBLIC_SETS"]) if env.get("NYX_PUBLIC_SETS") else None,
+            embedder=_endpoint("embedder", env),
+            embedder_api_key=env.get("NYX_EMBEDDER_API_KEY") or "none",
             endpoints={role: endpoint for role in ROLES if (endpoint := _endpoint(role, env)) is not None},
             api_keys={role: env.get(f"NYX_{role.upper()}_API_KEY") or "none" for role in ROLES},
+            caps=Caps(
+                max_calls=_number(env, "NYX_MAX_CALLS", default=math.inf, least=0),
+                max_tokens=_number(env, "NYX_MAX_TOKENS", default=math.inf, least=0),
+                max_usd=_number(env, "NYX_MAX_USD", default=math.inf, least=0),
+                since=_moment(env, "NYX_BUDGET_SINCE"),
+            ),
+            web=_web_access(env),
+            is_replay=_is_replay(env),
         )
 
 
-def _endpoint(role: Role, env: Mapping[str, str]) -> Endpoint | None:
+def _moment(env: Mapping[str, str], name: str) -> float:
+    """Seconds since 1970 of an ISO 8601 moment; 0 where it is not set."""
+    value = env.get(name)
+    if not value:
+        return 0.0
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise ConfigError(
+            f"{name} must be a moment as ISO 8601 writes it, like 2026-11-01T00:00, got {value!r}"
+        ) from None
+    return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+
+
+def _web_access(env: Mapping[str, str]) -> WebAccess | None:
+    value = env.get("NYX_FETCH") or "off"
+    if value not in ("off", "on"):
+        raise ConfigError(f"NYX_FETCH must be off or on, got {value!r}")
+    if value == "off":
+        return None
+    allow = AllowList.from_text(env.get("NYX_FETCH_ALLOW") or "")
+    return WebAccess(contact=env.get("NYX_FETCH_CONTACT") or "", allow=allow)
+
+
+def _is_replay(env: Mapping[str, str]) -> bool:
+    value = env.get("NYX_VLM") or "live"
+    if value not in ("live", "replay"):
+        raise ConfigError(f"NYX_VLM must be live or replay, got {value!r}")
+    return value == "replay"
+
+
+def _endpoint(role: Role | Literal["embedder"], env: Mapping[str, str]) -> Endpoint | None:
     prefix = f"NYX_{role.upper()}_"
     base_url = env.get(prefix + "BASE_URL")
     if not base_url:

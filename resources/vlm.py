@@ -24,6 +24,9 @@ LOOK_AHEAD = 32
 retry may take 30 times as long as the others before it holds them up; a finished reply waits in about 2 kB."""
 
 CLOSING_POLL_SECONDS = 0.05
+CLOSING_SECONDS = 60.0
+"""How long calls under way may go on when their reader stops: they will be paid for, so their replies are worth keeping.
+Choice: most replies take less; a person who cannot wait interrupts a second time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +126,11 @@ def complete_all(vlm: VLM, requests: Iterable[Request]) -> Iterator[Reply | VLME
     A request that fails after its retries yields its VLMError in its place, so that one bad row does not lose the
     others; any other exception, of a call or of `requests` itself, ends the stream after the replies before it and is
     raised here. `requests` is drawn lazily, in a thread of its own, never more than LOOK_AHEAD * max_in_flight beyond
-    the reply that is handed out next, so a partition of any size streams through. Closing the iterator early cancels
-    what is under way.
+    the reply that is handed out next, so a partition of any size streams through.
+
+    Whatever ends the stream early, no further call starts and those under way are given time to finish, because a cache
+    behind `vlm` keeps their replies: after an exception as long as they need, after closing the iterator
+    CLOSING_SECONDS.
     """
     replies: Queue[Reply | VLMError | _End] = Queue(maxsize=2 * vlm.max_in_flight)
     closing = Event()
@@ -163,26 +169,40 @@ async def _stream(vlm: VLM, requests: Iterable[Request], replies: "Queue[Any]", 
     slots = asyncio.Semaphore(vlm.max_in_flight)
     ahead = asyncio.Semaphore(LOOK_AHEAD * vlm.max_in_flight)
     started: asyncio.Queue[asyncio.Task[Reply | VLMError] | None] = asyncio.Queue()
+    under_way: set[asyncio.Task[Reply | VLMError]] = set()
+    stopped = asyncio.Event()
 
     async def answer(request: Request) -> Reply | VLMError:
         try:
             return await vlm.complete(request)
         except VLMError as error:
             return error
+        except BaseException:
+            stopped.set()
+            raise
         finally:
             slots.release()
+
+    def ended(task: asyncio.Task[Reply | VLMError]) -> None:
+        under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at: of several that break, the first in order is raised and the others are not missed
 
     async def start() -> None:
         try:
             for request in requests:
                 await ahead.acquire()
                 await slots.acquire()
-                started.put_nowait(asyncio.create_task(answer(request)))
+                if stopped.is_set():
+                    break
+                task = asyncio.create_task(answer(request))
+                under_way.add(task)
+                task.add_done_callback(ended)
+                started.put_nowait(task)
         finally:
             started.put_nowait(None)
 
     async def hand_over() -> None:
-        starter = asyncio.create_task(start())
         while (task := await started.get()) is not None:
             reply = await task
             ahead.release()
@@ -190,13 +210,21 @@ async def _stream(vlm: VLM, requests: Iterable[Request], replies: "Queue[Any]", 
                 replies.put_nowait(reply)
             except Full:  # the reader is busy: wait outside the loop, so that calls under way go on
                 await asyncio.to_thread(replies.put, reply)
-        await starter
+        await starting
 
     async def wait_for_closing() -> None:
         while not closing.is_set():
             await asyncio.sleep(CLOSING_POLL_SECONDS)
 
+    starting = asyncio.create_task(start())
     handing_over = asyncio.create_task(hand_over())
-    await asyncio.wait({handing_over, asyncio.create_task(wait_for_closing())}, return_when=asyncio.FIRST_COMPLETED)
+    wait_to_close = asyncio.create_task(wait_for_closing())
+    await asyncio.wait({handing_over, wait_to_close}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.set()
+    starting.cancel()
+    while under_way and not wait_to_close.done():
+        await asyncio.wait({*under_way, wait_to_close}, return_when=asyncio.FIRST_COMPLETED)
+    if under_way:
+        await asyncio.wait(under_way, timeout=CLOSING_SECONDS)
     if handing_over.done():
         handing_over.result()

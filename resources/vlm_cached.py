@@ -1,35 +1,46 @@
 """Replies kept by the content of their request: what was paid for once is not paid for again."""
 
 import asyncio
-import json
-import logging
-import os
-import uuid
 from concurrent.futures import Future
 from threading import Lock
-
-import fsspec
+from typing import Protocol
+from weakref import WeakKeyDictionary
 
 from resources.vlm import VLM, Reply, Request
+from resources.vlm_budget import Budget, Spending
+from resources.vlm_replies import ReplyFolder
 from training_kernels.errors import VLMError
 
-logger = logging.getLogger(__name__)
+POLL_SECONDS = 0.1
+"""How often a call that has to wait looks again: for another process's reply, or for room under a cap. Choice: calls
+take a second or more."""
+
+
+class PaidVLM(VLM, Protocol):
+    """A VLM whose calls cost something."""
+
+    def bound(self, request: Request) -> Spending:
+        """The most that one call may take, to hold back under a cap until it is known what it took."""
+        ...
 
 
 class CachedVLM:
-    """Another VLM behind a content-addressed folder of replies, `<root>/<first two digits>/<request digest>.json`.
+    """Another VLM behind a folder of replies, which asks only for what is not there and only within a budget.
 
-    Safe for many processes: a reply is written beside its place and renamed, and whichever of two equal replies comes
-    last stays. Equal requests that are under way in one process at once share one call. Refusals are not kept. A file
-    that cannot be read is renamed to `*.damaged`, logged, and its request paid again.
+    Equal requests that are under way at once share one call, within a process and between processes of one host.
+    Refusals are not kept. The order of a call is: entered in the journal, asked, reply kept, entry settled. So a process
+    that is killed leaves its replies, and for the calls whose replies it had not kept yet, about as many as its endpoint
+    takes at once, an open entry: those and no others may be paid a second time. Raises BudgetReached when a cap leaves
+    no room for a call.
     """
 
-    def __init__(self, inner: VLM, root: str) -> None:
+    def __init__(self, inner: PaidVLM, replies: ReplyFolder, budget: Budget) -> None:
         self.inner = inner
-        self.root = str(root)
-        self._fs, self._base = fsspec.core.url_to_fs(self.root)
+        self._replies = replies
+        self._budget = budget
         self._under_way: dict[str, Future[Reply | None]] = {}
         self._lock = Lock()
+        self._places: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     @property
     def model(self) -> str:
@@ -41,7 +52,8 @@ class CachedVLM:
 
     @property
     def max_in_flight(self) -> int:
-        return self.inner.max_in_flight
+        """As many as the endpoint takes at once, and as many again that are looked up, prepared or kept meanwhile."""
+        return 2 * self.inner.max_in_flight
 
     async def complete(self, request: Request) -> Reply:
         digest = request.digest(self.model)
@@ -56,7 +68,7 @@ class CachedVLM:
             reply = await asyncio.shield(asyncio.wrap_future(others))
             if reply is not None:
                 return reply.from_cache()
-            # None: whoever made the call was cancelled or broke; this caller tries itself
+            # None: whoever made the call was cancelled or stopped; this caller tries itself
         outcome: Reply | VLMError | None = None
         try:
             outcome = await self._stored_or_paid(request, digest)
@@ -73,42 +85,39 @@ class CachedVLM:
                 ours.set_result(outcome)
 
     async def _stored_or_paid(self, request: Request, digest: str) -> Reply:
-        stored = await asyncio.to_thread(self._read, digest)
-        if stored is not None:
-            return stored.from_cache()
-        reply = await self.inner.complete(request)
-        await asyncio.to_thread(self._write, digest, reply)
-        return reply
-
-    def _path(self, digest: str) -> str:
-        return f"{self._base}/{digest[:2]}/{digest}.json"
-
-    def _read(self, digest: str) -> Reply | None:
-        """The stored reply, or None where there is none that can be read."""
-        path = self._path(digest)
+        num_foreign_rows = self._budget.num_foreign_rows
+        if (stored := await self._stored(digest)) is not None:
+            return stored
+        most = await asyncio.to_thread(self.inner.bound, request)
+        spent = most  # of a call that is cancelled nobody knows what it took
+        is_entered = False
         try:
-            content = self._fs.cat_file(path)
-        except FileNotFoundError:
-            return None
-        try:
-            reply = Reply(**json.loads(content))
-            if reply.request_digest != digest or not isinstance(reply.text, str):
-                raise ValueError(f"it answers request {reply.request_digest!r}")
-        except (ValueError, TypeError) as error:
-            self._set_aside(path, error)
-            return None
-        return reply
+            async with self._endpoint_places():
+                while not self._budget.start(digest, most):
+                    await asyncio.sleep(POLL_SECONDS)
+                    if (stored := await self._stored(digest)) is not None:
+                        return stored
+                is_entered = True
+                # another process may have kept it between the first look and our entry in the journal
+                others_wrote = self._budget.num_foreign_rows != num_foreign_rows
+                if others_wrote and (stored := await self._stored(digest)) is not None:
+                    spent = Spending()
+                    return stored
+                reply = await self.inner.complete(request)
+            await asyncio.to_thread(self._replies.write, digest, reply)
+            spent = Spending.of(reply)
+            return reply
+        except VLMError:
+            spent = Spending(calls=1)
+            raise
+        finally:
+            if is_entered:
+                self._budget.settle(digest, spent)
 
-    def _set_aside(self, path: str, error: Exception) -> None:
-        logger.warning("cached reply %s is damaged (%s); kept as *.damaged, its request is paid again", path, error)
-        try:
-            self._fs.mv(path, f"{path}.damaged")
-        except FileNotFoundError:
-            logger.info("cached reply %s was set aside by another process at the same time", path)
+    async def _stored(self, digest: str) -> Reply | None:
+        stored = await asyncio.to_thread(self._replies.read, digest)
+        return None if stored is None else stored.from_cache()
 
-    def _write(self, digest: str, reply: Reply) -> None:
-        path = self._path(digest)
-        beside = f"{path}.{os.getpid()}-{uuid.uuid4().hex}.part"
-        self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        self._fs.pipe_file(beside, json.dumps(reply.to_json(), ensure_ascii=False).encode("utf-8", "surrogatepass"))
-        self._fs.mv(beside, path)
+    def _endpoint_places(self) -> asyncio.Semaphore:
+        """Places at the endpoint. A semaphore belongs to one event loop."""
+        return self._places.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(self.inner.max_in_flight))

@@ -5,22 +5,26 @@ the system message. It is blind: it knows which picture stands where, not what i
 stand-in's in every table; it exists so that every stage runs, and feedback depends on what was retrieved.
 """
 
-import json
 import re
 import time
 from collections.abc import Callable, Sequence
 
 from resources import cloze
+from resources.cloze_writing import (
+    score_pair,
+    shorten_answer,
+    write_picture_pairs,
+    write_several_picture_pairs,
+    write_text_pairs,
+    write_wrong_options,
+)
 from resources.stop_words import STOP_WORDS
 from resources.vlm import STAND_IN_MODEL, Message, Reply, Request
 from training_kernels.documents import Segment
 from training_kernels.errors import VLMError
 
-IMAGE_LABEL = re.compile(r"<image (\d+)>")
 DOCUMENT_HEADING = re.compile(r"Document \d+:")
 OPTION = re.compile(r"^[A-Z]\. (.+)$", re.MULTILINE)
-PAIRS_WANTED = re.compile(r"at most (\d+)")
-
 UNKNOWN = "unknown"
 """The generator's answer where no document supports one."""
 
@@ -73,97 +77,6 @@ def reply_text(messages: Sequence[Message]) -> str:
             f"{', '.join(map(repr, RULES_BY_TASK))}; set an OpenAI-compatible endpoint for other prompts"
         )
     return RULES_BY_TASK[task](messages[-1].content.segments)
-
-
-def write_pairs(segments: Sequence[Segment]) -> str:
-    """JSON of cloze questions on the document that follows the instruction, captions of pictures first."""
-    instruction, document = segments[0].text or "", segments[1:]
-    wanted = PAIRS_WANTED.search(instruction)
-    limit = int(wanted.group(1)) if wanted else 1
-    captions = captions_of(document)
-    sentences = [
-        sentence
-        for segment in document
-        if segment.text is not None and not IMAGE_LABEL.fullmatch(segment.text)
-        for sentence in cloze.sentences_of(segment.text)
-    ]
-    pool = [gap for sentence in sentences for gap in cloze.gaps_of(sentence)]
-    pairs: list[dict] = []
-    for label, sentence in captions:
-        if len(pairs) < (limit + 1) // 2 and (pair := cloze_pair(sentence, pool, label=label)):
-            pairs.append(pair)
-    used = {sentence for _, sentence in captions}
-    for sentence in sorted(dict.fromkeys(sentences), key=lambda sentence: -informative(sentence)):
-        if len(pairs) < limit and sentence not in used and (pair := cloze_pair(sentence, pool, label=None)):
-            pairs.append(pair)
-    return json.dumps({"pairs": pairs}, ensure_ascii=False)
-
-
-def informative(sentence: str) -> int:
-    """How much a sentence offers to ask for: a name or number counts 2, a length of 8 to 40 tokens 1, code takes 4 off."""
-    gaps = cloze.gaps_of(sentence)
-    return (
-        -4 * cloze.has_code(sentence)
-        + 2 * bool(gaps and gaps[0].shape != "word")
-        + (8 <= len(cloze.tokens_of(sentence).folded) <= 40)
-    )
-
-
-def captions_of(document: Sequence[Segment]) -> list[tuple[str, str]]:
-    """Label and description of each picture: the sentence after it, or else the one before it."""
-    captions = []
-    for place, segment in enumerate(document):
-        if segment.text is None or not IMAGE_LABEL.fullmatch(segment.text):
-            continue
-        after = cloze.sentences_of(_plain_text(document, place + 2))
-        before = cloze.sentences_of(_plain_text(document, place - 1))
-        for sentence in [*after[:1], *before[-1:]]:
-            if any(cloze.cut_gap(sentence, gap) for gap in cloze.gaps_of(sentence)):
-                captions.append((segment.text, sentence))
-                break
-    return captions
-
-
-def _plain_text(document: Sequence[Segment], place: int) -> str:
-    """The text of a place of the document; empty for a picture, a label, or beyond the ends."""
-    if not 0 <= place < len(document):
-        return ""
-    text = document[place].text or ""
-    return "" if IMAGE_LABEL.fullmatch(text) else text
-
-
-def cloze_pair(sentence: str, pool: list[cloze.Gap], *, label: str | None) -> dict | None:
-    """Question, answer and three distractors from a sentence; with fewer if the text has no more; None if it has no gap."""
-    best: dict | None = None
-    for gap in cloze.gaps_of(sentence):
-        cut = cloze.cut_gap(sentence, gap)
-        if cut is None:
-            continue
-        question = gap_question(cut, label)
-        pair = {
-            "question": question,
-            "answer": gap.answer,
-            "distractors": cloze.distractors_for(gap, pool=pool, question=question, number=3),
-        }
-        if len(pair["distractors"]) == 3:
-            return pair
-        best = best or pair
-    return best
-
-
-SPANISH = re.compile(r"\b(el|la|los|las|una?|que|del?|en|con|por|para|y)\b", re.IGNORECASE)
-ENGLISH = re.compile(r"\b(the|an?|of|and|in|to|is|was|for|with|that|it)\b", re.IGNORECASE)
-
-
-def gap_question(cut: str, label: str | None) -> str:
-    """The question to a sentence with a gap, in the sentence's language, naming the picture that it describes."""
-    if cloze.is_cjk(cut):
-        return f"{label} 的说明“{cut}”，空缺处是什么？" if label else f"“{cut}”，空缺处是什么？"
-    if len(SPANISH.findall(cut)) > len(ENGLISH.findall(cut)):
-        return f"¿Qué falta en la descripción de {label}: “{cut}”?" if label else f"¿Qué falta en la frase “{cut}”?"
-    if label:
-        return f"What belongs in the gap in the description of {label}: “{cut}”?"
-    return f"What belongs in the gap: “{cut}”?"
 
 
 def answer_from_documents(segments: Sequence[Segment]) -> str:
@@ -251,29 +164,15 @@ def _nearest_sentence(question: str, documents: Sequence[str]) -> tuple[str, flo
 def best_option(question: str, options: Sequence[str], documents: Sequence[str]) -> str:
     """The option that stands in the sentence nearest to the question; `unknown` if none does."""
     sentence, _ = _nearest_sentence(question.replace(cloze.GAP, " "), documents)
-    return next((option for option in options if stands_in(option, sentence)), UNKNOWN)
-
-
-def stands_in(answer: str, text: str) -> bool:
-    """True if the answer's tokens stand in the text, together and in order."""
-    wanted, tokens = cloze.tokens_of(answer).folded, cloze.tokens_of(text)
-    return bool(wanted) and any(
-        tokens.folded[place : place + len(wanted)] == wanted for place in tokens.places.get(wanted[0], ())
-    )
-
-
-def judge_pair(segments: Sequence[Segment]) -> str:
-    """JSON verdict on a pair: kept if its answer stands in the document."""
-    texts = [segment.text or "" for segment in segments]
-    at_question = max((i for i, text in enumerate(texts) if text == "Question:"), default=len(texts))
-    document, answer = "\n".join(texts[1:at_question]), texts[-1].removeprefix("Answer:").strip()
-    if stands_in(answer, document):
-        return json.dumps({"verdict": "keep", "reason": "the answer stands in the document"})
-    return json.dumps({"verdict": "reject", "reason": "the answer does not stand in the document"})
+    return next((option for option in options if cloze.stands_in(option, sentence)), UNKNOWN)
 
 
 RULES_BY_TASK: dict[str, Callable[[Sequence[Segment]], str]] = {
-    "Task: write question-answer pairs": write_pairs,
+    "Task: write questions about a text": write_text_pairs,
+    "Task: write questions about pictures and text": write_picture_pairs,
+    "Task: write questions that need several pictures": write_several_picture_pairs,
+    "Task: shorten an answer": shorten_answer,
+    "Task: write wrong options": write_wrong_options,
     "Task: answer from documents": answer_from_documents,
-    "Task: judge a question-answer pair": judge_pair,
+    "Task: score a question-answer pair": score_pair,
 }

@@ -9,6 +9,8 @@ import base64
 import binascii
 import hashlib
 import json
+import select
+import socket
 import sys
 import time
 from collections import Counter
@@ -42,7 +44,7 @@ class OfflineService:
     """Share of the attempts that meet a fault, by its name in FAULTS; the shares add up to at most 1."""
     seed: int = 0
     delay_seconds: float = 0.0
-    """Time that every answer takes, while it holds one of the `max_concurrent` places."""
+    """Time that every answer takes, working it out included, while it holds one of the `max_concurrent` places."""
     slow_seconds: float = 5.0
     max_concurrent: int = 64
     base_url: str = ""
@@ -50,6 +52,9 @@ class OfflineService:
     """Requests that came in, by SHA-256 of their body."""
     answers_by_digest: Counter[str] = field(default_factory=Counter)
     """Requests that were answered in full: what a provider would bill."""
+    abandoned_by_digest: Counter[str] = field(default_factory=Counter)
+    """Requests whose client hung up before the answer was ready. vLLM and SGLang stop working on these; others may bill
+    what they had written by then."""
     faults_by_name: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -76,6 +81,16 @@ class OfflineService:
                 return name
             share -= fault_share
         return None
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """What has come in and gone out so far."""
+        with self.lock:
+            return {
+                "attempts": dict(self.attempts_by_digest),
+                "answers": dict(self.answers_by_digest),
+                "abandoned": dict(self.abandoned_by_digest),
+                "faults": dict(self.faults_by_name),
+            }
 
 
 def faults_from_text(text: str) -> dict[str, float]:
@@ -147,6 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.rstrip("/") == "/v1/models":
             model = {"id": STAND_IN_MODEL, "object": "model", "created": 0, "owned_by": "nyx"}
             self._send(200, {"object": "list", "data": [model]})
+        elif self.path == "/counts":  # no part of the API: for tests and benchmarks with a server of their own process
+            self._send(200, self.server.service.counts())
         else:
             self._refuse(404, f"no such path: {self.path}")
 
@@ -165,10 +182,10 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "slow":
             time.sleep(service.slow_seconds)
         with service.places:
-            time.sleep(service.delay_seconds)
-            self._answer(content, digest, fault)
+            ready = time.monotonic() + service.delay_seconds
+            self._answer(content, digest, fault, ready=ready)
 
-    def _answer(self, content: bytes, digest: str, fault: str | None) -> None:
+    def _answer(self, content: bytes, digest: str, fault: str | None, *, ready: float) -> None:
         try:
             body = json.loads(content)
             if not isinstance(body, dict):
@@ -179,6 +196,12 @@ class _Handler(BaseHTTPRequestHandler):
             reply = OfflineVLM().answer(request_of(body))
         except (json.JSONDecodeError, DataError, VLMError) as error:
             self._refuse(400, str(error))
+            return
+        time.sleep(max(0.0, ready - time.monotonic()))
+        if self._client_has_hung_up():
+            with self.server.service.lock:
+                self.server.service.abandoned_by_digest[digest] += 1
+            self.close_connection = True
             return
         if fault == "not_json":
             self._send_bytes(200, b"<html><body>Bad gateway</body></html>", "text/html")
@@ -191,6 +214,14 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.service.lock:
             self.server.service.answers_by_digest[digest] += 1
         self._send_bytes(200, answer, "application/json")
+
+    def _client_has_hung_up(self) -> bool:
+        """True if the connection is closed at the other end: it can be read, and nothing is in it."""
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        try:
+            return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+        except ConnectionError:
+            return True
 
     def _refuse(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
         self._send(status, {"error": {"message": message, "type": "refused", "code": status}}, headers)

@@ -1,6 +1,10 @@
 """What all tests share: where the shared real data lies, and a process without network or GPU surprises."""
 
+import ipaddress
 import os
+import socket
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,52 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+class ReachedOutside(AssertionError):
+    """A test tried to leave the machine."""
+
+
+ATTEMPTS: list[str] = []
+"""Every attempt to leave the machine since the guard last looked."""
+
+
+def _refuse_to_leave(event: str, args: tuple) -> None:
+    """Python's audit hook: sees every connection and every look-up of a name, whichever library makes it."""
+    if event in ("socket.connect", "socket.sendto"):
+        connection, address = args[0], args[1]
+        if connection.family not in (socket.AF_INET, socket.AF_INET6):
+            return
+        host = address[0]
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        host = args[0]
+    else:
+        return
+    if not _is_here(host):
+        ATTEMPTS.append(f"{event} {host!r}")
+        raise ReachedOutside(f"a test reached outside the machine: {ATTEMPTS[-1]}; serve it on a loopback address")
+
+
+def _is_here(host: str | bytes | None) -> bool:
+    name = host.decode() if isinstance(host, bytes) else host or "localhost"
+    if name in ("localhost", socket.gethostname()):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+sys.addaudithook(_refuse_to_leave)
+
+
+@pytest.fixture(autouse=True)
+def network_guard() -> Iterator[list[str]]:
+    """Fails a test that tried to leave the machine, even if it caught the refusal."""
+    ATTEMPTS.clear()
+    yield ATTEMPTS
+    assert not ATTEMPTS, f"this test reached outside the machine: {ATTEMPTS}"
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,8 @@
       IncompleteArtifact(FileNotFoundError)    a table or folder whose writer did not finish, or was never made
       VLMError(RuntimeError)                   a VLM server refused, after retries
         ReplyFormatError                       a reply did not parse; becomes a rejected row, never leaves its stage
+      BudgetReached(RuntimeError)              a cap on calls, tokens or money is reached; the asset stops, no row is rejected
+      ReplyMissing(LookupError)                replay mode met a request whose reply is not in the cache
       IndexUnavailable(RuntimeError)           the vector index is held by another process, or lacks what was asked
       TrainingDiverged(RuntimeError)           the loss or its gradient stopped being a number
 
@@ -36,6 +38,14 @@ class VLMError(NyxError, RuntimeError):
 
 class ReplyFormatError(VLMError):
     """A VLM's reply did not parse."""
+
+
+class BudgetReached(NyxError, RuntimeError):
+    """A cap on calls, tokens or money is reached: nothing more may be asked. No VLMError, which becomes a row."""
+
+
+class ReplyMissing(NyxError, LookupError):
+    """Replay mode met a request whose reply is not in the cache. No VLMError, which becomes a row."""
 
 
 class IndexUnavailable(NyxError, RuntimeError):

@@ -16,6 +16,7 @@ ARTIFACT_ASSETS = ["pretrained_checkpoint", "finetuned_checkpoint", "promoted_ch
     deps=[
         "crawl_documents",
         "rejected_documents",
+        "link_rot",
         "page_clusters",
         "chunked_corpus",
         "raw_qa",

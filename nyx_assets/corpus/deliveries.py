@@ -1,6 +1,8 @@
-"""Finds the deliveries of a crawl folder: each a Parquet file or a sub-folder of Parquet files, named by its key.
+"""Finds the deliveries of a crawl folder: files of pages, or a sub-folder of them, named by the delivery's key.
 
-Only file listings and Parquet footers are read here, so that 10,000 deliveries are looked through in seconds.
+A file of pages is Parquet in the OBELICS schema or JSON lines of the same; a sub-folder without such a file is a delivery
+of Markdown and HTML files, at any depth. Only listings and Parquet footers are read here, so that 10,000 deliveries are
+looked through in seconds; of JSON lines, which have no footer, the lines are counted.
 """
 
 import hashlib
@@ -10,27 +12,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nyx_assets.corpus.jsonl import count_json_rows
 from training_kernels.errors import DataError
 
 ALLOWED_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """A crawl key names a partition and a folder; a comma, for one, would break Dagster's backfills."""
 
 MARKER = "_SUCCESS"
+ROW_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")
+PAGE_SUFFIXES = (".md", ".markdown", ".html", ".htm")
 OBELICS_COLUMNS = "images list<string>, texts list<string>, metadata string, general_metadata string"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveredFile:
-    """A Parquet file of web pages."""
+    """A file of web pages, or of one."""
 
     path: Path
     num_rows: int
     num_bytes: int
+
+    @property
+    def kind(self) -> Literal["parquet", "json_rows", "page"]:
+        return _kind_of(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +47,8 @@ class Delivery:
     """One crawl partition as it lies in the crawl folder."""
 
     key: str
+    folder: Path
+    """What its picture references are relative to: the folder of its Parquet or JSON files, or of all its pages."""
     files: tuple[DeliveredFile, ...]
     """In the order of their names."""
     fingerprint: str
@@ -45,18 +56,13 @@ class Delivery:
     is_marked_complete: bool
 
     @property
-    def folder(self) -> Path:
-        """Where its Parquet files lie, and what its picture references are relative to."""
-        return self.files[0].path.parent
-
-    @property
     def num_rows(self) -> int:
         return sum(file.num_rows for file in self.files)
 
     def name_of(self, file: DeliveredFile) -> str:
         """The file's name relative to the crawl folder."""
-        is_single_file = file.path.stem == self.key and len(self.files) == 1 and file.path.parent.name != self.key
-        return file.path.name if is_single_file else f"{self.key}/{file.path.name}"
+        is_single_file = _key_of(file.path) == self.key and len(self.files) == 1 and self.folder.name != self.key
+        return file.path.name if is_single_file else f"{self.key}/{file.path.relative_to(self.folder).as_posix()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +88,10 @@ class _Listing:
     """A delivery before its footers are read."""
 
     key: str
-    parquet_files: tuple[Path, ...]
+    name: str
+    """Of the file or sub-folder."""
+    folder: Path
+    files: tuple[Path, ...]
     fingerprint: str
     is_marked_complete: bool
 
@@ -98,20 +107,21 @@ def find_deliveries(crawl_folder: Path, *, known: Mapping[str, str] = MappingPro
     if not crawl_folder.is_dir():
         raise DataError(
             f"crawl folder {crawl_folder} is not there; give a folder of Parquet files in the OBELICS schema "
-            f"({OBELICS_COLUMNS}), or of sub-folders that hold such files"
+            f"({OBELICS_COLUMNS}), of JSON lines (*.jsonl, *.jsonl.gz) of the same, or of sub-folders that hold such files "
+            "or Markdown and HTML files"
         )
     listings = [*_files(crawl_folder), *_folders(crawl_folder)]
     if not listings:
         raise DataError(
-            f"crawl folder {crawl_folder} holds no delivery: neither a *.parquet file nor a sub-folder with one; "
-            f"put Parquet files in the OBELICS schema there ({OBELICS_COLUMNS})"
+            f"crawl folder {crawl_folder} holds no delivery: neither a *.parquet, *.jsonl or *.jsonl.gz file nor a sub-folder with "
+            f"one, or with *.md or *.html files; put Parquet files in the OBELICS schema there ({OBELICS_COLUMNS})"
         )
     listings_by_key: dict[str, list[_Listing]] = {}
     for listing in sorted(listings, key=lambda listing: listing.key):
         listings_by_key.setdefault(listing.key, []).append(listing)
     deliveries, unchanged, refused = [], [], []
     for key, (listing, *others) in listings_by_key.items():
-        if reason := _key_fault(key, is_twice=bool(others)):
+        if reason := _key_fault(key, [one.name for one in (listing, *others)]):
             refused.append(RefusedDelivery(key=key, reason=reason))
         elif known.get(key) == listing.fingerprint:
             unchanged.append(key)
@@ -132,34 +142,65 @@ def delivery_from_rows(key: str, rows: Sequence[Mapping[str, Any]]) -> Delivery:
     ]
     return Delivery(
         key=key,
+        folder=Path(rows[0]["folder"]),
         files=tuple(sorted(files, key=lambda file: file.path)),
         fingerprint=rows[0]["fingerprint"],
         is_marked_complete=True,
     )
 
 
+def _kind_of(path: Path) -> Literal["parquet", "json_rows", "page"]:
+    if path.name.endswith(ROW_SUFFIXES):
+        return "parquet" if path.suffix == ".parquet" else "json_rows"
+    return "page"
+
+
+def _key_of(path: Path) -> str:
+    return next((path.name.removesuffix(suffix) for suffix in ROW_SUFFIXES if path.name.endswith(suffix)), path.name)
+
+
 def _files(crawl_folder: Path) -> Iterable[_Listing]:
-    for path in sorted(crawl_folder.glob("*.parquet")):
-        if path.is_file():
-            markers = (path.with_name(f"{path.name}.done"), path.with_name(f"{path.stem}.{MARKER}"))
-            yield _Listing(
-                key=path.stem,
-                parquet_files=(path,),
-                fingerprint=_fingerprint(crawl_folder, [path]),
-                is_marked_complete=any(marker.exists() for marker in markers),
-            )
+    for path in _row_files(crawl_folder):
+        key = _key_of(path)
+        markers = (path.with_name(f"{path.name}.done"), path.with_name(f"{key}.{MARKER}"))
+        yield _Listing(
+            key=key,
+            name=path.name,
+            folder=crawl_folder,
+            files=(path,),
+            fingerprint=_fingerprint(crawl_folder, [path]),
+            is_marked_complete=any(marker.exists() for marker in markers),
+        )
 
 
 def _folders(crawl_folder: Path) -> Iterable[_Listing]:
     for folder in sorted(path for path in crawl_folder.iterdir() if path.is_dir()):
-        parquet_files = tuple(sorted(path for path in folder.glob("*.parquet") if path.is_file()))
-        if parquet_files:
+        all_files = _all_files(folder)
+        # beside files of pages, a README.md is no page
+        if files := _row_files(folder) or _page_files(folder, all_files):
             yield _Listing(
                 key=folder.name,
-                parquet_files=parquet_files,
-                fingerprint=_fingerprint(folder, _all_files(folder)),
+                name=f"{folder.name}/",
+                folder=folder,
+                files=tuple(files),
+                fingerprint=_fingerprint(folder, all_files),
                 is_marked_complete=(folder / MARKER).exists(),
             )
+
+
+def _row_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.name.endswith(ROW_SUFFIXES) and path.is_file())
+
+
+def _page_files(folder: Path, files: Iterable[Path]) -> list[Path]:
+    """Markdown and HTML files that are not hidden, nor in a hidden folder such as .git."""
+    return [
+        path
+        for path in files
+        if path.suffix.lower() in PAGE_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]
 
 
 def _all_files(folder: Path) -> list[Path]:
@@ -181,28 +222,35 @@ def _fingerprint(folder: Path, files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def _key_fault(key: str, *, is_twice: bool) -> str | None:
+def _key_fault(key: str, names: Sequence[str]) -> str | None:
     if not ALLOWED_KEY.fullmatch(key):
         return (
             f"{key!r} cannot be a crawl key; allowed are letters, digits and . _ - after a first letter or digit, "
             "so rename the file or folder"
         )
-    if is_twice:
-        return f"both {key}.parquet and {key}/ are there; a key names one delivery, so rename or remove one"
+    if len(names) > 1:
+        return f"{' and '.join(names)} are there together; a key names one delivery, so rename or remove all but one"
     return None
 
 
 def _open(listing: _Listing) -> Delivery:
-    """The delivery with its footers read. Raises DataError if a file is no Parquet of the OBELICS schema."""
+    """The delivery with its rows counted. Raises DataError if a file cannot be read or lacks the OBELICS columns."""
     return Delivery(
         key=listing.key,
-        files=tuple(_read_footer(path) for path in listing.parquet_files),
+        folder=listing.folder,
+        files=tuple(_counted(path) for path in listing.files),
         fingerprint=listing.fingerprint,
         is_marked_complete=listing.is_marked_complete,
     )
 
 
-def _read_footer(path: Path) -> DeliveredFile:
+def _counted(path: Path) -> DeliveredFile:
+    kind = _kind_of(path)
+    num_rows = _num_parquet_rows(path) if kind == "parquet" else count_json_rows(path) if kind == "json_rows" else 1
+    return DeliveredFile(path=path, num_rows=num_rows, num_bytes=path.stat().st_size)
+
+
+def _num_parquet_rows(path: Path) -> int:
     try:
         with pq.ParquetFile(path) as parquet:
             schema, num_rows = parquet.schema_arrow, parquet.metadata.num_rows
@@ -217,7 +265,7 @@ def _read_footer(path: Path) -> DeliveredFile:
             f"{path} has no OBELICS columns: {'; '.join(faults)}. Got: {got}. Allowed: {OBELICS_COLUMNS}, and any more. "
             "Rename or convert its columns"
         )
-    return DeliveredFile(path=path, num_rows=num_rows, num_bytes=path.stat().st_size)
+    return num_rows
 
 
 def _schema_faults(schema: pa.Schema) -> list[str]:
@@ -237,8 +285,10 @@ def _schema_faults(schema: pa.Schema) -> list[str]:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return kind in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary(), pa.null())
+    texts = (pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(), pa.binary_view())
+    return kind in (*texts, pa.null())
 
 
 def _is_list_of_texts(kind: pa.DataType) -> bool:
-    return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and _is_text(kind.value_type)
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return is_list and _is_text(kind.value_type)

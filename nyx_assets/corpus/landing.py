@@ -1,4 +1,4 @@
-"""Taking note that a delivery has landed: the table `landed_crawl`, one row a Parquet file of the delivery."""
+"""Taking note that a delivery has landed: the table `landed_crawl`, one row a file of the delivery."""
 
 from nyx_assets.corpus.deliveries import Delivery
 from nyx_assets.records import LANDED_CRAWL
@@ -12,17 +12,19 @@ FINGERPRINT = "delivery"
 def has_landed(home: Home, delivery: Delivery) -> bool:
     """True if this very delivery, unchanged, is in the table already."""
     commit = home.tables.commit("landed_crawl", delivery.key)
-    return commit is not None and commit.provenance.inputs.get(FINGERPRINT) == delivery.fingerprint
+    return commit is not None and commit.provenance == _provenance(delivery)
 
 
 def land(home: Home, delivery: Delivery) -> Commit:
     """The committed listing of a delivery, written if it is new or changed since."""
     if not has_landed(home, delivery):
-        provenance = Provenance(code_version="1", inputs={FINGERPRINT: delivery.fingerprint})
-        with home.tables.write("landed_crawl", LANDED_CRAWL, partition=delivery.key, provenance=provenance) as table:
+        with home.tables.write(
+            "landed_crawl", LANDED_CRAWL, partition=delivery.key, provenance=_provenance(delivery)
+        ) as table:
             table.append(
                 {
                     "file": str(file.path),
+                    "folder": str(delivery.folder),
                     "num_rows": file.num_rows,
                     "num_bytes": file.num_bytes,
                     "fingerprint": delivery.fingerprint,
@@ -32,3 +34,7 @@ def land(home: Home, delivery: Delivery) -> Commit:
     commit = home.tables.commit("landed_crawl", delivery.key)
     assert commit is not None
     return commit
+
+
+def _provenance(delivery: Delivery) -> Provenance:
+    return Provenance(code_version="2", inputs={FINGERPRINT: delivery.fingerprint})

@@ -1,16 +1,21 @@
 """Turns web pages into documents: pictures verified and stored, everything that cannot be taken noted with a reason."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from nyx_assets.corpus.deliveries import Delivery
+from nyx_assets.corpus.links import WebLinks
 from nyx_assets.corpus.obelics import PictureReference, RefusedPage, WebPage, read_pages
-from nyx_assets.corpus.pictures import DeliveredPictures
+from nyx_assets.corpus.pictures import ReferencedPictures
 from nyx_assets.recipes import PictureRecipe
 from nyx_assets.records import content_id, document_key
 from resources.images import ImageStore, PictureRefused
 from training_kernels.documents import Document, Segment
+
+PAGES_AHEAD = 64
+"""Choice: enough hosts at once that a slow one does not hold up the rest; pages of 1 MB still stay under 100 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +26,17 @@ class PageRow:
     values: dict[str, Any]
 
 
-def documents_of(delivery: Delivery, store: ImageStore, recipe: PictureRecipe) -> Iterator[PageRow]:
+def documents_of(delivery: Delivery, store: ImageStore, recipe: PictureRecipe, links: WebLinks) -> Iterator[PageRow]:
     """Every page of a delivery as a document or a rejected page, and every picture that was not taken as a rejection.
+
+    Args:
+        links: how pictures on the web are had; those of the next PAGES_AHEAD pages are expected of it.
 
     Raises DataError if a file of the delivery cannot be read any more.
     """
-    pictures = DeliveredPictures(delivery.folder, store, recipe)
+    pictures = ReferencedPictures(delivery.folder, store, recipe, links)
     first_place: dict[str, str] = {}
-    for page in read_pages(delivery):
+    for page in _announced(read_pages(delivery), pictures):
         if isinstance(page, RefusedPage):
             yield _rejected_page(page, page.reference, rule=page.rule, reason=page.reason)
             continue
@@ -48,8 +56,22 @@ def documents_of(delivery: Delivery, store: ImageStore, recipe: PictureRecipe) -
             yield _document(page, document, doc_id)
 
 
+def _announced(pages: Iterable[WebPage | RefusedPage], pictures: ReferencedPictures) -> Iterator[WebPage | RefusedPage]:
+    """The pages in their order, the pictures of each expected PAGES_AHEAD pages before it comes."""
+    waiting: deque[WebPage | RefusedPage] = deque()
+    for page in pages:
+        if isinstance(page, WebPage):
+            for part in page.parts:
+                if isinstance(part, PictureReference):
+                    pictures.expect(part.reference)
+        waiting.append(page)
+        if len(waiting) > PAGES_AHEAD:
+            yield waiting.popleft()
+    yield from waiting
+
+
 def take_page(
-    page: WebPage, pictures: DeliveredPictures
+    page: WebPage, pictures: ReferencedPictures
 ) -> tuple[Document, list[tuple[PictureReference, PictureRefused]]]:
     """The page with the pictures that could be taken, and those that could not each with the refusal."""
     segments: list[Segment] = []

@@ -1,4 +1,4 @@
-"""Finds the pictures that pages refer to, inside the delivery's folder only, and puts them into the store."""
+"""Finds the pictures that pages refer to, inside the delivery's folder or on the web, and puts them into the store."""
 
 import os
 import re
@@ -6,27 +6,39 @@ import stat
 from functools import lru_cache
 from pathlib import Path
 
+from nyx_assets.corpus.links import WebLinks
 from nyx_assets.recipes import PictureRecipe
 from resources.images import ImageStore, PictureRefused, StoredImage
 
-SCHEME = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]+):|//)")
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 """The start of an address; one letter and a colon is a drive, hence a path."""
+
+ON_THE_WEB = re.compile(r"\s*(?:https?:)?//", re.I)
+"""The start of a reference to the web, with the page's scheme or without."""
 
 REMEMBERED_PICTURES = 10_000
 """Choice: logos and portraits come back on every page of a site; 10,000 outcomes take a few megabytes."""
 
 
-class DeliveredPictures:
-    """The pictures beside one delivery's Parquet files. Each file is read and verified once."""
+class ReferencedPictures:
+    """The pictures that one delivery refers to. Each file beside its Parquet files is read and verified once."""
 
-    def __init__(self, folder: Path, store: ImageStore, recipe: PictureRecipe) -> None:
+    def __init__(self, folder: Path, store: ImageStore, recipe: PictureRecipe, links: WebLinks) -> None:
         self._folder = os.path.realpath(folder)
         self._store = store
         self._recipe = recipe
+        self._links = links
         self._outcome = lru_cache(maxsize=REMEMBERED_PICTURES)(self._try_to_take)
+
+    def expect(self, reference: str) -> None:
+        """Say that this picture will be asked for soon."""
+        if (address := web_address(reference)) is not None:
+            self._links.expect(address)
 
     def take(self, reference: str) -> StoredImage:
         """The picture behind a reference, in the store. Raises PictureRefused."""
+        if (address := web_address(reference)) is not None:
+            return self._links.take(address)
         outcome = self._outcome(self._path(reference))
         if isinstance(outcome, PictureRefused):
             raise PictureRefused(outcome.rule, outcome.reason)
@@ -39,12 +51,12 @@ class DeliveredPictures:
                 "empty_reference", "the reference is blank; it must name a file beside the Parquet file"
             )
         if scheme := SCHEME.match(reference):
-            if (scheme[1] or "").lower() == "file":
+            if scheme[1].lower() == "file":
                 raise self._outside(reference)
             raise PictureRefused(
                 "unsupported_scheme",
-                f"{_shown(reference)} is an address, and pictures are not fetched; deliver the file beside the Parquet "
-                "file and refer to it by its relative path",
+                f"{_shown(reference)} is neither http(s) nor a path; deliver the file beside the Parquet file and refer to "
+                "it by its relative path",
             )
         if "\0" in reference:
             raise PictureRefused(
@@ -83,6 +95,17 @@ class DeliveredPictures:
             return self._store.put(data, limits=self._recipe)
         except PictureRefused as refusal:
             return PictureRefused(refusal.rule, f"{_shown(name)}: {refusal.reason}")
+
+
+def web_address(reference: str) -> str | None:
+    """The http(s) address that a reference is, or None if it is another kind of reference.
+
+    Choice: a reference without a scheme (`//host/a.jpg`) is asked for by https, whatever the page came by.
+    """
+    if not ON_THE_WEB.match(reference):
+        return None
+    address = reference.strip()
+    return f"https:{address}" if address.startswith("//") else address
 
 
 def _shown(reference: str) -> str:

@@ -5,19 +5,21 @@ from typing import Any
 
 import dagster as dg
 
+from nyx_assets.evaluation.altered import altered_queries as altered_query_rows
 from nyx_assets.evaluation.answers import answered_with, contexts_of
 from nyx_assets.evaluation.promotion import compare_with_live, gate_row
 from nyx_assets.evaluation.rag_evaluation import rag_scores as rag_score_rows
 from nyx_assets.evaluation.retrieval import evaluate_retriever
 from nyx_assets.evaluation.retrievers import Bm25Retriever, Retriever
 from nyx_assets.evaluation.stored import stored_retriever
-from nyx_assets.evaluation.suites import suite_of_qa
+from nyx_assets.evaluation.suites import Suite, draw_by_modality, suite_of_qa
 from nyx_assets.materialization import Step, settings
+from nyx_assets.near_copies import chunk_cluster_of
 from nyx_assets.partitions import EVERY_CRAWL
 from nyx_assets.rag.corpus import chunk_documents
 from nyx_assets.rag.drawing import draw_by_hash
 from nyx_assets.recipes import PipelineRecipe
-from nyx_assets.records import QUALITY_GATE, RAG_SCORES, RETRIEVAL_SCORES
+from nyx_assets.records import ALTERED_QUERIES, QUALITY_GATE, RAG_SCORES, RETRIEVAL_SCORES
 from nyx_assets.retrievers import FINETUNED, PRETRAINED, UNTRAINED
 from resources.embedder import Embedders
 from resources.home import Home
@@ -26,15 +28,18 @@ from resources.vlm_roles import VLMRole
 
 NYXQA = "nyxqa"
 """Name of the project's own suite: held-out questions, golden chunk among all chunks."""
+NYXQA_ALTERED = "nyxqa_altered"
+"""Its control set: the test questions with pictures, these altered."""
 EVALUATED = (UNTRAINED, PRETRAINED, FINETUNED)
 CORPUS_DEPS = [
     dg.AssetDep("filtered_qa", partition_mapping=EVERY_CRAWL),
     dg.AssetDep("chunked_corpus", partition_mapping=EVERY_CRAWL),
 ]
+SUITE_DEPS = [*CORPUS_DEPS, dg.AssetDep("near_duplicates")]
 EMBEDDING_DEPS = [
     *(dg.AssetDep([retriever.name, "chunk_embeddings"], partition_mapping=EVERY_CRAWL) for retriever in EVALUATED),
-    "pretrained_checkpoint",
-    "finetuned_checkpoint",
+    dg.AssetDep("pretrained_checkpoint"),
+    dg.AssetDep("finetuned_checkpoint"),
 ]
 
 
@@ -44,16 +49,48 @@ def held_out_pairs(home: Home, split: str) -> list[dict[str, Any]]:
     return [pair for _, pair in sorted(pairs.items())]
 
 
+def own_suites(home: Home, recipe: PipelineRecipe) -> Iterator[tuple[str, Suite]]:
+    """The project's own suites, each with its split."""
+    chunk_by_id, near_copies = chunk_documents(home), chunk_cluster_of(home)
+    altered = home.tables.read("altered_queries").to_pylist()
+    for name, split, pairs in (
+        (NYXQA, "dev", held_out_pairs(home, "dev")),
+        (NYXQA, "test", held_out_pairs(home, "test")),
+        (NYXQA_ALTERED, "test", altered),
+    ):
+        drawn = draw_by_modality(pairs, chunk_by_id, limit=recipe.evaluation.max_queries_per_modality, seed=recipe.seed)
+        yield split, suite_of_qa(name, drawn, chunk_by_id, near_copies=near_copies)
+
+
 def evaluated_retrievers(home: Home, embedders: Embedders) -> list[Retriever]:
     """BM25 and every retriever that embeds, before and after each training."""
     return [Bm25Retriever(), *(stored_retriever(retriever, home, embedders) for retriever in EVALUATED)]
 
 
 @dg.asset(
-    deps=[*CORPUS_DEPS, *EMBEDDING_DEPS],
-    description="Recall, MRR, nDCG and more of each retriever on the dev and test questions, at each Matryoshka dim and by query modality, BM25 beside.",
+    deps=[dg.AssetDep("filtered_qa", partition_mapping=EVERY_CRAWL)],
+    description="Test questions that show pictures, with altered copies (crop, colour, compression) in their place: finding the golden chunk then takes more than knowing its file again.",
     group_name="evaluation",
     code_version="1",
+    metadata=settings("pictures", "seed"),
+)
+def altered_queries(
+    context: dg.AssetExecutionContext, home: dg.ResourceParam[Home], recipe: dg.ResourceParam[PipelineRecipe]
+) -> Iterator[dg.MaterializeResult]:
+    step = Step(context, home)
+    with step.tables({"altered_queries": ALTERED_QUERIES}) as tables:
+        tables["altered_queries"].append(
+            altered_query_rows(held_out_pairs(home, "test"), home.images, limits=recipe.pictures, seed=recipe.seed)
+        )
+    step.preview("altered_queries", ["question", "alterations"])
+    yield from step.results("altered_queries")
+
+
+@dg.asset(
+    deps=[*SUITE_DEPS, *EMBEDDING_DEPS, dg.AssetDep("altered_queries")],
+    description="Recall, MRR, nDCG and more of each retriever on the dev and test questions and on the altered test questions, at each Matryoshka dim and by query modality, BM25 beside.",
+    group_name="evaluation",
+    code_version="2",
     pool="gpu",
     metadata=settings("evaluation", "backbone"),
 )
@@ -64,10 +101,8 @@ def retrieval_scores(
     embedders: dg.ResourceParam[Embedders],
 ) -> Iterator[dg.MaterializeResult]:
     step = Step(context, home)
-    chunk_by_id = chunk_documents(home)
     with step.tables({"retrieval_scores": RETRIEVAL_SCORES}) as tables:
-        for split in ("dev", "test"):
-            suite = suite_of_qa(NYXQA, held_out_pairs(home, split), chunk_by_id)
+        for split, suite in own_suites(home, recipe):
             for retriever in evaluated_retrievers(home, embedders) if suite.queries else ():
                 rows = evaluate_retriever(retriever, suite, split=split, recipe=recipe.evaluation)
                 tables["retrieval_scores"].append(rows)
@@ -77,9 +112,9 @@ def retrieval_scores(
                     if row["metric"] == f"ndcg@{recipe.evaluation.ndcg_at}" and row["modality"] == "all"
                 )
                 step.log(
-                    f"{split}: {retriever.name} nDCG@{recipe.evaluation.ndcg_at} {whole['value']:.3f} on {whole['num_queries']} questions"
+                    f"{suite.name} {split}: {retriever.name} nDCG@{recipe.evaluation.ndcg_at} {whole['value']:.3f} on {whole['num_queries']} questions"
                 )
-                if split == "test":
+                if split == "test" and suite.name == NYXQA:
                     step.report("retrieval_scores", **{retriever.name: round(whole["value"], 4)})
     yield from step.results("retrieval_scores")
 
@@ -126,10 +161,10 @@ def rag_scores(
     specs=[
         dg.AssetSpec(
             name,
-            deps=["retrieval_scores", "finetuned_checkpoint", *CORPUS_DEPS],
+            deps=["retrieval_scores", "finetuned_checkpoint", *SUITE_DEPS],
             description=description,
             group_name=group,
-            code_version="1",
+            code_version="2",
             metadata=settings("evaluation", "seed"),
         )
         for name, group, description in (
@@ -154,7 +189,7 @@ def gate(
     embedders: dg.ResourceParam[Embedders],
 ) -> Iterator[dg.MaterializeResult]:
     step = Step(context, home)
-    suite = suite_of_qa(NYXQA, held_out_pairs(home, "dev"), chunk_documents(home))
+    suite = next(suite for split, suite in own_suites(home, recipe) if split == "dev")
     comparison = compare_with_live(home, embedders, suite, recipe)
     with step.tables({"quality_gate": QUALITY_GATE}) as tables:
         tables["quality_gate"].append([gate_row(comparison)])

@@ -11,8 +11,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from nyx_assets.rag.drawing import draw_by_hash
 from nyx_assets.records import document_key
 from resources.images import ImageStore, PictureLimits
 from training_kernels.documents import Document, Segment
@@ -68,14 +70,23 @@ def read_suite(folder: Path, store: ImageStore, *, limits: PictureLimits) -> Sui
     return Suite(folder.resolve().name, candidates, tuple(queries))
 
 
-def suite_of_qa(name: str, queries: Iterable[Mapping[str, Any]], candidates: Mapping[str, Document]) -> Suite:
+def suite_of_qa(
+    name: str,
+    queries: Iterable[Mapping[str, Any]],
+    candidates: Mapping[str, Document],
+    *,
+    near_copies: Mapping[str, str] = MappingProxyType({}),
+) -> Suite:
     """The suite that filtered QA makes: the question alone is the query, the golden chunk the gold.
 
     Choice: a chunk of exactly the same content as the golden chunk is a gold as well, for nothing could tell them apart.
+    A near copy of it is taken out of the ranking: whether it still answers is not known, so finding it is neither
+    right nor wrong.
 
     Args:
-        queries: rows of filtered_qa (qa_id, chunk_id, question).
+        queries: rows of filtered_qa (qa_id, chunk_id, question), or of altered_queries.
         candidates: every chunk by id.
+        near_copies: cluster of each chunk that has a copy or near copy (near_copies.chunk_cluster_of).
 
     Raises:
         DataError: a golden chunk is not among the candidates.
@@ -83,15 +94,46 @@ def suite_of_qa(name: str, queries: Iterable[Mapping[str, Any]], candidates: Map
     ids_by_content: dict[str, list[str]] = {}
     for chunk_id, chunk in candidates.items():
         ids_by_content.setdefault(document_key(chunk), []).append(chunk_id)
+    ids_by_cluster: dict[str, set[str]] = {}
+    for chunk_id in near_copies.keys() & candidates.keys():
+        ids_by_cluster.setdefault(near_copies[chunk_id], set()).add(chunk_id)
     made = []
     for query in queries:
         if query["chunk_id"] not in candidates:
-            raise DataError(
-                f"query {query['qa_id']}: its golden chunk {query['chunk_id']} is not in chunked_corpus; make its QA again"
-            )
+            raise _missing_golden(query)
         golds = ids_by_content[document_key(candidates[query["chunk_id"]])]
-        made.append(SuiteQuery(query["qa_id"], Document.from_rows(query["question"]), dict.fromkeys(golds, 1)))
+        like_golden = ids_by_cluster.get(near_copies.get(query["chunk_id"], ""), set())
+        question = Document.from_rows(query["question"])
+        made.append(
+            SuiteQuery(query["qa_id"], question, dict.fromkeys(golds, 1), frozenset(like_golden.difference(golds)))
+        )
     return Suite(name, candidates, tuple(made))
+
+
+def draw_by_modality(
+    pairs: Iterable[Mapping[str, Any]], chunk_by_id: Mapping[str, Document], *, limit: int, seed: int
+) -> list[Mapping[str, Any]]:
+    """At most `limit` pairs each whose golden chunk shows no, one and several pictures, drawn by hash, in order of id.
+
+    Raises DataError if a golden chunk is missing.
+
+    Source: the published code groups held-out pairs so and takes 200 of each. Ours are split by page cluster before,
+    so that a page that comes moves no other one to another split; the groups are made here.
+    """
+    groups: dict[int, dict[str, Mapping[str, Any]]] = {}
+    for pair in pairs:
+        if pair["chunk_id"] not in chunk_by_id:
+            raise _missing_golden(pair)
+        num_pictures = len(chunk_by_id[pair["chunk_id"]].images)
+        groups.setdefault(min(num_pictures, 2), {})[pair["qa_id"]] = pair
+    drawn = {qa_id: group[qa_id] for group in groups.values() for qa_id in draw_by_hash(group, limit=limit, seed=seed)}
+    return [pair for _, pair in sorted(drawn.items())]
+
+
+def _missing_golden(query: Mapping[str, Any]) -> DataError:
+    return DataError(
+        f"query {query['qa_id']}: its golden chunk {query['chunk_id']} is not in chunked_corpus; make its QA again"
+    )
 
 
 def write_suite(

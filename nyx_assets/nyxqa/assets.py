@@ -1,31 +1,68 @@
-"""NyxQA: question-answer pairs written by the teacher, and what rules and the judge make of them."""
+"""NyxQA: question-answer pairs written by the teacher about sampled chunks, and what the recipe's checks make of them."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import dagster as dg
 
 from nyx_assets.materialization import Step, settings
+from nyx_assets.nyxqa.asking import Tally, ask_all
 from nyx_assets.nyxqa.filters import filter_pairs
+from nyx_assets.nyxqa.funnel import funnel_markdown, funnel_rows, step_of_sampling, step_of_writing
 from nyx_assets.nyxqa.generation import pairs_of, requests_for
+from nyx_assets.nyxqa.pairs import Means
+from nyx_assets.nyxqa.sampling import calls_for, sample_chunks
 from nyx_assets.nyxqa.splits import split_of
 from nyx_assets.partitions import CRAWL
+from nyx_assets.qa_recipes import QAVariant
 from nyx_assets.recipes import PipelineRecipe
-from nyx_assets.records import FILTERED_QA, RAW_QA, REJECTED_QA
+from nyx_assets.records import FILTERED_QA, QA_FUNNEL, RAW_QA, REJECTED_QA, SAMPLED_CHUNKS
 from resources.home import Home
-from resources.vlm import complete_all
 from resources.vlm_roles import VLMRole
+
+
+def _rows(home: Home, table: str, partition: str | None) -> Iterator[dict[str, Any]]:
+    for batch in home.tables.batches(table, partition=partition):
+        yield from batch.to_pylist()
 
 
 @dg.asset(
     deps=["chunked_corpus"],
+    description="Which chunks the teacher is asked about and in which ways; for the others, why not.",
+    group_name="nyxqa",
+    code_version="1",
+    partitions_def=CRAWL,
+    metadata=settings("qa.sampling", "qa.writing", "seed"),
+)
+def sampled_chunks(
+    context: dg.AssetExecutionContext, home: dg.ResourceParam[Home], recipe: dg.ResourceParam[PipelineRecipe]
+) -> Iterator[dg.MaterializeResult]:
+    step = Step(context, home)
+    rows = sample_chunks(
+        _rows(home, "chunked_corpus", step.partition),
+        recipe=recipe.qa.sampling,
+        variants=recipe.qa.writing.variants,
+        seed=recipe.seed,
+    )
+    drawn: Counter[str] = Counter()
+    with step.tables({"sampled_chunks": SAMPLED_CHUNKS}) as tables:
+        for row in rows:
+            drawn[row["stratum"] if row["reason"] is None else row["reason"].partition(":")[0]] += 1
+            tables["sampled_chunks"].append([row])
+    step.report("sampled_chunks", chunks=dict(drawn))
+    yield from step.results("sampled_chunks")
+
+
+@dg.asset(
+    deps=["chunked_corpus", "sampled_chunks"],
     description="A question-answer pair as the teacher wrote it, with what its call cost.",
     group_name="nyxqa",
     kinds={"openai"},
-    code_version="1",
+    code_version="2",
     partitions_def=CRAWL,
     pool="vlm",
-    metadata=settings("qa", "teacher", "seed"),
+    metadata=settings("qa.writing", "teacher", "seed"),
 )
 def raw_qa(
     context: dg.AssetExecutionContext,
@@ -34,18 +71,31 @@ def raw_qa(
     teacher: dg.ResourceParam[VLMRole],
 ) -> Iterator[dg.MaterializeResult]:
     step = Step(context, home)
-    chunks = home.tables.read("chunked_corpus", partition=step.partition).to_pylist()
-    progress = step.progress("chunks", len(chunks))
+    variants_by_chunk = {
+        row["chunk_id"]: row["variants"] for row in _rows(home, "sampled_chunks", step.partition) if row["variants"]
+    }
+
+    def calls() -> Iterator[tuple[Mapping[str, Any], QAVariant]]:
+        """Read twice, once to ask and once to match the replies, so that no partition is held in memory."""
+        chunks = _rows(home, "chunked_corpus", step.partition)
+        return calls_for(chunks, variants_by_chunk=variants_by_chunk, variants=recipe.qa.writing.variants)
+
     vlm = teacher.for_step("raw_qa", step.partition)
-    replies = complete_all(vlm, requests_for(chunks, recipe=recipe.qa, seed=recipe.seed))
-    num_unreadable = 0
+    tally = Tally()
+    replies = ask_all(
+        vlm,
+        requests_for(calls(), recipe=recipe.qa.writing, seed=recipe.seed),
+        what_for=f"questions about partition {step.partition} by the teacher",
+        tally=tally,
+        fewest_to_tell=1,
+    )
+    progress = step.progress("calls", sum(map(len, variants_by_chunk.values())))
     with step.tables({"raw_qa": RAW_QA}) as tables:
-        for chunk, reply in zip(chunks, progress.over(replies), strict=True):
-            rows = pairs_of(chunk, reply, teacher=vlm, recipe=recipe.qa)
-            num_unreadable += sum(row["problem"] is not None for row in rows)
-            tables["raw_qa"].append(rows)
-    step.report("raw_qa", unreadable=num_unreadable, teacher=teacher.described)
-    step.preview("raw_qa", ["question", "answer", "distractors"])
+        for (chunk, variant), reply in zip(calls(), progress.over(replies), strict=True):
+            tables["raw_qa"].append(pairs_of(chunk, variant, reply, teacher=vlm))
+    step.report("raw_qa", calls=tally.num_calls, refused_calls=tally.num_refused, cost_usd=round(tally.cost_usd, 4))
+    step.report("raw_qa", teacher=teacher.described)
+    step.preview("raw_qa", ["variant", "question_type", "question", "answer"])
     yield from step.results("raw_qa")
 
 
@@ -54,14 +104,18 @@ def raw_qa(
     specs=[
         dg.AssetSpec(
             name,
-            deps=["raw_qa", "chunked_corpus", "page_clusters"],
+            deps=["raw_qa", "chunked_corpus", "sampled_chunks", "page_clusters"],
             description=description,
-            code_version="1",
-            metadata=settings("qa", "judge", "seed"),
+            code_version="2",
+            metadata=settings("qa.checks", "qa.dev_share", "qa.test_share", "teacher", "generator", "judge", "seed"),
         )
         for name, description in (
-            ("filtered_qa", "A pair that survived every rule and the judge: options, split, golden chunk."),
-            ("rejected_qa", "A pair that did not, with the rule and the reason."),
+            ("filtered_qa", "A pair that survived every check: refined answer, options, split, golden chunk."),
+            (
+                "rejected_qa",
+                "A pair that did not, with the check, the rule, the reason, the threshold and the measure.",
+            ),
+            ("qa_funnel", "What went into each step, what came out, why the rest did not, and what it cost."),
         )
     ],
     group_name="nyxqa",
@@ -72,32 +126,44 @@ def sorted_qa(
     context: dg.AssetExecutionContext,
     home: dg.ResourceParam[Home],
     recipe: dg.ResourceParam[PipelineRecipe],
+    teacher: dg.ResourceParam[VLMRole],
+    generator: dg.ResourceParam[VLMRole],
     judge: dg.ResourceParam[VLMRole],
 ) -> Iterator[dg.MaterializeResult]:
     step = Step(context, home)
-    clusters = home.tables.read("page_clusters").to_pylist()
     split_by_doc = {
         row["doc_id"]: split_of(
             row["cluster"], seed=recipe.seed, dev_share=recipe.qa.dev_share, test_share=recipe.qa.test_share
         )
-        for row in clusters
+        for row in home.tables.read("page_clusters").to_pylist()
     }
-    vlm = judge.for_step("filtered_qa", step.partition)
-    kept, rejected = filter_pairs(
-        home.tables.read("raw_qa", partition=step.partition).to_pylist(),
-        chunk_by_id={
-            row["chunk_id"]: row for row in home.tables.read("chunked_corpus", partition=step.partition).to_pylist()
+    means = Means(
+        vlm_by_role={
+            "teacher": teacher.for_step("filtered_qa", step.partition),
+            "generator": generator.for_step("filtered_qa", step.partition),
+            "judge": judge.for_step("filtered_qa", step.partition),
         },
-        split_by_doc=split_by_doc,
-        recipe=recipe.qa,
+        chunk_by_id={row["chunk_id"]: row for row in _rows(home, "chunked_corpus", step.partition)},
         seed=recipe.seed,
-        ask_judge=lambda requests: complete_all(vlm, requests),
     )
-    with step.tables({"rejected_qa": REJECTED_QA, "filtered_qa": FILTERED_QA}) as tables:
-        tables["rejected_qa"].append(rejected)
-        tables["filtered_qa"].append(kept)
-    step.report("filtered_qa", **Counter(row["split"] for row in kept), judge=judge.described)
-    step.report("rejected_qa", reasons=dict(Counter(row["rule"] for row in rejected)))
-    step.preview("filtered_qa", ["question", "answer", "options", "split"])
-    step.preview("rejected_qa", ["question", "answer", "rule", "reason"])
-    yield from step.results("filtered_qa", "rejected_qa")
+    raw = home.tables.read("raw_qa", partition=step.partition).to_pylist()
+    outcome = filter_pairs(raw, means=means, split_by_doc=split_by_doc, checks=recipe.qa.checks)
+    sampling = step_of_sampling(_rows(home, "sampled_chunks", step.partition))
+    writing = step_of_writing(raw, num_chunks=sampling.num_in - sampling.num_rejected)
+    funnel = funnel_rows([sampling, writing, *outcome.steps])
+    schemas = {"rejected_qa": REJECTED_QA, "qa_funnel": QA_FUNNEL, "filtered_qa": FILTERED_QA}
+    with step.tables(schemas) as tables:
+        tables["rejected_qa"].append(outcome.rejected)
+        tables["qa_funnel"].append(funnel)
+        tables["filtered_qa"].append(outcome.kept)
+    step.report(
+        "filtered_qa",
+        splits=dict(Counter(row["split"] for row in outcome.kept)),
+        cost_usd=round(sum(row["cost_usd"] for row in funnel), 4),
+        roles=f"teacher {teacher.described}, generator {generator.described}, judge {judge.described}",
+        funnel=dg.MetadataValue.md(funnel_markdown(funnel, outcome.rejected, home.images)),
+    )
+    step.report("rejected_qa", rules=dict(Counter(row["rule"] for row in outcome.rejected)))
+    step.preview("filtered_qa", ["question", "answer", "options", "judge_score", "marks", "split"])
+    step.preview("rejected_qa", ["question", "answer", "check", "rule", "reason"])
+    yield from step.results("filtered_qa", "rejected_qa", "qa_funnel")

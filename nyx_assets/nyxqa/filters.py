@@ -1,186 +1,138 @@
-"""Sort drafts into pairs that survive and pairs that do not, each with the rule that refused it and the reason."""
+"""Sort drafts into pairs that survive and pairs that do not: the recipe's checks in its order, every step counted."""
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from nyx_assets.nyxqa.judging import judge_requests, objection_of
-from nyx_assets.nyxqa.options import options_for
-from nyx_assets.rag.grading import normalise_answer
-from nyx_assets.recipes import QARecipe
-from nyx_assets.records import document_key
-from resources.vlm import Reply, Request
-from training_kernels.documents import Document, Segment
-from training_kernels.errors import VLMError
+from nyx_assets.nyxqa.asking import Tally
+from nyx_assets.nyxqa.blind import answered_closed_book, answered_without_picture
+from nyx_assets.nyxqa.funnel import FunnelStep
+from nyx_assets.nyxqa.judging import judged_unfit
+from nyx_assets.nyxqa.options import bad_options, options_not_solved
+from nyx_assets.nyxqa.pairs import Check, Means, Objection, Pair
+from nyx_assets.nyxqa.refining import answer_too_long
+from nyx_assets.nyxqa.round_trip import not_found_again
+from nyx_assets.nyxqa.rules import RULES
+from nyx_assets.qa_recipes import QACheck
 
 Row = Mapping[str, Any]
-Rule = Callable[[Document, str, QARecipe], str | None]
 
-SOURCE_NOUN = r"(?:text|passage|document|article|excerpt|paragraph|page|chapter|section|context|author)s?"
-NAMES_ITS_SOURCE = re.compile(
-    rf"\b(?:this|these|(?:the )?(?:above|following|given|provided)) {SOURCE_NOUN}\b"
-    rf"|\b(?:in|from|by|to|of|does|do|did) the (?:text|passage|document|excerpt|author)\b"
-    r"|\b(?:image|picture|figure|photo|table) (?:above|below)\b"
-    r"|\bseg[uú]n (?:el|este) (?:texto|documento|art[ií]culo|pasaje)\b|\ben est[ea] (?:texto|documento|p[aá]gina)\b"
-    r"|(?:本文|上文|文中|原文|该文档|这篇文章|根据文章)",
-    re.IGNORECASE,
-)
-CJK_RUN = re.compile("[\u3400-\u9fff\u3040-\u30ff\uac00-\ud7af]+")
-CJK_CHARACTERS_A_WORD = 2
-"""Choice: a Chinese word has two characters on average."""
+CHECKS: dict[str, Check] = {
+    **RULES,
+    "answer_too_long": answer_too_long,
+    "not_found_again": not_found_again,
+    "answered_closed_book": answered_closed_book,
+    "answered_without_picture": answered_without_picture,
+    "judged_unfit": judged_unfit,
+    "bad_options": bad_options,
+    "options_not_solved": options_not_solved,
+}
+"""By the name that a recipe gives them."""
 
-
-def num_words(text: str) -> int:
-    """Words of a text; a run of CJK characters counts as one word for every two characters, rounded up."""
-    cjk = sum(-(-len(run) // CJK_CHARACTERS_A_WORD) for run in CJK_RUN.findall(text))
-    return cjk + len([word for word in CJK_RUN.sub(" ", text).split() if any(map(str.isalnum, word))])
+READ = "read"
+"""The step before all checks: drafts whose reply or pictures could not be read are refused."""
 
 
-def empty(question: Document, answer: str, recipe: QARecipe) -> str | None:
-    if not question.text.strip():
-        return "the question has no words"
-    return None if normalise_answer(answer) else f"the answer {answer!r} has no words"
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """What the checks made of some drafts: together exactly these, each once."""
 
-
-def names_its_source(question: Document, answer: str, recipe: QARecipe) -> str | None:
-    """A retrieval question must stand alone; 'in this passage' gives the document away."""
-    match = NAMES_ITS_SOURCE.search(question.text)
-    return f"the question speaks of {match.group()!r}" if match else None
-
-
-def leaks_its_answer(question: Document, answer: str, recipe: QARecipe) -> str | None:
-    """A question that contains its answer, as words of its own, tests string matching, not retrieval."""
-    needle = normalise_answer(answer)
-    left = "" if CJK_RUN.match(needle) else r"(?<!\w)"  # CJK words have no boundaries
-    right = "" if CJK_RUN.match(needle[-1:]) else r"(?!\w)"
-    found = re.search(f"{left}{re.escape(needle)}{right}", normalise_answer(question.text))
-    return f"the question contains its answer {answer!r}" if found else None
-
-
-def answer_too_long(question: Document, answer: str, recipe: QARecipe) -> str | None:
-    words = num_words(answer)
-    return (
-        f"the answer has {words} words, at most {recipe.max_answer_words} allowed"
-        if words > recipe.max_answer_words
-        else None
-    )
-
-
-def question_too_short(question: Document, answer: str, recipe: QARecipe) -> str | None:
-    words = num_words(question.text)
-    return (
-        f"the question has {words} words, at least {recipe.min_question_words} needed"
-        if words < recipe.min_question_words
-        else None
-    )
-
-
-RULES: tuple[Rule, ...] = (empty, names_its_source, leaks_its_answer, answer_too_long, question_too_short)
-"""In this order; the first that objects gives its name to the rejection."""
+    kept: list[dict[str, Any]]
+    """Rows of `filtered_qa` without `crawl`, in order."""
+    rejected: list[dict[str, Any]]
+    """Rows of `rejected_qa` without `crawl`, in order."""
+    steps: list[FunnelStep]
 
 
 def filter_pairs(
-    raw_rows: Iterable[Row],
-    *,
-    chunk_by_id: Mapping[str, Row],
-    split_by_doc: Mapping[str, str],
-    recipe: QARecipe,
-    seed: int,
-    ask_judge: Callable[[Iterable[Request]], Iterator[Reply | VLMError]],
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of `filtered_qa` and of `rejected_qa`, without `crawl`: together exactly the raw rows, each once, in order.
+    raw_rows: Iterable[Row], *, means: Means, split_by_doc: Mapping[str, str], checks: Iterable[QACheck]
+) -> Sorted:
+    """Sort the rows of `raw_qa` of a crawl partition.
+
+    A check sees the pairs that all before it let through, so calls to a model are grouped by check, and replies that
+    came before an interruption are in the cache.
 
     Args:
-        chunk_by_id: rows of `chunked_corpus`.
         split_by_doc: split of every page of the crawl.
-        ask_judge: usually `complete_all` with the judge bound; asked only about pairs that every rule let through.
     """
     rows = list(raw_rows)
-    objection_by_id: dict[str, tuple[str, str]] = {}
-    options_by_id: dict[str, tuple[list[str], int]] = {}
-    asked_before: dict[tuple[str, str], str] = {}
+    place_by_id = {row["qa_id"]: place for place, row in enumerate(rows)}
+    rejected: dict[str, dict[str, Any]] = {}
+    read = FunnelStep(check=READ, unit="pair", num_in=len(rows))
+    pairs: list[Pair] = []
     for row in rows:
-        objection = _objection(row, recipe, asked_before, chunk_by_id[row["chunk_id"]]["doc_id"])
-        if objection is None:
-            options = options_for(
-                row["answer"], row["distractors"], qa_id=row["qa_id"], num_options=recipe.num_options, seed=seed
-            )
-            if isinstance(options, str):
-                objection = ("bad_options", options)
-            else:
-                options_by_id[row["qa_id"]] = options
-        if objection is not None:
-            objection_by_id[row["qa_id"]] = objection
-    to_judge = [row for row in rows if row["qa_id"] in options_by_id]
-    requests = judge_requests(to_judge, chunk_by_id=chunk_by_id, seed=seed)
-    for row, reply in zip(to_judge, ask_judge(requests), strict=True):
-        if (objection := objection_of(reply)) is not None:
-            objection_by_id[row["qa_id"]] = objection
-    kept = [
-        _kept_row(row, chunk_by_id[row["chunk_id"]], split_by_doc, *options_by_id[row["qa_id"]])
-        for row in rows
-        if row["qa_id"] not in objection_by_id
-    ]
-    rejected = [_rejected_row(row, *objection_by_id[row["qa_id"]]) for row in rows if row["qa_id"] in objection_by_id]
-    return kept, rejected
-
-
-def _objection(
-    row: Row, recipe: QARecipe, asked_before: dict[tuple[str, str], str], doc_id: str
-) -> tuple[str, str] | None:
-    """Rule and reason of the first objection to a draft; remembers in `asked_before` the questions that had none."""
-    if row["problem"] is not None:
-        rule, _, reason = row["problem"].partition(": ")
-        return rule, reason or rule
-    question = Document.from_rows(row["question"])
-    for rule in RULES:
-        if (reason := rule(question, row["answer"], recipe)) is not None:
-            return rule.__name__, reason
-    # Per page, so that a page in two crawls has the same pairs kept whatever else its partition holds.
-    key = (doc_id, question_key(question))
-    if key in asked_before:
-        return "repeated_pair", f"the same question of this page as {asked_before[key]}"
-    asked_before[key] = row["qa_id"]
-    return None
-
-
-def question_key(question: Document) -> str:
-    """Equal for questions that differ only in case, punctuation, articles or spaces; pictures count."""
-    return document_key(
-        Document(
-            tuple(
-                segment if segment.text is None else Segment(text=normalise_answer(segment.text))
-                for segment in question.segments
-            )
-        )
+        pair = Pair.of(row, means.chunk_by_id[row["chunk_id"]])
+        if row["problem"] is None:
+            pairs.append(pair)
+        else:
+            rule, _, reason = row["problem"].partition(": ")
+            _reject(pair, Objection(rule, reason, None), read, rejected)
+    steps = [read]
+    for check in checks:
+        pairs, step = _run(check, pairs, means, rejected)
+        steps.append(step)
+    return Sorted(
+        kept=[_kept_row(pair, split_by_doc) for pair in pairs],
+        rejected=[rejected[qa_id] for qa_id in sorted(rejected, key=place_by_id.__getitem__)],
+        steps=steps,
     )
 
 
-def _kept_row(
-    row: Row, chunk: Row, split_by_doc: Mapping[str, str], options: list[str], right_option: int
-) -> dict[str, Any]:
-    return {
-        "qa_id": row["qa_id"],
-        "chunk_id": row["chunk_id"],
-        "doc_id": chunk["doc_id"],
-        "question": row["question"],
-        "answer": row["answer"],
-        "options": options,
-        "right_option": right_option,
-        "split": split_by_doc[chunk["doc_id"]],
-        "query_modality": Document.from_rows(row["question"]).modality,
-        "target_modality": Document.from_rows(chunk["segments"]).modality,
-        "teacher": row["teacher"],
-        "is_stand_in": row["is_stand_in"],
+def _run(
+    check: QACheck, pairs: list[Pair], means: Means, rejected: dict[str, dict[str, Any]]
+) -> tuple[list[Pair], FunnelStep]:
+    """The pairs that a check lets through, and its step of the funnel; the others go to `rejected`."""
+    step = FunnelStep(
+        check=check.name, unit="pair", threshold=check.threshold, num_in=len(pairs), tally=(tally := Tally())
+    )
+    outcomes = CHECKS[check.name](pairs, check.threshold, replace(means, tally=tally))
+    kept = []
+    for pair, outcome in zip(pairs, outcomes, strict=True):
+        if isinstance(outcome, Pair):
+            step.num_refined += outcome.answer != pair.answer
+            kept.append(outcome)
+        elif check.on_failure == "mark":
+            mark = outcome.rule if outcome.rule == check.name else f"{check.name}/{outcome.rule}"
+            step.num_marked += 1
+            kept.append(replace(pair, marks=(*pair.marks, mark)))
+        else:
+            _reject(pair, outcome, step, rejected)
+    return kept, step
+
+
+def _reject(pair: Pair, objection: Objection, step: FunnelStep, rejected: dict[str, dict[str, Any]]) -> None:
+    step.reject(objection.rule, example=pair.qa_id)
+    rejected[pair.qa_id] = {
+        **_origin(pair),
+        "check": step.check,
+        "rule": objection.rule,
+        "reason": objection.reason or objection.rule,
+        "threshold": step.threshold,
+        "measured": objection.measured,
     }
 
 
-def _rejected_row(row: Row, rule: str, reason: str) -> dict[str, Any]:
+def _kept_row(pair: Pair, split_by_doc: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "qa_id": row["qa_id"],
-        "chunk_id": row["chunk_id"],
-        "question": row["question"],
-        "answer": row["answer"],
-        "rule": rule,
-        "reason": reason,
+        **_origin(pair),
+        "doc_id": pair.chunk["doc_id"],
+        "options": list(pair.options),
+        "right_option": pair.right_option,
+        "judge_score": pair.judge_score,
+        "marks": list(pair.marks),
+        "split": split_by_doc[pair.chunk["doc_id"]],
+        "query_modality": pair.question.modality,
+        "target_modality": pair.document.modality,
+    }
+
+
+def _origin(pair: Pair) -> dict[str, Any]:
+    """What kept and rejected pairs have in common."""
+    return {
+        "answer": pair.answer,
+        "original_answer": pair.row["answer"],
+        **{
+            name: pair.row[name]
+            for name in ("qa_id", "chunk_id", "variant", "question_type", "question", "teacher", "is_stand_in")
+        },
     }

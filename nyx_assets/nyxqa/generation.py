@@ -1,16 +1,16 @@
 """Ask the teacher for question-answer pairs on a chunk, and turn what it wrote into rows; nothing that came back is lost."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nyx_assets.nyxqa.asking import labelled, object_schema, request_with
 from nyx_assets.nyxqa.replies import WrittenPair, pairs_in
 from nyx_assets.prompts import load_prompt
-from nyx_assets.recipes import QARecipe
+from nyx_assets.qa_recipes import QAVariant, QuestionType, WritingRecipe
 from nyx_assets.records import content_id, document_key
-from resources.vlm import VLM, Message, Reply, Request, Sampling
+from resources.vlm import VLM, Reply, Request
 from training_kernels.documents import Document, Segment
 from training_kernels.errors import ReplyFormatError, VLMError
 
@@ -18,58 +18,55 @@ Row = Mapping[str, Any]
 
 IMAGE_REFERENCE = re.compile(r"<\s*image\s*[#_-]?\s*(\d+)\s*>", re.IGNORECASE)
 
-PAIRS_SCHEMA = json.dumps(
-    {
-        "type": "object",
-        "properties": {
-            "pairs": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "properties": {
-                        "question": {"type": "string"},
-                        "answer": {"type": "string"},
-                        "distractors": {"type": "array", "items": {"type": "string"}},
-                    },
-                    "required": ["question", "answer", "distractors"],
-                    "additionalProperties": False,
-                },
-            }
-        },
-        "required": ["pairs"],
-        "additionalProperties": False,
-    }
-)
+MEANING_BY_TYPE: dict[QuestionType, str] = {
+    "fact": "who, what, where or when",
+    "number": "a quantity, a date or a measure that stands in the document",
+    "comparison": "which of two things is more, earlier, larger, or what tells them apart",
+    "cause": "why or how something comes about",
+    "visual_attribute": "how something in a picture looks: its colour, shape, material, position or action",
+    "counting": "how many of something a picture shows",
+    "reading": "what is written, drawn as a value, or named by a mark in a picture",
+    "picture_comparison": "what several pictures have in common, how they differ, or in what order they belong",
+}
+
+OTHER_TYPE = "other"
+"""Kind of a pair whose teacher named none of those asked for. Choice: a good question under a wrong name is a good question."""
 
 
-def labelled(document: Document) -> list[Segment]:
-    """The segments with the label `<image N>`, counted from 1, before each picture."""
-    segments: list[Segment] = []
-    number = 0
-    for segment in document.segments:
-        if segment.image is not None:
-            number += 1
-            segments.append(Segment(text=f"<image {number}>"))
-        segments.append(segment)
-    return segments
+def prompt_of(variant: QAVariant) -> str:
+    return f"write_{variant.name}_qa.v1"
 
 
-def requests_for(chunks: Iterable[Row], *, recipe: QARecipe, seed: int) -> Iterator[Request]:
-    """One request to the teacher for each row of `chunked_corpus`, in order."""
-    prompt = load_prompt("nyx_assets.nyxqa", "write_qa.v1")
-    system = Message("system", Document.of(prompt.text))
-    instruction = Segment(
-        text=f"Write at most {recipe.pairs_per_chunk} question-answer pairs on the document that follows.\n\nDocument:"
+def requests_for(calls: Iterable[tuple[Row, QAVariant]], *, recipe: WritingRecipe, seed: int) -> Iterator[Request]:
+    """One request to the teacher for each call (sampling.calls_for), in order."""
+    for chunk, variant in calls:
+        yield request_with(
+            prompt_of(variant),
+            (Segment(text=_instruction(variant)), *labelled(Document.from_rows(chunk["segments"]))),
+            schema=_pairs_schema(variant),
+            max_output_tokens=recipe.max_output_tokens,
+            temperature=recipe.temperature,
+            seed=seed,
+        )
+
+
+def _instruction(variant: QAVariant) -> str:
+    kinds = "\n".join(f"- {name}: {MEANING_BY_TYPE[name]}" for name in variant.question_types)
+    fewest, most = variant.question_pictures
+    shown = f" Each question shows {fewest} to {most} of the pictures." if most else ""
+    return (
+        f"Write at most {variant.pairs_per_chunk} question-answer pairs on the document that follows.{shown}\n\n"
+        f"Kinds of question:\n{kinds}\n\nDocument:"
     )
-    sampling = Sampling(
-        temperature=recipe.temperature,
-        max_output_tokens=recipe.max_output_tokens,
-        seed=seed,
-        json_schema=PAIRS_SCHEMA,
+
+
+def _pairs_schema(variant: QAVariant) -> dict[str, Any]:
+    pair = object_schema(
+        type={"type": "string", "enum": list(variant.question_types)},
+        question={"type": "string"},
+        answer={"type": "string"},
     )
-    for chunk in chunks:
-        user = Document((instruction, *labelled(Document.from_rows(chunk["segments"]))))
-        yield Request(messages=(system, Message("user", user)), sampling=sampling, prompt_version=prompt.version)
+    return object_schema(pairs={"type": "array", "items": pair})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,30 +75,30 @@ class Draft:
 
     question: Document
     answer: str
-    distractors: tuple[str, ...]
+    question_type: str
     problem: str | None
 
 
-def pairs_of(chunk: Row, reply: Reply | VLMError, *, teacher: VLM, recipe: QARecipe) -> list[dict[str, Any]]:
-    """Rows of `raw_qa` (without `crawl`) for what the teacher said to a chunk: always at least one.
+def pairs_of(chunk: Row, variant: QAVariant, reply: Reply | VLMError, *, teacher: VLM) -> list[dict[str, Any]]:
+    """Rows of `raw_qa` (without `crawl`) for what the teacher said to a call: always at least one.
 
     A refused call, a reply that cannot be read and a reply without pairs are one row each with `problem` set, which
-    begins with the name of the rule that rejects it; so has a pair beyond those asked for, or with a picture that is
-    not there. Tokens and cost of the call are divided among its rows.
+    begins with the name of the rule that rejects it; so has a pair beyond those asked for, or with pictures that are
+    not there, stand twice, or are too few or too many. Tokens and cost of the call are divided among its rows.
     """
     if isinstance(reply, VLMError):
         call = _Call(teacher=teacher.model, is_stand_in=teacher.is_stand_in)
-        return _rows(chunk, [_problem(f"refused_call: {reply}")], call)
-    return _rows(chunk, _drafts(chunk, reply, recipe), _Call.of(reply))
+        return _rows(chunk, variant, [_problem(f"refused_call: {reply}")], call)
+    return _rows(chunk, variant, _drafts(chunk, variant, reply), _Call.of(reply))
 
 
-def _drafts(chunk: Row, reply: Reply, recipe: QARecipe) -> list["Draft"]:
+def _drafts(chunk: Row, variant: QAVariant, reply: Reply) -> list[Draft]:
     try:
         pairs, is_whole = pairs_in(reply.text)
     except ReplyFormatError as error:
         return [_problem(f"unreadable_reply: {error}")]
     images = Document.from_rows(chunk["segments"]).images
-    drafts = [_draft(pair, images, number=number, limit=recipe.pairs_per_chunk) for number, pair in enumerate(pairs, 1)]
+    drafts = [_draft(pair, images, variant, number) for number, pair in enumerate(pairs, 1)]
     if not is_whole:
         drafts.append(
             _problem(f"unreadable_reply: cut off or damaged ({reply.finish_reason}) around {len(pairs)} whole pair(s)")
@@ -133,17 +130,34 @@ class _Call:
 
 
 def _problem(problem: str) -> Draft:
-    return Draft(Document(()), "", (), problem)
+    return Draft(Document(()), "", OTHER_TYPE, problem)
 
 
-def _draft(pair: WrittenPair, images: tuple[str, ...], *, number: int, limit: int) -> Draft:
-    """The pair with its picture references resolved; with `problem` set where one leads nowhere or it is one too many."""
-    bad = [int(n) for n in IMAGE_REFERENCE.findall(pair.question) if not 1 <= int(n) <= len(images)]
-    if bad:
-        problem = f"bad_image_reference: <image {bad[0]}> is not in the chunk, which has {len(images)} picture(s)"
-        return Draft(Document.of(pair.question), pair.answer, pair.distractors, problem)
-    beyond = f"beyond_limit: pair {number} of a reply that was asked for at most {limit}" if number > limit else None
-    return Draft(with_pictures(pair.question, images), pair.answer, pair.distractors, beyond)
+def _draft(pair: WrittenPair, images: tuple[str, ...], variant: QAVariant, number: int) -> Draft:
+    """The pair with its pictures in place; with `problem` set where they are wrong, or the pair is one too many."""
+    question_type = pair.question_type if pair.question_type in variant.question_types else OTHER_TYPE
+    problem = _picture_problem(pair.question, len(images), variant)
+    if problem is not None:
+        return Draft(Document.of(pair.question), pair.answer, question_type, problem)
+    if number > variant.pairs_per_chunk:
+        problem = f"beyond_limit: pair {number} of a reply that was asked for at most {variant.pairs_per_chunk}"
+    return Draft(with_pictures(pair.question, images), pair.answer, question_type, problem)
+
+
+def _picture_problem(question: str, num_images: int, variant: QAVariant) -> str | None:
+    """What is wrong with the numbered references of a question, or None.
+
+    Choice: a picture that is referred to twice is refused, not merged: which mention should keep it is not ours to guess.
+    """
+    numbers = [int(number) for number in IMAGE_REFERENCE.findall(question)]
+    if bad := [number for number in numbers if not 1 <= number <= num_images]:
+        return f"bad_image_reference: <image {bad[0]}> is not in the chunk, which has {num_images} picture(s)"
+    if len(set(numbers)) < len(numbers):
+        return f"repeated_image_reference: pictures {numbers}; each may stand once in a question"
+    fewest, most = variant.question_pictures
+    if not fewest <= len(numbers) <= most:
+        return f"wrong_number_of_pictures: {len(numbers)} in the question, {fewest} to {most} allowed ({variant.name})"
+    return None
 
 
 def with_pictures(question: str, images: tuple[str, ...]) -> Document:
@@ -157,27 +171,28 @@ def with_pictures(question: str, images: tuple[str, ...]) -> Document:
     return Document(tuple(segments))
 
 
-def _rows(chunk: Row, drafts: list[Draft], call: _Call) -> list[dict[str, Any]]:
-    """The drafts as rows with ids; equal drafts of a chunk get ids of their own by their order."""
+def _rows(chunk: Row, variant: QAVariant, drafts: list[Draft], call: _Call) -> list[dict[str, Any]]:
+    """The drafts as rows with ids; equal drafts of a call get ids of their own by their order."""
     input_tokens, output_tokens = _shares(call.input_tokens, len(drafts)), _shares(call.output_tokens, len(drafts))
     rows: list[dict[str, Any]] = []
     seen: set[str] = set()
     for place, draft in enumerate(drafts):
         ordinal = 0
-        while (qa_id := _qa_id(chunk["chunk_id"], draft, ordinal)) in seen:
+        while (qa_id := _qa_id(chunk["chunk_id"], variant, draft, ordinal)) in seen:
             ordinal += 1
         seen.add(qa_id)
         rows.append(
             {
                 "qa_id": qa_id,
                 "chunk_id": chunk["chunk_id"],
+                "variant": variant.name,
+                "question_type": draft.question_type,
                 "question": draft.question.to_rows(),
                 "answer": draft.answer,
-                "distractors": list(draft.distractors),
                 "problem": draft.problem,
                 "teacher": call.teacher,
                 "is_stand_in": call.is_stand_in,
-                "prompt_version": load_prompt("nyx_assets.nyxqa", "write_qa.v1").version,
+                "prompt_version": load_prompt("nyx_assets.nyxqa", prompt_of(variant)).version,
                 "request_digest": call.request_digest,
                 "input_tokens": input_tokens[place],
                 "output_tokens": output_tokens[place],
@@ -187,9 +202,10 @@ def _rows(chunk: Row, drafts: list[Draft], call: _Call) -> list[dict[str, Any]]:
     return rows
 
 
-def _qa_id(chunk_id: str, draft: Draft, ordinal: int) -> str:
+def _qa_id(chunk_id: str, variant: QAVariant, draft: Draft, ordinal: int) -> str:
+    """The variant is part of the id: two calls about a chunk may write the same pair."""
     repeats = (str(ordinal),) if ordinal else ()
-    return content_id(chunk_id, document_key(draft.question), draft.answer, *repeats)
+    return content_id(chunk_id, variant.name, document_key(draft.question), draft.answer, *repeats)
 
 
 def _shares(total: int, number: int) -> list[int]:

@@ -1,61 +1,51 @@
-"""Ask the judge whether a document proves a pair, and read the verdict."""
+"""Ask the judge how fit a pair is, from 1 to 10, and keep those that reach the threshold."""
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from nyx_assets.nyxqa.generation import labelled
-from nyx_assets.nyxqa.replies import verdict_in
-from nyx_assets.prompts import load_prompt
-from resources.vlm import Message, Reply, Request, Sampling
-from training_kernels.documents import Document, Segment
+from nyx_assets.nyxqa.asking import object_schema, pair_on_document, request_with
+from nyx_assets.nyxqa.pairs import Means, Objection, Outcome, Pair, refused, unreadable
+from nyx_assets.nyxqa.replies import score_in
+from resources.vlm import Request
 from training_kernels.errors import ReplyFormatError, VLMError
 
-Row = Mapping[str, Any]
+LOWEST_SCORE, HIGHEST_SCORE = 1, 10
 
-MAX_VERDICT_TOKENS = 200
-"""A verdict is one word and one sentence."""
-
-VERDICT_SCHEMA = json.dumps(
-    {
-        "type": "object",
-        "properties": {"verdict": {"type": "string", "enum": ["keep", "reject"]}, "reason": {"type": "string"}},
-        "required": ["verdict", "reason"],
-        "additionalProperties": False,
-    }
-)
+MAX_SCORE_TOKENS = 200
+"""A score is one sentence and one number."""
 
 
-def judge_requests(rows: Iterable[Row], *, chunk_by_id: Mapping[str, Row], seed: int) -> Iterator[Request]:
-    """One request to the judge for each row with chunk_id, question and answer, in order. Greedy: a verdict is no draw."""
-    prompt = load_prompt("nyx_assets.nyxqa", "judge_qa.v1")
-    system = Message("system", Document.of(prompt.text))
-    sampling = Sampling(temperature=0.0, max_output_tokens=MAX_VERDICT_TOKENS, seed=seed, json_schema=VERDICT_SCHEMA)
-    for row in rows:
-        document = labelled(Document.from_rows(chunk_by_id[row["chunk_id"]]["segments"]))
-        question = Document.from_rows(row["question"]).segments
-        user = Document(
-            (
-                Segment(text="Document:"),
-                *document,
-                Segment(text="Question:"),
-                *question,
-                Segment(text=f"Answer: {row['answer']}"),
-            )
-        )
-        yield Request(messages=(system, Message("user", user)), sampling=sampling, prompt_version=prompt.version)
+def judge_request(pair: Pair, means: Means) -> Request:
+    """The request to score a pair. Greedy: a score is no draw. The reason comes first, so that the score follows from it."""
+    return request_with(
+        "judge_qa.v2",
+        pair_on_document(pair.chunk["segments"], pair.question, pair.answer),
+        schema=object_schema(
+            reason={"type": "string"},
+            score={"type": "integer", "minimum": LOWEST_SCORE, "maximum": HIGHEST_SCORE},
+        ),
+        max_output_tokens=MAX_SCORE_TOKENS,
+        temperature=0.0,
+        seed=means.seed,
+    )
 
 
-def objection_of(reply: Reply | VLMError) -> tuple[str, str] | None:
-    """Rule and reason of the judge's objection to a pair, or None if it keeps the pair.
+def judged_unfit(pairs: Sequence[Pair], min_score: float, means: Means) -> Iterator[Outcome]:
+    """Pairs that the judge scores at least `min_score`; the score stays with the pair.
 
-    A judge that refuses or cannot be read has not approved: the pair is rejected under a rule of its own, so that a
-    broken judge shows as such in the table.
+    A judge that refuses or cannot be read has not approved: the pair is refused under a rule of its own.
     """
-    if isinstance(reply, VLMError):
-        return "judge_refused", str(reply)
-    try:
-        verdict = verdict_in(reply.text)
-    except ReplyFormatError as error:
-        return "unreadable_verdict", str(error)
-    return None if verdict.is_kept else ("judged_unfit", verdict.reason)
+    for pair, reply in means.ask("judge", pairs, lambda pair: judge_request(pair, means), check="judged_unfit"):
+        assert reply is not None  # every pair is asked about
+        if isinstance(reply, VLMError):
+            yield refused(reply)
+            continue
+        try:
+            score = score_in(reply.text, lowest=LOWEST_SCORE, highest=HIGHEST_SCORE)
+        except ReplyFormatError as error:
+            yield unreadable(error)
+            continue
+        if score.value < min_score:
+            yield Objection("judged_unfit", score.reason, score.value)
+        else:
+            yield replace(pair, judge_score=score.value)

@@ -1,30 +1,107 @@
-"""Four options for a pair: unique, exactly one right, in an order that only content and seed decide."""
+"""Four options for a pair: unique, exactly one right, in an order that only content and seed decide, and solvable."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from random import Random
 
-from nyx_assets.rag.grading import normalise_answer
+from nyx_assets.nyxqa.asking import object_schema, pair_on_document, request_with
+from nyx_assets.nyxqa.pairs import Means, Objection, Outcome, Pair, refused, unreadable
+from nyx_assets.nyxqa.replies import wrong_options_in
+from nyx_assets.rag.answering import answer_of, answer_request
+from nyx_assets.rag.grading import normalise_answer, option_accuracy
+from resources.vlm import Request
+from training_kernels.documents import Segment
+from training_kernels.errors import ReplyFormatError, VLMError
+
+MAX_OPTIONS_TOKENS = 300
+"""Choice: three short answers in any script."""
+
+MAX_ANSWER_TOKENS = 64
+"""Of one option, written out."""
 
 
-def options_for(
-    answer: str, distractors: Sequence[str], *, qa_id: str, num_options: int, seed: int
-) -> tuple[list[str], int] | str:
-    """Shuffled options and the 0-based place of the right one; or, as a text, why there are not enough.
+def bad_options(pairs: Sequence[Pair], num_options: float, means: Means) -> Iterator[Outcome]:
+    """Pairs with `num_options` options: the answer, and wrong ones written by the teacher.
 
-    Distractors that equal the answer or one another after normalisation are passed over, so exactly one option is
-    right; of more than are needed the first are taken.
+    Source: arXiv 2510.17354, section 3.2 (four options). Choice: the right one is the answer itself, by identity, where the
+    published code looks for the option nearest to it.
     """
+    num_wrong = int(num_options) - 1
+
+    def request_of(pair: Pair) -> Request:
+        shown = pair_on_document(pair.chunk["segments"], pair.question, pair.answer)
+        return request_with(
+            "write_options.v1",
+            (*shown, Segment(text=f"Write {num_wrong} wrong options.")),
+            schema=object_schema(wrong_options={"type": "array", "items": {"type": "string"}, "minItems": num_wrong}),
+            max_output_tokens=MAX_OPTIONS_TOKENS,
+            temperature=0.0,
+            seed=means.seed,
+        )
+
+    for pair, reply in means.ask("teacher", pairs, request_of, check="bad_options"):
+        assert reply is not None  # every pair is asked about
+        if isinstance(reply, VLMError):
+            yield refused(reply)
+            continue
+        try:
+            wrong = wrong_options_in(reply.text)
+        except ReplyFormatError as error:
+            yield unreadable(error)
+            continue
+        options = different_options(pair.answer, wrong, num_options=int(num_options))
+        if len(options) < num_options:
+            reason = (
+                f"{len(options)} different options with the answer {pair.answer!r} among them, {num_options:g} needed"
+            )
+            yield Objection("bad_options", reason, float(len(options)))
+            continue
+        ordered = shuffled(options, qa_id=pair.qa_id, seed=means.seed)
+        yield replace(pair, options=ordered, right_option=ordered.index(pair.answer))
+
+
+def different_options(answer: str, wrong: Sequence[str], *, num_options: int) -> list[str]:
+    """The answer, then wrong options that differ from it and from one another after normalisation; the first that fit."""
     option_by_key = {normalise_answer(answer): answer}
-    if "" in option_by_key:
-        return f"the answer {answer!r} is empty after normalisation"
-    for distractor in distractors:
-        key = normalise_answer(distractor)
+    for option in wrong:
+        key = normalise_answer(option)
         if key and len(option_by_key) < num_options:
-            option_by_key.setdefault(key, " ".join(distractor.split()))
-    if len(option_by_key) < num_options:
-        return f"{len(option_by_key)} different options with the answer {answer!r} among them, {num_options} are needed"
-    options = list(option_by_key.values())
+            option_by_key.setdefault(key, " ".join(option.split()))
+    return list(option_by_key.values())
+
+
+def shuffled(options: Sequence[str], *, qa_id: str, seed: int) -> tuple[str, ...]:
+    """The options in an order that only the pair's id and the seed decide."""
     draw = hashlib.sha256(f"options/{seed}/{qa_id}".encode()).digest()
-    Random(int.from_bytes(draw[:8], "big")).shuffle(options)
-    return options, options.index(answer)
+    return tuple(Random(int.from_bytes(draw[:8], "big")).sample(options, len(options)))
+
+
+def options_not_solved(pairs: Sequence[Pair], min_accuracy: float, means: Means) -> Iterator[Outcome]:
+    """Pairs whose right option the generator picks when it is shown the chunk and the options.
+
+    One that it misses has a wrong answer, or a second right one among its options. Measured: accuracy, 0 or 1.
+    """
+
+    def request_of(pair: Pair) -> Request:
+        return answer_request(
+            pair.question,
+            [pair.document],
+            options=pair.options,
+            max_output_tokens=MAX_ANSWER_TOKENS,
+            temperature=0.0,
+            seed=means.seed,
+        )
+
+    for pair, reply in means.ask("generator", pairs, request_of, check="options_not_solved"):
+        assert reply is not None  # every pair is asked about
+        if isinstance(reply, VLMError):
+            yield refused(reply)
+            continue
+        answer = answer_of(reply)
+        accuracy = option_accuracy(answer, pair.options, pair.right_option)
+        if accuracy < min_accuracy:
+            reason = f"shown the chunk, the generator chose {answer!r} of {list(pair.options)}, not {pair.answer!r}"
+            yield Objection("options_not_solved", reason, accuracy)
+        else:
+            yield pair

@@ -1,12 +1,15 @@
-"""Read what a teacher or judge wrote, as JSON or as nearly JSON as models write it; nothing is evaluated."""
+"""Read what a model wrote, as JSON or as nearly JSON as models write it; nothing is evaluated."""
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from training_kernels.errors import ReplyFormatError
+
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 LONGEST_REPLY_CHARACTERS = 200_000
 """Longer replies are not searched for JSON: 50 times what a teacher is allowed to write."""
@@ -18,7 +21,7 @@ class WrittenPair:
 
     question: str
     answer: str
-    distractors: tuple[str, ...]
+    question_type: str
 
 
 def pairs_in(text: str) -> tuple[list[WrittenPair], bool]:
@@ -40,19 +43,38 @@ def pairs_in(text: str) -> tuple[list[WrittenPair], bool]:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a judge said about a pair."""
+class Score:
+    """What a judge gave a pair."""
 
-    is_kept: bool
+    value: float
     reason: str
 
 
-def verdict_in(text: str) -> Verdict:
-    """The verdict of a reply. Raises ReplyFormatError if it holds none."""
+def score_in(text: str, *, lowest: float, highest: float) -> Score:
+    """The score of a reply, also where it is written as "8/10" or as text. Raises ReplyFormatError if there is none in range."""
     for value in _values_in(text):
-        if isinstance(value, dict) and value.get("verdict") in ("keep", "reject"):
-            return Verdict(value["verdict"] == "keep", str(value.get("reason") or "the judge gave no reason"))
-    raise ReplyFormatError(f"no verdict in the reply {text[:200]!r}; allowed: 'keep' or 'reject'")
+        if isinstance(value, dict) and "score" in value:
+            written = str(value["score"]).partition("/")[0].strip()
+            if NUMBER.fullmatch(written) and lowest <= float(written) <= highest:
+                return Score(float(written), _text(value.get("reason")) or "the judge gave no reason")
+    raise ReplyFormatError(f"no score in the reply {text[:200]!r}; allowed: a number from {lowest:g} to {highest:g}")
+
+
+def answer_in(text: str) -> str:
+    """The field `answer` of a reply, which may be empty. Raises ReplyFormatError if there is none."""
+    for value in _values_in(text):
+        if isinstance(value, dict) and isinstance(value.get("answer"), str | int | float):
+            return _text(value["answer"])
+    raise ReplyFormatError(f"no answer in the reply {text[:200]!r}; allowed: {{'answer': '…'}}")
+
+
+def wrong_options_in(text: str) -> list[str]:
+    """The wrong options of a reply, in order. Raises ReplyFormatError if there is no list of them."""
+    for value in _values_in(text):
+        listed = value.get("wrong_options") if isinstance(value, dict) else value or None  # a bare [] may be anything
+        if isinstance(listed, list) and not any(isinstance(item, dict | list) for item in listed):
+            return [_text(item) for item in listed]
+    raise ReplyFormatError(f"no options in the reply {text[:200]!r}; allowed: {{'wrong_options': ['…', …]}}")
 
 
 def _is_pair(value: Any) -> bool:
@@ -60,12 +82,7 @@ def _is_pair(value: Any) -> bool:
 
 
 def _pair(value: dict[str, Any]) -> WrittenPair:
-    distractors = value.get("distractors")
-    return WrittenPair(
-        _text(value.get("question")),
-        _text(value.get("answer")),
-        tuple(_text(item) for item in distractors) if isinstance(distractors, list) else (),
-    )
+    return WrittenPair(_text(value.get("question")), _text(value.get("answer")), _text(value.get("type")))
 
 
 def _text(value: Any) -> str:

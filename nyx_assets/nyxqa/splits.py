@@ -1,6 +1,7 @@
 """Which split a page belongs to: by hash of its cluster, never by pair, so that no page stands in two splits.
 
-Clusters are those of nyx_assets/corpus/clusters.py: pages with the same address, text or a picture in common.
+Clusters are those of nyx_assets/corpus/clusters.py: pages with the same address, near copies of each other, or with a
+picture or chunk in common.
 """
 
 import hashlib

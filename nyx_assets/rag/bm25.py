@@ -60,15 +60,28 @@ class Bm25Corpus:
 
     def search(self, queries: Iterable[str], top_k: int) -> list[Ranking]:
         """The best candidates of each query. One that shares no term with it is no hit, so there may be fewer."""
-        if top_k < 1:
-            raise ConfigError(f"top_k must be 1 or more, got {top_k}")
-        return [self._hits(query, top_k) for query in queries]
+        _require_positive(top_k)
+        return [self._hits(self._scores(query), top_k) for query in queries]
 
-    def _hits(self, query: str, top_k: int) -> Ranking:
+    def search_beside(
+        self, queries: Sequence[str], candidate_ids: Sequence[str], top_k: int
+    ) -> list[tuple[Ranking, float]]:
+        """What `search` finds for each query, and the score of one candidate that is named for it, hit or not."""
+        _require_positive(top_k)
+        row_by_id = {candidate_id: row for row, candidate_id in enumerate(self._ids)}
+        found = []
+        for query, candidate_id in zip(queries, candidate_ids, strict=True):
+            if candidate_id not in row_by_id:
+                raise DataError(f"candidate {candidate_id} is not in the corpus of {len(self._ids):,} that is searched")
+            score_C = self._scores(query)
+            found.append((self._hits(score_C, top_k), float(score_C[row_by_id[candidate_id]])))
+        return found
+
+    def _scores(self, query: str) -> np.ndarray:
         known = [self._term_ids[term] for term in terms(query) if term in self._term_ids]
-        if not known:
-            return []
-        score_C = self._bm25.get_scores_from_ids(known)
+        return self._bm25.get_scores_from_ids(known) if known else np.zeros(len(self._ids), dtype=np.float32)
+
+    def _hits(self, score_C: np.ndarray, top_k: int) -> Ranking:
         rows = np.flatnonzero(score_C > 0)
         if len(rows) > top_k:
             # All that reach the last place are kept until ties are settled, for a partition breaks them anyhow.
@@ -76,3 +89,8 @@ class Bm25Corpus:
             rows = rows[score_C[rows] >= last]
         rows = rows[np.lexsort((rows, -score_C[rows]))][:top_k]
         return [(self._ids[row], float(score_C[row])) for row in rows]
+
+
+def _require_positive(top_k: int) -> None:
+    if top_k < 1:
+        raise ConfigError(f"top_k must be 1 or more, got {top_k}")

@@ -1,5 +1,6 @@
 """Training: the barrier that says what a training run is made of, and the two checkpoints behind it."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import dagster as dg
@@ -7,13 +8,70 @@ import dagster as dg
 from nyx_assets.materialization import Step, settings
 from nyx_assets.partitions import EVERY_CRAWL
 from nyx_assets.recipes import PipelineRecipe
-from nyx_assets.records import TRAINING_MANIFEST
-from nyx_assets.training.examples import feedback_examples, nyxqa_examples
+from nyx_assets.records import PUBLIC_EXAMPLES, REFUSED_PUBLIC_EXAMPLES, TRAINING_MANIFEST
+from nyx_assets.training.examples import feedback_examples, pretraining_examples
+from nyx_assets.training.leak_guard import HeldOutOf
 from nyx_assets.training.manifest import manifest_rows, require_unchanged
+from nyx_assets.training.mixture import Refused, mixed
 from nyx_assets.training.runs import trained_checkpoint
 from resources.embedder import Embedders
 from resources.gpu import Launcher
 from resources.home import Home
+from resources.public_sets import PublicSets
+
+
+@dg.multi_asset(
+    name="public_training_sets",
+    specs=[
+        dg.AssetSpec(
+            name,
+            deps=[
+                dg.AssetDep("filtered_qa", partition_mapping=EVERY_CRAWL),
+                dg.AssetDep("chunked_corpus", partition_mapping=EVERY_CRAWL),
+                dg.AssetDep("picture_signatures", partition_mapping=EVERY_CRAWL),
+            ],
+            description=description,
+            code_version="1",
+            metadata=settings("mixture", "public_sets", "pictures", "seed"),
+        )
+        for name, description in (
+            ("public_examples", "Examples drawn from the public sets of NYX_PUBLIC_SETS; empty where it is not set."),
+            (
+                "refused_public_examples",
+                "A row of a public set that is no example, lacks its picture or leaks a held-out split, with the reason.",
+            ),
+        )
+    ],
+    group_name="training",
+)
+def public_training_sets(
+    context: dg.AssetExecutionContext,
+    home: dg.ResourceParam[Home],
+    recipe: dg.ResourceParam[PipelineRecipe],
+    public_sets: dg.ResourceParam[PublicSets],
+    held_out: dg.ResourceParam[HeldOutOf],
+) -> Iterator[dg.MaterializeResult]:
+    step = Step(context, home)
+    counts: dict[str, Counter[str]] = {"examples": Counter(), "refused": Counter()}
+    schemas = {"refused_public_examples": REFUSED_PUBLIC_EXAMPLES, "public_examples": PUBLIC_EXAMPLES}
+    with step.tables(schemas) as tables:
+        for one in mixed(
+            public_sets,
+            home.images,
+            recipe=recipe.mixture,
+            limits=recipe.pictures,
+            seed=recipe.seed,
+            leak_guard=held_out(home).leaks,
+        ):
+            if isinstance(one, Refused):
+                tables["refused_public_examples"].append([one.to_row()])
+                counts["refused"][one.rule] += 1
+            else:
+                tables["public_examples"].append([one.to_row()])
+                counts["examples"][one.source] += 1
+    step.report("public_examples", by_set=dict(counts["examples"]), mixture=recipe.mixture.name)
+    step.report("refused_public_examples", rules=dict(counts["refused"].most_common()))
+    yield from step.results("public_examples", "refused_public_examples")
 
 
 @dg.asset(
@@ -21,6 +79,7 @@ from resources.home import Home
         dg.AssetDep("chunked_corpus", partition_mapping=EVERY_CRAWL),
         dg.AssetDep("filtered_qa", partition_mapping=EVERY_CRAWL),
         "negatives",
+        "public_examples",
     ],
     description="The barrier before training: every table partition that a run is made of, with rows and content version.",
     group_name="training",
@@ -38,7 +97,7 @@ def training_manifest(
 
 @dg.asset(
     deps=["training_manifest"],
-    description="Adapter or weights after training on NyxQA with hard negatives; Matryoshka InfoNCE.",
+    description="Adapter or weights after training on NyxQA with hard negatives and on public sets; Matryoshka InfoNCE.",
     group_name="training",
     kinds={"torch"},
     code_version="1",
@@ -57,7 +116,7 @@ def pretrained_checkpoint(
     report = trained_checkpoint(
         step.home,
         "pretrained_checkpoint",
-        *nyxqa_examples(home, negatives_per_query=recipe.mining.keep),
+        *pretraining_examples(home, negatives_per_query=recipe.mining.keep),
         training_recipe=recipe.pretraining,
         start_from=embedders.untrained(),
         seed=recipe.seed,

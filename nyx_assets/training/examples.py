@@ -6,6 +6,7 @@ Examples name documents by id, so a chunk that serves many queries is stored onc
 from collections.abc import Mapping
 from typing import Any
 
+from nyx_assets.records import content_id, document_key
 from resources.home import Home
 from training_kernels.documents import Document
 from training_kernels.errors import DataError
@@ -37,6 +38,41 @@ def nyxqa_examples(home: Home, *, negatives_per_query: int) -> tuple[Documents, 
         for pair in _once(pairs)
     ]
     return _documents_of(home, _once(pairs), examples), examples
+
+
+def public_examples(home: Home) -> tuple[Documents, list[Example]]:
+    """Documents by id, named by their content, and the examples drawn from public sets, as often as their share says."""
+    documents: dict[str, Document] = {}
+    examples = []
+
+    def named(rows: list[dict[str, Any]]) -> str:
+        document = Document.from_rows(rows)
+        document_id = content_id("public", document_key(document))
+        documents[document_id] = document
+        return document_id
+
+    for batch in home.tables.batches("public_examples", partition=None):
+        for row in batch.to_pylist():
+            query, positive = named(row["query"]), named(row["positive"])
+            negatives = tuple(one for one in dict.fromkeys(map(named, row["negatives"])) if one != positive)
+            examples += [
+                Example(
+                    example_id=row["example_id"] if copy == 0 else f"{row['example_id']}#{copy + 1}",
+                    query=query,
+                    positive=positive,
+                    negatives=negatives,
+                    source=row["source"],
+                )
+                for copy in range(row["copies"])
+            ]
+    return documents, examples
+
+
+def pretraining_examples(home: Home, *, negatives_per_query: int) -> tuple[Documents, list[Example]]:
+    """NyxQA's examples and those of the public sets. Raises DataError if NyxQA has none to train on."""
+    documents, examples = nyxqa_examples(home, negatives_per_query=negatives_per_query)
+    public_documents, public = public_examples(home)
+    return {**documents, **public_documents}, examples + public
 
 
 def feedback_examples(home: Home) -> tuple[Documents, list[Example]]:

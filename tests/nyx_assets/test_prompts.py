@@ -7,7 +7,15 @@ import pytest
 from nyx_assets.prompts import load_prompt
 from resources.vlm_offline import RULES_BY_TASK
 
-ALL = [("nyx_assets.nyxqa", "write_qa.v1"), ("nyx_assets.nyxqa", "judge_qa.v1"), ("nyx_assets.rag", "answer.v1")]
+ALL = [
+    ("nyx_assets.nyxqa", "write_text_only_qa.v1"),
+    ("nyx_assets.nyxqa", "write_single_image_qa.v1"),
+    ("nyx_assets.nyxqa", "write_multi_image_qa.v1"),
+    ("nyx_assets.nyxqa", "refine_answer.v1"),
+    ("nyx_assets.nyxqa", "write_options.v1"),
+    ("nyx_assets.nyxqa", "judge_qa.v2"),
+    ("nyx_assets.rag", "answer.v1"),
+]
 
 
 @pytest.mark.parametrize(("package", "name"), ALL)

@@ -122,16 +122,34 @@ def test_a_stuck_first_call_does_not_let_the_rest_run_away():
     replies.close()
 
 
-def test_closing_early_cancels_what_is_under_way_at_once():
+def test_closing_early_starts_nothing_more_and_lets_what_is_under_way_finish():
+    vlm = ScriptedVLM(3)
+    replies = complete_all(vlm, [request("0 first"), *(request(f"0.4 {i}") for i in range(9))])
+    assert next(replies).text == "first"
+    time.sleep(0.1)
+    replies.close()
+    assert (vlm.finished, vlm.cancelled) == (1 + 3, 0)
+    assert not [thread for thread in threading.enumerate() if thread.name == "vlm-requests"]
+
+
+def test_what_does_not_finish_in_the_time_given_after_closing_is_cancelled(monkeypatch):
+    monkeypatch.setattr("resources.vlm.CLOSING_SECONDS", 0.3)
     vlm = ScriptedVLM(3)
     replies = complete_all(vlm, [request("0 first"), *(request(f"30 {i}") for i in range(9))])
     assert next(replies).text == "first"
+    time.sleep(0.1)
     began = time.perf_counter()
     replies.close()
     assert time.perf_counter() - began < 2.0
-    assert vlm.cancelled == 3
-    assert vlm.finished == 1
-    assert not [thread for thread in threading.enumerate() if thread.name == "vlm-requests"]
+    assert (vlm.finished, vlm.cancelled) == (1, 3)
+
+
+def test_an_exception_of_one_call_lets_the_others_under_way_finish_and_starts_no_more():
+    vlm = ScriptedVLM(3)
+    requests = [request("0.1 break"), request("0.5 a"), request("0.5 b"), *(request(f"0 {i}") for i in range(20))]
+    with pytest.raises(ZeroDivisionError):
+        list(complete_all(vlm, requests))
+    assert (vlm.finished, vlm.cancelled) == (2, 0)
 
 
 def test_closing_while_the_worker_waits_for_the_reader_ends_it():

@@ -1,13 +1,19 @@
 """Every call leaves a row: hits, refusals and stand-ins too."""
 
 import json
+import math
 import multiprocessing
+from pathlib import Path
 
 from resources.vlm import Message, Reply, Request, Sampling, complete_all
+from resources.vlm_budget import Budget, Caps, Spending
 from resources.vlm_cached import CachedVLM
 from resources.vlm_ledger import MeteredVLM
+from resources.vlm_replies import ReplyFolder
 from training_kernels.documents import Document
 from training_kernels.errors import VLMError
+
+NO_CAPS = Caps(max_calls=math.inf, max_tokens=math.inf, max_usd=math.inf, since=0.0)
 
 
 def request(text: str) -> Request:
@@ -15,10 +21,18 @@ def request(text: str) -> Request:
     return Request(messages=(Message("user", Document.of(text)),), sampling=sampling, prompt_version="p")
 
 
+def cached_in(inner, root) -> CachedVLM:
+    replies = ReplyFolder(str(root))
+    return CachedVLM(inner, replies, Budget(Path(root) / "journals", NO_CAPS, replies))
+
+
 class PricedVLM:
     model = "priced"
     is_stand_in = False
     max_in_flight = 1
+
+    def bound(self, request: Request) -> Spending:
+        return Spending(calls=1, tokens=100, usd=1.0)
 
     async def complete(self, request: Request) -> Reply:
         if "refuse" in request.messages[0].content.text:
@@ -56,7 +70,7 @@ def test_a_row_says_who_asked_when_what_it_took_and_what_it_cost(tmp_path):
 
 
 def test_a_cached_reply_is_a_row_that_costs_nothing(tmp_path):
-    cached = CachedVLM(PricedVLM(), str(tmp_path / "replies"))
+    cached = cached_in(PricedVLM(), str(tmp_path / "replies"))
     vlm = MeteredVLM(cached, str(tmp_path / "ledger"), asset="a", partition=None)
     list(complete_all(vlm, [request("a")]))
     list(complete_all(vlm, [request("a")]))

@@ -7,15 +7,18 @@ import pytest
 
 from nyx_assets.nyxqa.filters import filter_pairs
 from nyx_assets.nyxqa.generation import pairs_of, requests_for
-from nyx_assets.nyxqa.judging import judge_requests
+from nyx_assets.nyxqa.judging import judge_request
+from nyx_assets.nyxqa.pairs import Means, Pair
+from nyx_assets.nyxqa.sampling import calls_for, sample_chunks
+from nyx_assets.qa_recipes import QACheck, tiny_qa
 from nyx_assets.rag.answering import answer_of, answer_request
-from nyx_assets.recipes import tiny
 from resources.vlm import Message, Request, Sampling
 from resources.vlm_offline import OfflineVLM
 from training_kernels.documents import Document, Segment
 from training_kernels.errors import VLMError
 
-RECIPE = tiny().qa
+RECIPE = tiny_qa()
+TEXT_ONLY, SINGLE_IMAGE, MULTI_IMAGE = RECIPE.writing.variants
 VLM = OfflineVLM()
 PICTURE = Segment(image="ab" * 32)
 BRIDGE = Document.of(
@@ -31,9 +34,21 @@ def chunk(document: Document, chunk_id="c1") -> dict:
     return {"chunk_id": chunk_id, "doc_id": f"d-{chunk_id}", "segments": document.to_rows()}
 
 
-def drafts(document: Document) -> list[dict]:
-    (request,) = requests_for([chunk(document)], recipe=RECIPE, seed=1)
-    return pairs_of(chunk(document), VLM.answer(request), teacher=VLM, recipe=RECIPE)
+def drafts(document: Document, variant=SINGLE_IMAGE) -> list[dict]:
+    (request,) = requests_for([(chunk(document), variant)], recipe=RECIPE.writing, seed=1)
+    return pairs_of(chunk(document), variant, VLM.answer(request), teacher=VLM)
+
+
+def means_for(*chunks: dict) -> Means:
+    roles = {"teacher": VLM, "generator": VLM, "judge": VLM}
+    return Means(vlm_by_role=roles, chunk_by_id={one["chunk_id"]: one for one in chunks}, seed=1)
+
+
+def through(check: QACheck, *rows: dict, document: Document):
+    """Kept and rejected rows of one check about drafts on a document."""
+    one = chunk(document)
+    sorted_out = filter_pairs(rows, means=means_for(one), split_by_doc={one["doc_id"]: "train"}, checks=[check])
+    return sorted_out.kept, sorted_out.rejected
 
 
 def ask(question: Document, *documents: Document, options=()) -> str:
@@ -41,14 +56,33 @@ def ask(question: Document, *documents: Document, options=()) -> str:
     return answer_of(VLM.answer(request))
 
 
-def test_every_pair_is_a_gap_with_three_distractors_and_its_answer_stands_in_the_document():
+def test_every_pair_is_a_gap_and_its_answer_stands_in_the_document():
     rows = drafts(BRIDGE)
-    assert len(rows) == RECIPE.pairs_per_chunk
+    assert len(rows) == 4  # one a sentence
     for row in rows:
         assert row["problem"] is None
         assert "____" in Document.from_rows(row["question"]).text
         assert row["answer"] in BRIDGE.text
-        assert len({row["answer"], *row["distractors"]}) == 4
+        assert row["question_type"] == ("number" if row["answer"].isdigit() else "fact")
+
+
+def test_its_wrong_options_are_three_others_of_the_same_document():
+    kept, rejected = through(QACheck(name="bad_options", threshold=4), *drafts(BRIDGE), document=BRIDGE)
+    assert rejected == []
+    for row in kept:
+        assert len(set(row["options"])) == 4
+        assert all(option in BRIDGE.text or option.isdigit() for option in row["options"])
+        assert not any(option in Document.from_rows(row["question"]).text for option in row["options"])
+
+
+def test_a_long_answer_is_cut_to_words_that_stand_in_the_document():
+    row = drafts(BRIDGE, TEXT_ONLY)[0]
+    check = QACheck(name="answer_too_long", threshold=3)
+    long = row | {"answer": "the iron gate of the northern harbour"}
+    (kept,), _ = through(check, long, document=BRIDGE)
+    assert (kept["answer"], kept["original_answer"]) == ("iron gate of", long["answer"])
+    _, (rejected,) = through(check, row | {"answer": "because it was so very old"}, document=BRIDGE)
+    assert rejected["rule"] == "answer_too_long"
 
 
 def test_a_picture_gets_a_question_that_holds_it_made_from_its_caption():
@@ -58,6 +92,18 @@ def test_a_picture_gets_a_question_that_holds_it_made_from_its_caption():
     assert question.images == (PICTURE.image,)
     assert "iron gate" in question.text
     assert "description of" in question.text
+
+
+def test_a_text_is_asked_about_without_pictures_and_several_pictures_with_two_at_least():
+    assert not any(Document.from_rows(row["question"]).images for row in drafts(BRIDGE, TEXT_ONLY))
+    (row,) = drafts(BRIDGE, MULTI_IMAGE)
+    assert row["problem"].startswith("no_pair: ")  # one picture is not several
+    other = Segment(image="cd" * 32)
+    rows = drafts(Document((*BRIDGE.segments, other)), MULTI_IMAGE)
+    assert rows
+    for row in rows:
+        assert row["problem"] is None
+        assert set(Document.from_rows(row["question"]).images) == {PICTURE.image, other.image}
 
 
 def test_the_same_document_gets_the_same_pairs():
@@ -90,7 +136,7 @@ def test_the_generator_answers_from_the_golden_document_and_not_from_another():
 
 def test_with_options_it_picks_the_right_one_only_if_a_document_supports_it():
     for row in drafts(BRIDGE):
-        question, options = Document.from_rows(row["question"]), [*row["distractors"], row["answer"]]
+        question, options = Document.from_rows(row["question"]), ["Odin", "73", row["answer"], "Thor"]
         assert ask(question, KITCHEN, BRIDGE, options=options) == row["answer"]
         assert ask(question, KITCHEN, options=options) == "unknown"
 
@@ -134,21 +180,21 @@ def test_of_two_documents_that_support_alike_the_first_is_believed():
     assert ask(question, *reversed(twins)) == "Jon Dahl"
 
 
-def verdict(answer: str, document: Document) -> str:
+def score(answer: str, document: Document) -> int:
     row = {"chunk_id": "c1", "question": Document.of("Who finished the bridge?").to_rows(), "answer": answer}
-    (request,) = judge_requests([row], chunk_by_id={"c1": chunk(document)}, seed=0)
-    return json.loads(VLM.answer(request).text)["verdict"]
+    request = judge_request(Pair.of(row, chunk(document)), means_for())
+    return json.loads(VLM.answer(request).text)["score"]
 
 
-def test_the_judge_keeps_a_pair_whose_answer_stands_in_the_document():
-    assert verdict("marta olsen", BRIDGE) == "keep"
-    assert verdict("Marta Moe", BRIDGE) == "reject"  # both words stand there, not together
-    assert verdict("190", BRIDGE) == "reject"
-    assert verdict("Marta Olsen", KITCHEN) == "reject"
+def test_the_judge_scores_a_pair_by_whether_its_answer_stands_in_the_document():
+    assert score("marta olsen", BRIDGE) == 10
+    assert score("Marta Moe", BRIDGE) == 1  # both words stand there, not together
+    assert score("190", BRIDGE) == 1
+    assert score("Marta Olsen", KITCHEN) == 1
 
 
 def test_everything_it_says_is_free_and_marked_as_a_stand_ins():
-    (request,) = requests_for([chunk(BRIDGE)], recipe=RECIPE, seed=1)
+    (request,) = requests_for([(chunk(BRIDGE), TEXT_ONLY)], recipe=RECIPE.writing, seed=1)
     reply = VLM.answer(request)
     assert (reply.is_stand_in, reply.cost_usd, reply.model) == (True, 0.0, "offline-extractive")
     assert all(row["is_stand_in"] for row in drafts(BRIDGE))
@@ -192,15 +238,18 @@ def test_on_the_real_pages_pairs_survive_and_answers_depend_on_the_document_show
                     for s in row["segments"]
                 )
             )
-            chunks.append(chunk(document, row["chunk_id"]))
-    replies = [VLM.answer(request) for request in requests_for(chunks, recipe=RECIPE, seed=1)]
-    raw = [row for one, reply in zip(chunks, replies) for row in pairs_of(one, reply, teacher=VLM, recipe=RECIPE)]
+            chunks.append(chunk(document, row["chunk_id"]) | {"num_images": len(document.images)})
+    sampled = sample_chunks(chunks, recipe=RECIPE.sampling, variants=RECIPE.writing.variants, seed=1)
+    variants_by_chunk = {row["chunk_id"]: row["variants"] for row in sampled}
+    calls = list(calls_for(chunks, variants_by_chunk=variants_by_chunk, variants=RECIPE.writing.variants))
+    replies = map(VLM.answer, requests_for(calls, recipe=RECIPE.writing, seed=1))
+    raw = [row for (one, variant), reply in zip(calls, replies) for row in pairs_of(one, variant, reply, teacher=VLM)]
     chunk_by_id = {one["chunk_id"]: one for one in chunks}
-    kept, rejected = filter_pairs(
-        raw, chunk_by_id=chunk_by_id, split_by_doc={one["doc_id"]: "train" for one in chunks}, recipe=RECIPE, seed=1,
-        ask_judge=lambda requests: map(VLM.answer, requests),
-    )  # fmt: skip
-    assert len(kept) + len(rejected) == len(raw)
+    sorted_out = filter_pairs(
+        raw, means=means_for(*chunks), split_by_doc={one["doc_id"]: "train" for one in chunks}, checks=RECIPE.checks
+    )
+    kept = sorted_out.kept
+    assert len(kept) + len(sorted_out.rejected) == len(raw)
     assert len(kept) > 1.5 * len(chunks)
     ids = list(chunk_by_id)
     right = wrong = 0

@@ -156,7 +156,7 @@ def test_each_fault_is_survived_and_the_answer_paid_once(pictures, fault):
 
 
 def test_a_slow_server_times_out_and_is_asked_again(pictures):
-    service = OfflineService(fault_shares={"slow": 0.5}, slow_seconds=1.0, seed=1)
+    service = OfflineService(fault_shares={"slow": 0.5}, slow_seconds=1.0, seed=3)
     with serve_offline_vlm(service):
         replies = list(complete_all(vlm_at(service, pictures, timeout_seconds=0.4), [question(i) for i in range(4)]))
     assert [reply.text for reply in replies] == [str(1900 + i) for i in range(4)]

@@ -1,20 +1,8 @@
 """Pages that are one page, or show the same, fall together; pages that only look alike do not."""
 
-import json
-
 import pytest
 
 from nyx_assets.corpus.clusters import clusters_of, page_key
-from training_kernels.documents import Document, Segment
-
-
-def page(doc_id: str, url: str, *parts, title: str = "Introduction") -> dict:
-    parts = parts or (f"text of {doc_id}",)
-    return {"doc_id": doc_id, "url": url, "title": title, "segments": Document.of(*parts).to_rows()}
-
-
-def picture(letter: str) -> Segment:
-    return Segment(image=letter * 64)
 
 
 @pytest.mark.parametrize(
@@ -47,45 +35,52 @@ def test_a_page_without_an_address_goes_by_its_title():
     assert page_key("", "The Bridge") != page_key("", "The Tower")
 
 
-def test_pages_that_share_a_picture_or_a_text_directly_or_through_others_are_one_cluster():
-    clusters = clusters_of(
-        [
-            page("d1", "https://s/z", "one", picture("a")),
-            page("d2", "https://s/y", "two", picture("a"), picture("b")),
-            page("d3", "https://s/x", picture("b"), "three"),
-            page("d4", "https://s/w", " THREE "),
-            page("d5", "https://s/v", "five", picture("c")),
-        ]
+KEYS = {f"d{number}": f"s/{letter}" for number, letter in enumerate("zyxwvu", start=1)}
+
+
+def clusters(copies=(), shown=(), max_pages=3, keys=KEYS):
+    return clusters_of(keys, dict(copies), shown, max_pages=max_pages)
+
+
+def test_pages_that_are_copies_or_show_the_same_directly_or_through_others_are_one_cluster():
+    found = clusters(
+        copies={"d3": "d3", "d4": "d3"},
+        shown=[("d1", ("picture", "a")), ("d2", ("picture", "a")), ("d2", ("chunk", "k")), ("d3", ("chunk", "k"))],
     )
-    assert len({clusters[doc] for doc in ("d1", "d2", "d3", "d4")}) == 1
-    assert clusters["d5"] != clusters["d1"]
+    assert [found.cluster_by_doc[doc] for doc in KEYS] == ["s/w"] * 4 + ["s/v", "s/u"]
+    assert not found.num_pages_by_furniture
+
+
+def test_a_picture_and_a_chunk_of_one_name_are_different_things():
+    found = clusters(shown=[("d1", ("picture", "a")), ("d2", ("chunk", "a"))])
+    assert len(set(found.cluster_by_doc.values())) == len(KEYS)
+
+
+def test_pages_of_one_address_are_one_cluster():
+    found = clusters(keys={"d1": "s/a", "d2": "s/a", "d3": "s/b"})
+    assert found.cluster_by_doc == {"d1": "s/a", "d2": "s/a", "d3": "s/b"}
+
+
+def test_what_stands_on_too_many_pages_is_furniture_and_ties_none_together():
+    logo = [(doc, ("picture", "logo")) for doc in ("d1", "d2", "d3", "d4")]
+    found = clusters(shown=logo)
+    assert len(set(found.cluster_by_doc.values())) == len(KEYS)
+    assert found.num_pages_by_furniture == {("picture", "logo"): 4}
+    assert len(set(clusters(shown=logo[:3]).cluster_by_doc.values())) == len(KEYS) - 2
+
+
+def test_copies_of_a_page_do_not_make_its_pictures_furniture():
+    found = clusters(
+        copies=dict.fromkeys(("d1", "d2", "d3", "d4"), "d1"),
+        shown=[(doc, ("picture", "a")) for doc in ("d1", "d2", "d3", "d4", "d5")],
+    )
+    assert not found.num_pages_by_furniture
+    assert found.cluster_by_doc["d5"] == found.cluster_by_doc["d1"]
 
 
 def test_the_order_of_pages_does_not_matter():
-    pages = [page(f"d{i}", f"https://s/{i}", f"text {i % 5}", picture("abcdef"[i % 6])) for i in range(9)]
-    assert clusters_of(pages) == clusters_of(reversed(pages))
-
-
-def test_pages_without_text_and_pictures_do_not_fall_together():
-    clusters = clusters_of([page("d1", "https://s/a", "  "), page("d2", "https://s/b", " ")])
-    assert clusters["d1"] != clusters["d2"]
-
-
-def test_every_page_crawled_again_falls_with_its_original(shared_data):
-    import pyarrow.parquet as pq
-
-    crawls = {}
-    for key in ("part-00-astronomy", "part-11-recrawl"):
-        crawls[key] = []
-        for row in pq.read_table(shared_data / "interleaved" / f"{key}.parquet").to_pylist():
-            info = json.loads(row["general_metadata"])
-            segments = [
-                Segment(text=text) if image is None else Segment(image=image)
-                for image, text in zip(row["images"], row["texts"])
-            ]
-            crawls[key].append(page(info["doc_id"], info["url"], *segments, title=info["title"]))
-    together = clusters_of([*crawls["part-00-astronomy"], *crawls["part-11-recrawl"]])
-    of_originals = {together[one["doc_id"]] for one in crawls["part-00-astronomy"]}
-    assert len(crawls["part-11-recrawl"]) == 17
-    assert all(together[one["doc_id"]] in of_originals for one in crawls["part-11-recrawl"])
-    assert len(of_originals) == len(crawls["part-00-astronomy"])  # and no two originals fall together
+    keys = {f"d{i}": f"s/{i}" for i in range(9)}
+    shown = [(f"d{i}", ("picture", "abcdef"[i % 6])) for i in range(9)]
+    copies = {f"d{i}": f"d{i % 5}" for i in range(9)}
+    backwards = dict(reversed(list(keys.items())))
+    assert clusters(copies, shown, keys=keys) == clusters(copies, reversed(shown), keys=backwards)

@@ -110,6 +110,7 @@ def test_a_delivery_comes_back_from_its_rows_in_landed_crawl(tmp_path, write_par
     rows = [
         {
             "file": str(file.path),
+            "folder": str(delivery.folder),
             "num_rows": file.num_rows,
             "num_bytes": file.num_bytes,
             "fingerprint": delivery.fingerprint,

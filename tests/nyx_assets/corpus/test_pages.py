@@ -11,10 +11,12 @@ import pyarrow as pa
 import pytest
 
 from nyx_assets.corpus.deliveries import find_deliveries
+from nyx_assets.corpus.links import WebLinks
 from nyx_assets.corpus.obelics import PictureReference, RefusedPage, WebPage, read_pages
 from nyx_assets.corpus.pages import documents_of
 from nyx_assets.recipes import tiny
 from nyx_assets.records import CRAWL_DOCUMENTS, REJECTED_DOCUMENTS
+from resources.fetching import NOT_FETCHED
 from resources.images import FolderImageStore
 from training_kernels.errors import DataError
 
@@ -39,7 +41,7 @@ def only_delivery(folder: Path):
 
 
 def taken(folder: Path, store: FolderImageStore) -> tuple[list[dict], list[dict]]:
-    rows = list(documents_of(only_delivery(folder), store, tiny().pictures))
+    rows = list(documents_of(only_delivery(folder), store, tiny().pictures, WebLinks(NOT_FETCHED)))
     documents = [item.values for item in rows if item.is_document]
     rejected = [item.values for item in rows if not item.is_document]
     assert pa.Table.from_pylist(documents, schema=CRAWL_DOCUMENTS).num_rows == len(documents)
@@ -154,8 +156,8 @@ def test_a_page_keeps_its_good_pictures_and_each_failure_is_a_row(tmp_path, stor
         "FILE:///etc/passwd": "outside_folder",
         "C:\\secret.png": "outside_folder",
         ".": "outside_folder",
-        "https://a.example/x.png": "unsupported_scheme",
-        "//a.example/x.png": "unsupported_scheme",
+        "https://a.example/x.png": "not_fetched",
+        "//a.example/x.png": "not_fetched",
         "data:image/png;base64,AAAA": "unsupported_scheme",
         "gone.png": "missing_file",
         "loop.png": "missing_file",
@@ -221,7 +223,7 @@ def test_a_file_that_breaks_in_the_middle_is_an_error_that_names_it(tmp_path, st
     data[len(data) // 8 : len(data) // 2] = b"\xff" * (len(data) // 2 - len(data) // 8)
     path.write_bytes(data)
     with pytest.raises(DataError, match=str(path)):
-        list(documents_of(delivery, store, tiny().pictures))
+        list(documents_of(delivery, store, tiny().pictures, WebLinks(NOT_FETCHED)))
 
 
 def test_texts_and_empty_references_are_told_apart(tmp_path, row, write_parquet):
@@ -268,7 +270,7 @@ def test_all_real_pages_are_taken_and_their_failures_are_those_of_the_data_card(
         for page in read_pages(delivery):
             assert isinstance(page, WebPage)
             num_references += sum(isinstance(part, PictureReference) for part in page.parts)
-        for item in documents_of(delivery, store, tiny().pictures):
+        for item in documents_of(delivery, store, tiny().pictures, WebLinks(NOT_FETCHED)):
             if item.is_document:
                 num_pages += 1
                 kept += item.values["num_images"]
@@ -277,4 +279,4 @@ def test_all_real_pages_are_taken_and_their_failures_are_those_of_the_data_card(
     assert (num_pages, num_references) == (467, 1654)  # README of the shared data
     assert kept + sum(rules.values()) == num_references
     assert rules["missing_file"] + rules["outside_folder"] == 21  # "21 references to missing files"
-    assert rules["unsupported_scheme"] == 15  # "15 to outside addresses"
+    assert rules["not_fetched"] == 15  # "15 to outside addresses"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from nyx_assets.evaluation.suites import read_suite, suite_of_qa, write_suite
+from nyx_assets.evaluation.suites import draw_by_modality, read_suite, suite_of_qa, write_suite
 from nyx_assets.recipes import nyx_paper
 from resources.images import FolderImageStore
 from training_kernels.documents import Document, Segment
@@ -154,3 +154,30 @@ def test_filtered_qa_makes_a_suite_of_bare_questions_with_copies_of_the_golden_c
     assert made.grade_by_id == {"k1": 1, "k3": 1}
     with pytest.raises(DataError, match="query q1: its golden chunk k3 is not in chunked_corpus"):
         suite_of_qa("nyxqa", [query], {"k1": Document.of("tower")})
+
+
+def test_near_copies_of_the_golden_chunk_are_taken_out_of_the_ranking_and_its_copies_stay_golds() -> None:
+    chunks = {
+        f"k{number}": Document.of(text) for number, text in enumerate(("tower", "boat", "tower", "a tower", "gate"))
+    }
+    query = {"qa_id": "q1", "chunk_id": "k2", "question": Document.of("What stands?").to_rows()}
+    near_copies = {"k0": "k0", "k2": "k0", "k3": "k0", "k1": "k1", "k4": "k1", "gone": "k0"}
+    (made,) = suite_of_qa("nyxqa", [query], chunks, near_copies=near_copies).queries
+    assert made.grade_by_id == {"k0": 1, "k2": 1}
+    assert made.exclude == {"k3"}
+
+
+def test_as_many_questions_are_drawn_of_each_group_of_pictures_whatever_else_is_there() -> None:
+    chunks = {
+        f"k{number}": Document.of("x", *[Segment(image=f"{number}-{place}") for place in range(number % 4)])
+        for number in range(40)
+    }
+    pairs = [{"qa_id": f"q{number}", "chunk_id": f"k{number}"} for number in range(40)]
+    drawn = draw_by_modality(pairs, chunks, limit=6, seed=1)
+    assert [min(int(pair["qa_id"][1:]) % 4, 2) for pair in drawn].count(2) == 6
+    assert [int(pair["qa_id"][1:]) % 4 for pair in drawn].count(0) == 6
+    assert [pair["qa_id"] for pair in drawn] == sorted(pair["qa_id"] for pair in drawn)
+    assert draw_by_modality(pairs[:20], chunks, limit=100, seed=1) == sorted(pairs[:20], key=lambda one: one["qa_id"])
+    assert draw_by_modality(pairs, chunks, limit=6, seed=2) != drawn
+    with pytest.raises(DataError, match="query q1: its golden chunk k1 is not in chunked_corpus"):
+        draw_by_modality(pairs[1:2], {}, limit=6, seed=1)

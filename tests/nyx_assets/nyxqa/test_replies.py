@@ -4,15 +4,15 @@ import json
 
 import pytest
 
-from nyx_assets.nyxqa.replies import Verdict, WrittenPair, pairs_in, verdict_in
+from nyx_assets.nyxqa.replies import Score, WrittenPair, answer_in, pairs_in, score_in, wrong_options_in
 from training_kernels.errors import ReplyFormatError
 
-FIRST = {"question": "Who [really] built {it}?", "answer": "Marta's team", "distractors": ["a", "b", "c"]}
-SECOND = {"question": "When?", "answer": 1907, "distractors": [1, 2, 3]}
+FIRST = {"type": "fact", "question": "Who [really] built {it}?", "answer": "Marta's team"}
+SECOND = {"type": "number", "question": "When?", "answer": 1907}
 WHOLE = json.dumps({"pairs": [FIRST, SECOND]}, indent=1)
 READ = [
-    WrittenPair("Who [really] built {it}?", "Marta's team", ("a", "b", "c")),
-    WrittenPair("When?", "1907", ("1", "2", "3")),
+    WrittenPair("Who [really] built {it}?", "Marta's team", "fact"),
+    WrittenPair("When?", "1907", "number"),
 ]
 
 
@@ -40,7 +40,7 @@ def test_an_empty_list_of_pairs_is_a_whole_reply():
 
 
 def test_a_line_break_inside_a_string_is_survived():
-    assert pairs_in('{"pairs": [{"question": "a\nb", "answer": "c"}]}') == ([WrittenPair("a\nb", "c", ())], True)
+    assert pairs_in('{"pairs": [{"question": "a\nb", "answer": "c"}]}') == ([WrittenPair("a\nb", "c", "")], True)
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,42 @@ def test_what_holds_no_pair_is_a_format_error_that_quotes_it(text):
 
 
 def test_a_pair_that_lacks_fields_has_empty_ones():
-    assert pairs_in('[{"question": null}]') == ([WrittenPair("", "", ())], True)
+    assert pairs_in('[{"question": null}]') == ([WrittenPair("", "", "")], True)
 
 
-def test_a_verdict_is_read_and_anything_else_refused():
-    assert verdict_in('So: {"verdict": "reject", "reason": "guessable"}') == Verdict(False, "guessable")
-    assert verdict_in('{"verdict": "keep"}').is_kept
-    for text in ["keep", '{"verdict": "maybe"}', '{"verdict": true}', '[{"verdict": "keep"}]']:
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        ('So: {"reason": "guessable", "score": 3}', Score(3, "guessable")),
+        ('{"reason": "fine", "score": "8/10"}', Score(8, "fine")),
+        ('{"score": "7.5"}', Score(7.5, "the judge gave no reason")),
+        ("{'reason': 'it is', 'score': 10}", Score(10, "it is")),
+    ],
+)
+def test_a_score_is_read_as_judges_write_it(text, score):
+    assert score_in(text, lowest=1, highest=10) == score
+
+
+@pytest.mark.parametrize(
+    "text", ["8", '{"score": "high"}', '{"score": 11}', '{"score": 0}', '{"score": true}', '{"verdict": 7}']
+)
+def test_what_is_no_score_in_range_is_refused(text):
+    with pytest.raises(ReplyFormatError, match="from 1 to 10"):
+        score_in(text, lowest=1, highest=10)
+
+
+def test_a_refined_answer_may_be_empty_but_not_missing():
+    assert answer_in('```json\n{"answer": 1907}\n```') == "1907"
+    assert answer_in('{"answer": ""}') == ""
+    for text in ["Marta", '{"answer": null}', '{"answer": ["a"]}', '{"reply": "x"}']:
         with pytest.raises(ReplyFormatError):
-            verdict_in(text)
+            answer_in(text)
+
+
+def test_wrong_options_are_read_from_an_object_or_a_bare_list():
+    assert wrong_options_in('{"wrong_options": ["a", 2, "c"]}') == ["a", "2", "c"]
+    assert wrong_options_in("Here: ['a', 'b']") == ["a", "b"]
+    assert wrong_options_in('{"wrong_options": []}') == []
+    for text in ["a, b, c", '{"wrong_options": "a"}', '[{"a": 1}]']:
+        with pytest.raises(ReplyFormatError):
+            wrong_options_in(text)

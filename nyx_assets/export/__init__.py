@@ -1,0 +1,1 @@
+"""NyxQA as folders that other tools read."""

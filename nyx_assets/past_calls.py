@@ -1,0 +1,83 @@
+"""What is known of calls that were made: from the ledger, and from the funnels of partitions that are through."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from nyx_assets.planning import Range
+from resources.home import Home
+from resources.vlm_roles import ledger_folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastCalls:
+    """What earlier calls of an asset to a model took on average."""
+
+    number: int
+    input_tokens: float
+    output_tokens: float
+    seconds: Range
+    """Quartiles."""
+
+
+def past_calls(home: Home) -> dict[tuple[str, str], PastCalls]:
+    """What the ledger knows of paid calls, by asset and model."""
+    rows = _ledger(
+        home,
+        "SELECT asset, model, count(*) AS number, avg(input_tokens) AS input_tokens, avg(output_tokens) AS output_tokens, "
+        "quantile_cont(latency_seconds, [0.25, 0.5, 0.75]) AS seconds FROM calls WHERE NOT is_cached AND error IS NULL "
+        "GROUP BY asset, model",
+        [],
+    )
+    return {
+        (row["asset"], row["model"]): PastCalls(
+            number=row["number"],
+            input_tokens=row["input_tokens"],
+            output_tokens=row["output_tokens"],
+            seconds=Range(*row["seconds"]),
+        )
+        for row in rows
+    }
+
+
+def answered_before(home: Home, asset: str, partition: str) -> dict[str, int]:
+    """By model: different requests of an asset that were answered, perhaps in a run that did not finish."""
+    rows = _ledger(
+        home,
+        "SELECT model, count(DISTINCT request_digest) AS number FROM calls WHERE asset = ? AND partition = ? "
+        "AND error IS NULL GROUP BY model",
+        [asset, partition],
+    )
+    return {row["model"]: row["number"] for row in rows}
+
+
+def funnel_sums(home: Home) -> Mapping[str, Mapping[str, int]]:
+    """By check: num_in, num_out and num_calls, added up over the partitions that are through."""
+    sums: dict[str, dict[str, int]] = {}
+    if not home.tables.partitions("qa_funnel"):
+        return sums
+    for row in home.tables.read("qa_funnel", columns=["check", "num_in", "num_out", "num_calls"]).to_pylist():
+        check = sums.setdefault(row["check"], {"num_in": 0, "num_out": 0, "num_calls": 0})
+        for name in check:
+            check[name] += row[name]
+    return sums
+
+
+def _ledger(home: Home, sql: str, values: list[str]) -> list[dict[str, Any]]:
+    """The answer of DuckDB over the ledger's rows, named `calls`."""
+    folder = ledger_folder(home)
+    if not any(folder.glob("*.jsonl")):
+        return []
+    pattern = str(folder / "*.jsonl").replace("'", "''")
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"CREATE VIEW calls AS FROM read_json('{pattern}', format = 'newline_delimited', ignore_errors = true, "
+            "columns = {asset: 'VARCHAR', partition: 'VARCHAR', model: 'VARCHAR', request_digest: 'VARCHAR', "
+            "input_tokens: 'BIGINT', output_tokens: 'BIGINT', latency_seconds: 'DOUBLE', is_cached: 'BOOLEAN', "
+            "error: 'VARCHAR'})"
+        )
+        cursor = connection.execute(sql, values)
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

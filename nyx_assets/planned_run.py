@@ -1,0 +1,89 @@
+"""The plan of the next run: which assets it would make, and what that asks of the VLMs behind the roles."""
+
+from functools import cache
+from pathlib import Path
+
+from nyx_assets.corpus.deliveries import find_deliveries
+from nyx_assets.corpus.landing import has_landed
+from nyx_assets.main_job import Pipeline
+from nyx_assets.materialization import is_current, name_of
+from nyx_assets.past_calls import PastCalls, funnel_sums, past_calls
+from nyx_assets.planned_calls import Planner
+from nyx_assets.planning import ASKING_ASSETS, Plan, Range, RoleTerms, lines_of
+from nyx_assets.recipes import recipe_of
+from resources.home import Home
+from resources.settings import ROLES, Role, Settings
+from resources.vlm_roles import budget_of, replies_of
+
+SECONDS_A_CALL = Range(2, 6, 20)
+"""Choice: a reply of some hundred tokens from a hosted model or a loaded vLLM; used until the ledger knows better."""
+
+
+def plan_of(pipeline: Pipeline, settings: Settings, home: Home, crawl_folder: Path) -> Plan:
+    """What `nyx run` on that crawl folder has ahead. Asks nothing, writes nothing; raises DataError for a wrong folder."""
+    found = find_deliveries(crawl_folder)
+    has_changed = {delivery.key: not has_landed(home, delivery) for delivery in found.deliveries}
+
+    @cache
+    def needs(name: str, partition: str | None) -> bool:
+        """True if a run makes this: it is not current, or something that it is made from is not."""
+        if name not in pipeline.specs:  # landed_crawl
+            return has_changed.get(partition, False) if partition is not None else any(has_changed.values())
+        spec = pipeline.specs[name]
+        if spec.partitions_def is None:
+            return not is_current(spec, None, home) or any(needs_any(name_of(one.asset_key)) for one in spec.deps)
+        return not is_current(spec, partition, home) or any(
+            needs(parent, partition) if reads_same(parent) else needs_any(parent)
+            for parent in (name_of(one.asset_key) for one in spec.deps if one.partition_mapping is None)
+        )
+
+    def reads_same(parent: str) -> bool:
+        return parent not in pipeline.specs or pipeline.specs[parent].partitions_def is not None
+
+    def needs_any(name: str) -> bool:
+        is_whole = name in pipeline.specs and pipeline.specs[name].partitions_def is None
+        return needs(name, None) if is_whole else any(needs(name, key) for key in has_changed)
+
+    past = past_calls(home)
+    model_by_role: dict[Role, str] = {role: pipeline.resources[role].model for role in ROLES}
+    planner = Planner(
+        home=home,
+        recipe=recipe_of(settings),
+        replies=replies_of(home),
+        model_by_role=model_by_role,
+        needs=needs,
+        past=past,
+        funnel=funnel_sums(home),
+    )
+    terms = {role: _terms(role, model_by_role[role], settings, past) for role in ROLES}
+    asking = {sibling for name in ASKING_ASSETS for sibling in pipeline.siblings[name]}
+    unmade = {}
+    for name, spec in pipeline.specs.items():
+        keys = [None] if spec.partitions_def is None else list(has_changed)
+        number = sum(needs(name, key) for key in keys)
+        if number and name not in asking:
+            unmade[name] = number
+    return Plan(
+        lines=lines_of(planner.planned(found.deliveries), terms),
+        spent=budget_of(settings, home).spent(),
+        caps=settings.caps,
+        unmade=unmade,
+        refused=tuple(f"{one.key}: {one.reason}" for one in found.refused),
+    )
+
+
+def _terms(role: Role, model: str, settings: Settings, past: dict[tuple[str, str], PastCalls]) -> RoleTerms:
+    """Price and pace of a role: its endpoint's prices, and the quartiles of what its model took so far."""
+    endpoint = settings.endpoints.get(role)
+    measured = [calls.seconds for (_, name), calls in past.items() if name == model]
+    seconds = SECONDS_A_CALL
+    if measured:
+        seconds = sum(measured, Range.exactly(0)) * (1 / len(measured))
+    return RoleTerms(
+        model=model,
+        is_free=endpoint is None,
+        max_in_flight=endpoint.max_in_flight if endpoint is not None else 1,
+        usd_per_input_token=endpoint.cost_usd(1, 0) if endpoint is not None else 0.0,
+        usd_per_output_token=endpoint.cost_usd(0, 1) if endpoint is not None else 0.0,
+        seconds_a_call=seconds,
+    )

@@ -1,0 +1,221 @@
+"""What a run would ask of VLMs before it asks: calls, tokens, money, hours and disk, each as a range, per asset and role.
+
+Counted where the inputs of an asset are made: its requests are built and looked up among the kept replies. Sampled where
+they are not: from the pages that would become its chunks, from earlier partitions, from the ledger. Assumed where
+nothing is known. Nothing is asked and nothing is written.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from resources.settings import Role
+from resources.vlm_budget import Caps, Spending
+
+Basis = Literal["counted", "sampled", "assumed"]
+
+ASKING_ASSETS = ("raw_qa", "filtered_qa", "negatives", "feedback_preferences", "rag_scores")
+"""Assets that ask a VLM, in the order in which they are made; of those made together, the one that the calls go under."""
+
+REPLY_BYTES = 4096
+"""A kept reply is a file, and a file takes a block of the disk at least."""
+BYTES_A_TOKEN = 4
+ROW_BYTES = 900
+"""Of a call in the ledger and the journal together, and of what it adds to a compressed table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A number that is not known yet: hardly less than `low`, hardly more than `high`."""
+
+    low: float
+    likely: float
+    high: float
+
+    @classmethod
+    def exactly(cls, value: float) -> "Range":
+        return cls(value, value, value)
+
+    def __add__(self, other: "Range") -> "Range":
+        return Range(self.low + other.low, self.likely + other.likely, self.high + other.high)
+
+    def __mul__(self, other: "Range | float") -> "Range":
+        factor = other if isinstance(other, Range) else Range.exactly(other)
+        return Range(self.low * factor.low, self.likely * factor.likely, self.high * factor.high)
+
+    def over(self, whole: "Range") -> "Range":
+        """This for each of `whole`, which both grew with."""
+        return Range(self.low / whole.low, self.likely / whole.likely, self.high / whole.high)
+
+    def at_least(self, value: float) -> "Range":
+        return Range(max(self.low, value), max(self.likely, value), max(self.high, value))
+
+    def at_most(self, value: float) -> "Range":
+        return Range(min(self.low, value), min(self.likely, value), min(self.high, value))
+
+    def less(self, known: float) -> "Range":
+        """What is left when `known` of it is there already."""
+        return Range(self.low - known, self.likely - known, self.high - known).at_least(0)
+
+    def to_json(self) -> dict[str, float]:
+        return {"low": round(self.low, 6), "likely": round(self.likely, 6), "high": round(self.high, 6)}
+
+    def text(self, form: str = ",.0f") -> str:
+        if f"{self.low:{form}}" == f"{self.high:{form}}":
+            return f"{self.likely:{form}}"
+        return f"{self.likely:{form}} ({self.low:{form}} to {self.high:{form}})"
+
+
+NOTHING = Range.exactly(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedCalls:
+    """Calls of one asset, in one partition or whole, to one role, that are not answered yet."""
+
+    asset: str
+    partition: str | None
+    role: Role
+    calls: Range
+    kept: int = 0
+    """Calls beside these whose reply is there already."""
+    input_tokens: Range
+    output_tokens: Range
+    basis: Basis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleTerms:
+    """What calls to a role cost and how fast they are answered."""
+
+    model: str
+    is_free: bool
+    """True for the offline stand-in, which is asked in process."""
+    max_in_flight: int
+    usd_per_input_token: float
+    usd_per_output_token: float
+    seconds_a_call: Range
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanLine:
+    """One asset and role, over all its partitions."""
+
+    asset: str
+    role: Role
+    model: str
+    is_free: bool
+    basis: Basis
+    partitions: int
+    calls: Range
+    kept: int
+    input_tokens: Range
+    output_tokens: Range
+    usd: Range
+    hours: Range
+    disk_bytes: Range
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is ahead, and what was spent already under which caps."""
+
+    lines: Sequence[PlanLine]
+    spent: Spending
+    caps: Caps
+    unmade: Mapping[str, int]
+    """By name of asset that calls no VLM: partitions, or 1, that a run would make."""
+    refused: Sequence[str] = field(default=())
+    """Deliveries that cannot be read, with the reason."""
+
+    def total(self, name: str) -> Range:
+        """Sum of a column over what is paid; hours add up, because the stages follow each other."""
+        return sum((getattr(line, name) for line in self.lines if not line.is_free), NOTHING)
+
+    @property
+    def caps_in_the_way(self) -> list[str]:
+        """Caps that what is likely ahead, with what was spent, would pass."""
+        tokens = self.total("input_tokens") + self.total("output_tokens")
+        ahead = Spending(
+            calls=round(self.total("calls").likely), tokens=round(tokens.likely), usd=self.total("usd").likely
+        )
+        return self.caps.passed_by(self.spent + ahead)
+
+
+def lines_of(planned: Iterable[PlannedCalls], terms_by_role: Mapping[Role, RoleTerms]) -> list[PlanLine]:
+    """The planned calls added up by asset and role, in the order of ASKING_ASSETS, with what they come to."""
+    groups: dict[tuple[str, Role], list[PlannedCalls]] = {}
+    for one in sorted(planned, key=lambda one: ASKING_ASSETS.index(one.asset)):
+        groups.setdefault((one.asset, one.role), []).append(one)
+    return [_line(asset, group, terms_by_role[role]) for (asset, role), group in groups.items()]
+
+
+def _line(asset: str, group: Sequence[PlannedCalls], terms: RoleTerms) -> PlanLine:
+    calls = sum((one.calls for one in group), NOTHING)
+    input_tokens = sum((one.input_tokens for one in group), NOTHING)
+    output_tokens = sum((one.output_tokens for one in group), NOTHING)
+    is_free = terms.is_free
+    return PlanLine(
+        asset=asset,
+        role=group[0].role,
+        model=terms.model,
+        is_free=is_free,
+        basis=max((one.basis for one in group), key=("counted", "sampled", "assumed").index),
+        partitions=len(group),
+        calls=calls,
+        kept=sum(one.kept for one in group),
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        usd=input_tokens * terms.usd_per_input_token + output_tokens * terms.usd_per_output_token,
+        hours=NOTHING if is_free else calls * terms.seconds_a_call * (1 / terms.max_in_flight / 3600),
+        disk_bytes=NOTHING if is_free else calls * (REPLY_BYTES + ROW_BYTES) + output_tokens * BYTES_A_TOKEN,
+    )
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """The plan as data."""
+    names = ("calls", "input_tokens", "output_tokens", "usd", "hours", "disk_bytes")
+    return {
+        "lines": [
+            {
+                "asset": line.asset,
+                "role": line.role,
+                "model": line.model,
+                "is_free": line.is_free,
+                "basis": line.basis,
+                "partitions": line.partitions,
+                "kept": line.kept,
+                **{name: getattr(line, name).to_json() for name in names},
+            }
+            for line in plan.lines
+        ],
+        "total": {name: plan.total(name).to_json() for name in names},
+        "spent": {"calls": plan.spent.calls, "tokens": plan.spent.tokens, "usd": plan.spent.usd},
+        "caps_in_the_way": plan.caps_in_the_way,
+        "unmade": dict(plan.unmade),
+        "refused": list(plan.refused),
+    }
+
+
+def plan_text(plan: Plan) -> str:
+    """The plan for a person: likely numbers, with the range where they are not certain."""
+    lines = []
+    for line in plan.lines:
+        paid = "free" if line.is_free else f"{line.usd.text(',.2f')} USD, {line.hours.text(',.2g')} h"
+        kept = f", {line.kept:,} answered already" if line.kept else ""
+        lines.append(
+            f"{line.asset}, {line.role} {line.model}: {line.calls.text()} calls{kept}; {line.input_tokens.text()} tokens "
+            f"in, {line.output_tokens.text()} out; {paid} [{line.basis}]"
+        )
+    total = (
+        f"{plan.total('calls').text()} calls, {plan.total('input_tokens').text()} tokens in, "
+        f"{plan.total('output_tokens').text()} out, {plan.total('usd').text(',.2f')} USD, "
+        f"{plan.total('hours').text(',.2g')} hours, {(plan.total('disk_bytes') * 1e-6).text(',.1f')} MB of disk"
+    )
+    lines += ["" if lines else "Nothing is to be asked of a VLM.", f"To pay: {total}", f"Spent so far: {plan.spent}"]
+    if plan.caps_in_the_way:
+        lines.append(f"Stops on the way at {', '.join(plan.caps_in_the_way)}; what is answered until then is kept.")
+    if plan.unmade:
+        lines.append("Without calls: " + ", ".join(f"{name} ({number})" for name, number in plan.unmade.items()))
+    lines += [f"Refused: {reason}" for reason in plan.refused]
+    return "\n".join(lines)

@@ -1,0 +1,240 @@
+"""What VLM calls have taken in a home, entered before each call, and the caps that no process may pass.
+
+    <root>/lock                               held by whoever reads all journals and adds an entry
+    <root>/<host>-<process>-<random>.jsonl    one journal a process: an "open" row before a call, a "settled" row after
+
+A process holds a lock on its own journal for as long as it lives, and the system releases it even after kill -9. So
+everybody can tell a call that is under way from one whose process died: the latter counts with what its reply cost if
+that was kept, else with the most that it can have taken, because the server may have billed it.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import IO, Any
+
+from resources.vlm import Reply
+from resources.vlm_replies import ReplyFolder
+from training_kernels.errors import BudgetReached, ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """An amount of calls, tokens (in and out) and US dollars."""
+
+    calls: int = 0
+    tokens: int = 0
+    usd: float = 0.0
+
+    @classmethod
+    def of(cls, reply: Reply) -> "Spending":
+        return cls(calls=1, tokens=reply.input_tokens + reply.output_tokens, usd=reply.cost_usd)
+
+    def __add__(self, other: "Spending") -> "Spending":
+        return Spending(calls=self.calls + other.calls, tokens=self.tokens + other.tokens, usd=self.usd + other.usd)
+
+    def __str__(self) -> str:
+        return f"{self.calls:,} calls, {self.tokens:,} tokens, {self.usd:,.4f} USD"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    """The most that may be spent in a home from a moment on, by all its processes together; inf is no cap.
+
+    Choice: a cap belongs to the home, not to a run, so that a run that is started again, by hand or by a daemon, does
+    not get a fresh allowance.
+    """
+
+    max_calls: float
+    max_tokens: float
+    max_usd: float
+    since: float
+    """Seconds since 1970; what was started before does not count."""
+
+    def __post_init__(self) -> None:
+        if not all(cap >= 0 for cap in (self.max_calls, self.max_tokens, self.max_usd)):
+            raise ConfigError(
+                "caps on calls, tokens and US dollars must be 0 or more, got "
+                f"{self.max_calls}, {self.max_tokens} and {self.max_usd}"
+            )
+
+    def passed_by(self, spent: Spending) -> list[str]:
+        """The settings whose cap the amount passes."""
+        pairs = (
+            ("NYX_MAX_CALLS", self.max_calls, spent.calls),
+            ("NYX_MAX_TOKENS", self.max_tokens, spent.tokens),
+            # a sum of prices that equals the cap on paper may stand above it by rounding
+            ("NYX_MAX_USD", self.max_usd, spent.usd - 1e-9),
+        )
+        return [f"{name}={cap:g}" for name, cap, amount in pairs if amount > cap]
+
+
+@dataclass(slots=True)
+class _Journal:
+    """What is known of one process's journal."""
+
+    path: Path
+    num_bytes_read: int = 0
+    is_ended: bool = False
+    """Its process is gone, and all of it was read."""
+    open: dict[str, tuple[float, Spending]] = field(default_factory=dict)
+    """By request digest: when the call began, and the most that it may take."""
+
+
+class Budget:
+    """The journals of a home, and room for one more call under the caps. Nothing is written before the first call."""
+
+    def __init__(self, root: Path, caps: Caps, replies: ReplyFolder, *, clock: Callable[[], float] = time.time) -> None:
+        self.root = Path(root)
+        self.caps = caps
+        self._replies = replies
+        self._clock = clock
+        self._guard = Lock()
+        self._journals: dict[str, _Journal] = {}
+        self._settled = Spending()
+        self._lost: dict[str, Spending] = {}
+        self._ours: IO[bytes] | None = None
+        self._our_name = ""
+        self.num_foreign_rows = 0
+        """Rows of other processes seen so far; while it stays, no other process can have kept a reply."""
+
+    def start(self, digest: str, most: Spending) -> bool:
+        """Enter a call, to be settled by `settle`; False while it has to wait.
+
+        It waits while a live process has the same request under way, or while calls under way hold back more tokens or
+        money than they may turn out to take. Raises BudgetReached when waiting cannot make room.
+        """
+        with self._guard, self._locked():
+            self._catch_up()
+            live = [call for journal in self._journals.values() for call in journal.open.items()]
+            if any(open_digest == digest for open_digest, _ in live):
+                return False
+            spent = self._settled
+            held_back = sum((amount for _, (began, amount) in live if began >= self.caps.since), Spending())
+            if not self.caps.passed_by(spent + held_back + most):
+                self._enter("open", digest, most)
+                return True
+            # a settled call gives back tokens and money, never the call itself
+            at_best = spent + Spending(calls=held_back.calls) + most
+            if held_back.calls and not self.caps.passed_by(at_best):
+                return False
+            raise BudgetReached(self._message(spent, held_back, most))
+
+    def settle(self, digest: str, spent: Spending) -> None:
+        """Enter what a call that was started took."""
+        with self._guard, self._locked():
+            self._enter("settled", digest, spent)
+
+    def spent(self) -> Spending:
+        """What was spent since `caps.since`, calls under way at the most that they may take. Writes nothing."""
+        with self._guard:
+            self._catch_up()
+            return sum(
+                (
+                    amount
+                    for journal in self._journals.values()
+                    for began, amount in journal.open.values()
+                    if began >= self.caps.since
+                ),
+                self._settled,
+            )
+
+    def lost(self) -> dict[str, Spending]:
+        """Calls of dead processes whose reply was not kept, by request digest: perhaps billed, to be asked again."""
+        with self._guard:
+            self._catch_up()
+            return dict(self._lost)
+
+    def _message(self, spent: Spending, held_back: Spending, most: Spending) -> str:
+        passed = " and ".join(self.caps.passed_by(spent + held_back + most))
+        return (
+            f"the cap {passed} leaves no room for one more call: {spent} were spent and {held_back.calls} calls are under "
+            f"way by {self.root}, the next call may take {most.tokens:,} tokens and {most.usd:.4f} USD; every reply so far "
+            "is kept: raise the cap, or set NYX_BUDGET_SINCE to count from a later moment, and run again"
+        )
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Alone among all processes; opens this process's own journal on first use."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / "lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self._ours is None:
+                self._our_name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}.jsonl"
+                self._ours = (self.root / self._our_name).open("ab", buffering=0)
+                fcntl.flock(self._ours, fcntl.LOCK_EX)
+            yield
+
+    def _enter(self, state: str, digest: str, amount: Spending) -> None:
+        assert self._ours is not None
+        row = {
+            "state": state,
+            "time": self._clock(),
+            "digest": digest,
+            "calls": amount.calls,
+            "tokens": amount.tokens,
+            "usd": amount.usd,
+        }
+        self._ours.write(json.dumps(row).encode() + b"\n")
+
+    def _catch_up(self) -> None:
+        """Read what journals have gained since the last look."""
+        if not self.root.is_dir():
+            return
+        for name in os.listdir(self.root):
+            if not name.endswith(".jsonl"):
+                continue
+            journal = self._journals.setdefault(name, _Journal(self.root / name))
+            if journal.is_ended:
+                continue
+            with journal.path.open("rb") as file:
+                # asked before reading: a journal whose process is gone gains nothing afterwards
+                is_ended = name != self._our_name and _is_released(file)
+                file.seek(journal.num_bytes_read)
+                lines = file.read()
+            lines = lines[: lines.rfind(b"\n") + 1]  # a torn last line belongs to a call that was never made
+            journal.num_bytes_read += len(lines)
+            rows = [json.loads(line) for line in lines.splitlines()]
+            for row in rows:
+                self._take_in(journal, row)
+            self.num_foreign_rows += len(rows) if name != self._our_name else 0
+            if is_ended and journal.num_bytes_read:  # an empty one may be about to be locked
+                self._end(journal)
+
+    def _take_in(self, journal: _Journal, row: dict[str, Any]) -> None:
+        amount = Spending(calls=row["calls"], tokens=row["tokens"], usd=row["usd"])
+        if row["state"] == "open":
+            journal.open[row["digest"]] = (row["time"], amount)
+            return
+        began, _ = journal.open.pop(row["digest"])
+        if began >= self.caps.since:
+            self._settled += amount
+
+    def _end(self, journal: _Journal) -> None:
+        """Settle what a dead process left open: by the reply if it was kept, else at the most it can have taken."""
+        for digest, (began, most) in journal.open.items():
+            reply = self._replies.peek(digest)
+            if reply is None:
+                self._lost[digest] = most
+            if began >= self.caps.since:
+                self._settled += most if reply is None else Spending.of(reply)
+        journal.open.clear()
+        journal.is_ended = True
+
+
+def _is_released(file: IO[bytes]) -> bool:
+    """True if the process that wrote a journal has ended."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return True

@@ -1,0 +1,69 @@
+"""The folder of replies by the digest of their request: `<root>/<first two digits>/<request digest>.json`."""
+
+import json
+import logging
+import os
+import uuid
+
+import fsspec
+
+from resources.vlm import Reply
+
+logger = logging.getLogger(__name__)
+
+
+class ReplyFolder:
+    """Replies that were paid for, in a folder that many processes and hosts share.
+
+    A reply is written beside its place and renamed, so a reader sees a whole reply or none; of two equal ones the last
+    stays.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = str(root)
+        self._fs, self._base = fsspec.core.url_to_fs(self.root)
+
+    def peek(self, digest: str) -> Reply | None:
+        """The stored reply, or None where there is none that can be read. Changes nothing."""
+        found = self._load(digest)
+        return found if isinstance(found, Reply) else None
+
+    def read(self, digest: str) -> Reply | None:
+        """The same; a file that cannot be read is renamed to `*.damaged` and logged, so that its request is asked again."""
+        found = self._load(digest)
+        if isinstance(found, Exception):
+            self._set_aside(self._path(digest), found)
+            return None
+        return found
+
+    def write(self, digest: str, reply: Reply) -> None:
+        """Keep a reply. It is complete in its place, or not there."""
+        path = self._path(digest)
+        beside = f"{path}.{os.getpid()}-{uuid.uuid4().hex}.part"
+        self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        self._fs.pipe_file(beside, json.dumps(reply.to_json(), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        self._fs.mv(beside, path)
+
+    def _path(self, digest: str) -> str:
+        return f"{self._base}/{digest[:2]}/{digest}.json"
+
+    def _load(self, digest: str) -> Reply | ValueError | TypeError | None:
+        """The reply, None where no file is there, or what is wrong with the file."""
+        try:
+            content = self._fs.cat_file(self._path(digest))
+        except FileNotFoundError:
+            return None
+        try:
+            reply = Reply(**json.loads(content))
+            if reply.request_digest != digest or not isinstance(reply.text, str):
+                raise ValueError(f"it answers request {reply.request_digest!r}")
+        except (ValueError, TypeError) as error:
+            return error
+        return reply
+
+    def _set_aside(self, path: str, error: Exception) -> None:
+        logger.warning("cached reply %s is damaged (%s); kept as *.damaged, its request is paid again", path, error)
+        try:
+            self._fs.mv(path, f"{path}.damaged")
+        except FileNotFoundError:
+            logger.info("cached reply %s was set aside by another process at the same time", path)
