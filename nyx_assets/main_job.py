@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance
 
+from nyx_assets.abandoned_runs import tagged_process
 from nyx_assets.materialization import DATA_VERSION_TAG, expected_provenance, is_current, key_of, name_of
 from nyx_assets.partitions import CRAWL
 from resources.home import Home
@@ -106,19 +107,26 @@ def run_main_job(pipeline: Pipeline, instance: DagsterInstance, home: Home) -> J
     """
     start = time.monotonic()
     report = JobReport({name: AssetReport() for name in pipeline.specs})
+    with tagged_process(instance, home.root / "dagster" / "processes") as tags:
+        _walk(pipeline, instance, home, report, tags)
+    report.seconds = time.monotonic() - start
+    return report
+
+
+def _walk(
+    pipeline: Pipeline, instance: DagsterInstance, home: Home, report: JobReport, tags: Mapping[str, str]
+) -> None:
+    """Level by level, and in a level partition by partition."""
     partitions = sorted(instance.get_dynamic_partitions(str(CRAWL.name)))
     for level in levels(pipeline.specs.values()):
         begun = time.monotonic()
         for done, partition in enumerate(partitions if level.is_partitioned else [None]):
-            made = _bring_up_to_date(pipeline, instance, home, level.names, partition, report)
+            made = _bring_up_to_date(pipeline, instance, home, level.names, partition, report, tags)
             if report.stopped_by_cap:
-                report.seconds = time.monotonic() - start
-                return report
+                return
             if made and level.is_partitioned and done + 1 < len(partitions):
                 left = (time.monotonic() - begun) / (done + 1) * (len(partitions) - done - 1)
                 console.info("  %d of %d partitions, about %.0f s left in this stage", done + 1, len(partitions), left)
-    report.seconds = time.monotonic() - start
-    return report
 
 
 def _bring_up_to_date(
@@ -128,6 +136,7 @@ def _bring_up_to_date(
     names: tuple[str, ...],
     partition: str | None,
     report: JobReport,
+    tags: Mapping[str, str],
 ) -> bool:
     """Run what is not current until nothing is left; returns whether anything was run.
 
@@ -137,7 +146,7 @@ def _bring_up_to_date(
     attempted: set[str] = set()
     while not report.stopped_by_cap and (work := _ready(pipeline, home, names, partition, attempted)):
         attempted |= set(work)
-        _make(pipeline.defs, instance, home, work, partition, report)
+        _make(pipeline.defs, instance, home, work, partition, report, tags)
     for name in names:
         if name in attempted:
             continue
@@ -177,6 +186,7 @@ def _make(
     names: list[str],
     partition: str | None,
     report: JobReport,
+    tags: Mapping[str, str],
 ) -> None:
     """One Dagster run over some assets of one partition."""
     begun = time.monotonic()
@@ -186,6 +196,7 @@ def _make(
         asset_selection=[key_of(name) for name in names],
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
+        tags=dict(tags),
     )
     made = {name_of(event.asset_key) for event in result.get_asset_materialization_events() if event.asset_key}
     seconds = time.monotonic() - begun

@@ -63,9 +63,11 @@ def plan_of(pipeline: Pipeline, settings: Settings, home: Home, crawl_folder: Pa
         number = sum(needs(name, key) for key in keys)
         if number and name not in asking:
             unmade[name] = number
+    budget = budget_of(settings, home)
     return Plan(
         lines=lines_of(planner.planned(found.deliveries), terms),
-        spent=budget_of(settings, home).spent(),
+        spent=budget.spent(),
+        interrupted=len(budget.interrupted()),
         caps=settings.caps,
         unmade=unmade,
         refused=tuple(f"{one.key}: {one.reason}" for one in found.refused),

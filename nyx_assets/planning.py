@@ -122,6 +122,8 @@ class Plan:
 
     lines: Sequence[PlanLine]
     spent: Spending
+    interrupted: int
+    """Calls that a killed process had under way: counted as spent, some of them perhaps billed twice."""
     caps: Caps
     unmade: Mapping[str, int]
     """By name of asset that calls no VLM: partitions, or 1, that a run would make."""
@@ -191,6 +193,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         ],
         "total": {name: plan.total(name).to_json() for name in names},
         "spent": {"calls": plan.spent.calls, "tokens": plan.spent.tokens, "usd": plan.spent.usd},
+        "interrupted": plan.interrupted,
         "caps_in_the_way": plan.caps_in_the_way,
         "unmade": dict(plan.unmade),
         "refused": list(plan.refused),
@@ -213,6 +216,8 @@ def plan_text(plan: Plan) -> str:
         f"{plan.total('hours').text(',.2g')} hours, {(plan.total('disk_bytes') * 1e-6).text(',.1f')} MB of disk"
     )
     lines += ["" if lines else "Nothing is to be asked of a VLM.", f"To pay: {total}", f"Spent so far: {plan.spent}"]
+    if plan.interrupted:
+        lines.append(f"Calls that a killed run had under way, perhaps billed twice: {plan.interrupted:,}")
     if plan.caps_in_the_way:
         lines.append(f"Stops on the way at {', '.join(plan.caps_in_the_way)}; what is answered until then is kept.")
     if plan.unmade:

@@ -106,8 +106,10 @@ class Fetcher:
 
     async def _read_robots(self, url: httpx2.URL) -> bytes:
         async def follow() -> bytes:
-            _, answer = await self._follow(url, _no_delay, _no_screen, MAX_ROBOTS_BYTES)
-            return answer.body  # empty of every status but 200: the faults of the server were raised
+            last, answer = await self._follow(url, _no_delay, _no_screen, MAX_ROBOTS_BYTES)
+            if answer.status >= 500:
+                raise PictureRefused(f"http_{answer.status}", f"{last} answers with status {answer.status}")
+            return answer.body  # empty of every other status but 200
 
         try:
             return await self._persistently(url, follow)
@@ -212,7 +214,7 @@ def _parsed(address: str) -> httpx2.URL:
     """An address as this client asks for it, without fragment. Raises PictureRefused if it is none, or not http(s)."""
     try:
         url = httpx2.URL(address).copy_with(fragment=None)
-    except httpx2.InvalidURL as error:
+    except (httpx2.InvalidURL, ValueError) as error:
         raise PictureRefused("bad_address", f"{address[:200]!r} is no address: {error}") from None
     if url.scheme not in ("http", "https"):
         raise PictureRefused("unsupported_scheme", f"{address[:200]!r} is not http(s), nothing else is fetched")
@@ -227,10 +229,10 @@ def _parsed(address: str) -> httpx2.URL:
 def _redirected(url: httpx2.URL, location: str) -> httpx2.URL:
     try:
         return _parsed(str(url.join(location)))
-    except httpx2.InvalidURL as error:
-        raise PictureRefused("bad_address", f"{url} redirects to {location[:200]!r}, no address: {error}") from None
     except PictureRefused as refusal:
         raise PictureRefused(refusal.rule, f"{url} redirects: {refusal.reason}") from None
+    except (httpx2.InvalidURL, ValueError) as error:
+        raise PictureRefused("bad_address", f"{url} redirects to {location[:200]!r}, no address: {error}") from None
 
 
 @contextmanager
@@ -258,4 +260,4 @@ def _refuse_announced_size(headers: Headers, max_bytes: int) -> None:
 
 
 def _header(headers: Headers, name: bytes) -> str | None:
-    return next((value.decode("latin-1").strip() for key, value in headers if key.lower() == name), None)
+    return next((value.decode("utf-8", "replace").strip() for key, value in headers if key.lower() == name), None)

@@ -100,7 +100,7 @@ class Budget:
         self._guard = Lock()
         self._journals: dict[str, _Journal] = {}
         self._settled = Spending()
-        self._lost: dict[str, Spending] = {}
+        self._interrupted: list[str] = []
         self._ours: IO[bytes] | None = None
         self._our_name = ""
         self.num_foreign_rows = 0
@@ -147,11 +147,14 @@ class Budget:
                 self._settled,
             )
 
-    def lost(self) -> dict[str, Spending]:
-        """Calls of dead processes whose reply was not kept, by request digest: perhaps billed, to be asked again."""
+    def interrupted(self) -> list[str]:
+        """Request digests of calls that were under way when their process died, one a call; writes nothing.
+
+        Where the reply had not been kept by then, the request was or will be asked again, and may be billed twice.
+        """
         with self._guard:
             self._catch_up()
-            return dict(self._lost)
+            return list(self._interrupted)
 
     def _message(self, spent: Spending, held_back: Spending, most: Spending) -> str:
         passed = " and ".join(self.caps.passed_by(spent + held_back + most))
@@ -222,8 +225,7 @@ class Budget:
         """Settle what a dead process left open: by the reply if it was kept, else at the most it can have taken."""
         for digest, (began, most) in journal.open.items():
             reply = self._replies.peek(digest)
-            if reply is None:
-                self._lost[digest] = most
+            self._interrupted.append(digest)
             if began >= self.caps.since:
                 self._settled += most if reply is None else Spending.of(reply)
         journal.open.clear()

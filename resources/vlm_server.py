@@ -264,6 +264,11 @@ class _Server(ThreadingHTTPServer):
         self.service = service
         service.base_url = f"http://127.0.0.1:{self.server_address[1]}/v1"
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that is gone is nothing to tell anybody; everything else is."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
 
 @contextmanager
 def serve_offline_vlm(service: OfflineService, *, port: int = 0) -> Iterator[OfflineService]:

@@ -66,6 +66,18 @@ def no_chunk_is_over_its_limits(home: Home, partition: str | None) -> list[str]:
     return faults
 
 
+def every_page_has_one_cluster(home: Home, partition: str | None) -> list[str]:
+    """Over all crawls, each page is in exactly one cluster, and no cluster names a page that is not there."""
+    counts = Counter(home.tables.read("page_clusters", columns=["doc_id"])["doc_id"].to_pylist())
+    doc_ids = set(home.tables.read("crawl_documents", columns=["doc_id"])["doc_id"].to_pylist())
+    return [
+        f"page {doc_id} stands {counts[doc_id]} times in page_clusters and {'is' if doc_id in doc_ids else 'is not'} in "
+        "crawl_documents"
+        for doc_id in sorted(doc_ids | counts.keys())
+        if counts[doc_id] != 1 or doc_id not in doc_ids
+    ]
+
+
 def _text(segments: list[dict]) -> str:
     return "".join("".join(segment["text"].split()) for segment in segments if segment["text"] is not None)
 
@@ -79,4 +91,5 @@ CORPUS_CHECKS = [
     blocking_check("crawl_documents", partitioned=True, find_faults=every_picture_is_stored),
     blocking_check("chunked_corpus", partitioned=True, find_faults=chunks_hold_their_page_whole),
     blocking_check("chunked_corpus", partitioned=True, find_faults=no_chunk_is_over_its_limits),
+    blocking_check("page_clusters", partitioned=False, find_faults=every_page_has_one_cluster),
 ]

@@ -92,6 +92,12 @@ def test_every_training_copy_is_named_so_that_each_can_be_left_out():
     )
 
 
+def test_copies_within_the_suite_or_within_training_are_no_leaks():
+    training = answered(t1=Document.of(words(1)), t2=Document.of(words(1) + " more"), t3=Document.of(words(3)))
+    suite = answered(s1=Document.of(words(2)), s2=Document.of(words(2) + " more"))
+    assert found(training, suite) == set()
+
+
 def test_nothing_leaks_into_nothing():
     suite = QuestionSet({"s1": Document.of("a")}, {"s1": Document.of(picture("plain"))})
     assert leaks(NOTHING, suite, hash_of=HASHES.__getitem__) == []

@@ -8,6 +8,7 @@ from nyx_assets.planning import NOTHING, Plan, PlannedCalls, Range, RoleTerms, l
 from resources.vlm_budget import Caps, Spending
 
 NO_CAPS = Caps(max_calls=math.inf, max_tokens=math.inf, max_usd=math.inf, since=0.0)
+NOTHING_SPENT = Spending()
 
 
 def terms(*, is_free=False) -> RoleTerms:
@@ -34,9 +35,9 @@ def calls(asset: str, role: str, number: Range, *, basis="counted", kept=0, part
     )
 
 
-def plan(*planned: PlannedCalls, caps=NO_CAPS, spent=Spending(), free=()) -> Plan:
+def plan(*planned: PlannedCalls, caps=NO_CAPS, spent=NOTHING_SPENT, free=()) -> Plan:
     by_role = {role: terms(is_free=role in free) for role in ("teacher", "generator", "judge")}
-    return Plan(lines=lines_of(planned, by_role), spent=spent, caps=caps, unmade={})
+    return Plan(lines=lines_of(planned, by_role), spent=spent, interrupted=0, caps=caps, unmade={})
 
 
 def test_ranges_add_and_multiply_end_by_end():

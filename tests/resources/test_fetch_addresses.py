@@ -5,6 +5,7 @@ import ipaddress
 import pytest
 
 from resources.fetch_addresses import AllowList, WebAccess, forbidden_kind
+from resources.settings import Settings
 from training_kernels.errors import ConfigError
 
 FORBIDDEN = {
@@ -80,3 +81,19 @@ def test_a_part_of_the_allow_list_that_is_neither_name_nor_network_is_an_error(t
 def test_a_contact_that_cannot_stand_in_a_user_agent_is_an_error(contact):
     with pytest.raises(ConfigError, match="NYX_FETCH_CONTACT"):
         WebAccess(contact=contact, allow=AllowList.from_text(""))
+
+
+def test_nothing_is_fetched_unless_the_environment_says_so():
+    assert Settings.from_env({}).web is None
+    assert Settings.from_env({"NYX_FETCH": "off", "NYX_FETCH_CONTACT": "mailto:a@b.example"}).web is None
+    on = {"NYX_FETCH": "on", "NYX_FETCH_CONTACT": "mailto:a@b.example", "NYX_FETCH_ALLOW": "10.0.0.0/8"}
+    assert Settings.from_env(on).web == WebAccess(contact="mailto:a@b.example", allow=AllowList.from_text("10.0.0.0/8"))
+
+
+@pytest.mark.parametrize(
+    ("env", "named"),
+    [({"NYX_FETCH": "yes"}, "NYX_FETCH must be off or on"), ({"NYX_FETCH": "on"}, "NYX_FETCH_CONTACT")],
+)
+def test_an_environment_that_fetches_half_is_an_error_that_names_the_variable(env, named):
+    with pytest.raises(ConfigError, match=named):
+        Settings.from_env(env)

@@ -119,9 +119,16 @@ def test_a_redirect_to_another_scheme_is_refused_by_name(web, fetch, target):
     assert (refusal.rule, web.url("/a.png") in refusal.reason) == ("unsupported_scheme", True)
 
 
+@pytest.mark.parametrize("target", ["http://[::1", "https:////;]=1]\\@", "http://a.test:x/"])
+def test_a_redirect_to_what_is_no_address_is_refused_by_name(web, fetch, target):
+    web.routes["/a.png"] = lambda it: it.answer(302, Location=target)
+    assert fetch(web.url("/a.png")).rule == "bad_address"
+
+
 @pytest.mark.parametrize(
     ("address", "rule"),
     [
+        ("http://a.test/\ud83d", "bad_address"),
         ("http://user:secret@pictures.test/a.png", "bad_address"),
         ("http:///a.png", "bad_address"),
         ("http://pictures.test:99999/a.png", "bad_address"),
@@ -374,7 +381,8 @@ def test_the_robots_txt_of_a_redirects_target_counts_too(web, fetch):
 
 
 @pytest.mark.parametrize(
-    ("status", "rule"), [(404, ""), (401, ""), (500, "robots_unreachable"), (429, "robots_unreachable")]
+    ("status", "rule"),
+    [(404, ""), (401, ""), (500, "robots_unreachable"), (501, "robots_unreachable"), (429, "robots_unreachable")],
 )
 def test_a_robots_txt_that_is_not_there_allows_all_and_one_that_cannot_be_had_nothing(web, fetch, png, status, rule):
     web.routes["/robots.txt"] = lambda it: it.answer(status)

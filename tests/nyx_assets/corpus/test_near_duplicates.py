@@ -11,6 +11,9 @@ from PIL import Image
 from nyx_assets.corpus.clusters import page_clusters_of
 from nyx_assets.corpus.near_duplicates import near_duplicate_rows
 from nyx_assets.corpus.signatures import chunk_signatures, page_signatures, picture_signatures
+from nyx_assets.leaks import in_two_splits
+from nyx_assets.near_copies import near_copy_clusters
+from nyx_assets.nyxqa.splits import split_of
 from nyx_assets.recipes import tiny
 from nyx_assets.records import CHUNK_SIGNATURES, NEAR_DUPLICATES, PAGE_SIGNATURES, PICTURE_SIGNATURES
 from resources.home import Home
@@ -71,7 +74,7 @@ def text(seed: int, *changes: int) -> str:
 def test_every_copy_has_its_cluster_its_nearest_one_and_how_it_was_found(tmp_path):
     home = Home.at(tmp_path)
     first = [page("d1", text(1)), page("d2", text(2)), page("d5", text(5))]
-    second = [page("d3", text(1).upper()), page("d4", text(1, 30, 60)), page("d2", text(2))]
+    second = [page("d2", text(2)), page("d3", text(1).upper()), page("d4", text(1, 30, 60))]
     sign(home, "a", first, None)
     sign(home, "b", second, None)
     rows = {row["id"]: row for row in find(home) if row["kind"] == "page"}
@@ -117,7 +120,7 @@ def real(shared_data, tmp_path_factory):
             parts = [
                 text if image is None else Segment(image=image)
                 for image, text in zip(row["images"], row["texts"], strict=True)
-                if image is None or (folder / image).suffix == ".jpg" and (folder / image).is_file()
+                if image is None or ((folder / image).suffix == ".jpg" and (folder / image).is_file())
             ]
             doc_id = f"{file.stem}/{info['doc_id']}"
             key_by_doc[doc_id] = (file.stem, info["url"])
@@ -158,3 +161,31 @@ def test_no_two_unrelated_originals_fall_into_one_cluster(real):
     across = [sorted(found) for found in crawls.values() if len(found) > 1]
     assert across == [["part-00-astronomy", "part-11-recrawl"]] * 17
     assert len(sizes) >= 430
+
+
+def test_splits_by_cluster_keep_all_real_pages_copies_and_pictures_apart_and_splits_by_page_do_not(real):
+    home, _, place = real
+    clusters = page_clusters_of(home, max_pages=RECIPE.max_pages_of_a_thing)
+    pictures = defaultdict(list)
+    for row in home.tables.read("picture_signatures").to_pylist():
+        pictures[row["doc_id"]].append(Segment(image=row["image"]))
+    chunks = {f"chunk-{doc_id}": Document.of("x", *pictures[doc_id]) for doc_id in place}
+
+    def num_faults(key_by_doc) -> dict[str, int]:
+        pairs = [
+            {
+                "doc_id": doc_id,
+                "chunk_id": f"chunk-{doc_id}",
+                "question": Document.of("q").to_rows(),
+                "split": split_of(key_by_doc[doc_id], seed=42, dev_share=0.15, test_share=0.2),
+            }
+            for doc_id in place
+        ]
+        near = {kind: near_copy_clusters(home, kind) for kind in ("page", "chunk", "picture")}
+        found = in_two_splits(pairs, chunks, clusters=near, furniture=clusters.num_pages_by_furniture.keys())
+        return {kind: len(messages) for kind, messages in found.items()}
+
+    assert num_faults(clusters.cluster_by_doc) == {"page": 0, "chunk": 0, "picture": 0}
+    by_page = num_faults({doc_id: doc_id for doc_id in place})
+    assert min(by_page["page"], by_page["chunk"]) >= 5
+    assert by_page["picture"] >= 20

@@ -30,10 +30,8 @@ def pages_of(folder):
 
 def write_lines(path, *lines):
     path.parent.mkdir(parents=True, exist_ok=True)
-    opened = gzip.open(path, "wb") if path.suffix == ".gz" else path.open("wb")
-    with opened as file:
-        for line in lines:
-            file.write((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n")
+    data = b"".join((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines)
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
     return path
 
 

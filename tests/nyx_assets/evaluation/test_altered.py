@@ -3,6 +3,7 @@
 import io
 import random
 
+import pytest
 from PIL import Image, ImageDraw
 
 from nyx_assets.evaluation.altered import KEPT_SIDE, altered, altered_queries
@@ -73,10 +74,30 @@ def test_a_copy_shows_most_of_the_picture_in_other_colours():
     left, top = (int(number.strip(",;")) for number in description.split(" at ")[1].split()[:2])
     box = picture.crop((left, top, left + copy.width, top + copy.height))
     differences = [
-        abs(a - b) for one, other in zip(box.get_flattened_data(), copy.get_flattened_data(), strict=True) for a, b in zip(one, other)
+        abs(a - b)
+        for one, other in zip(box.get_flattened_data(), copy.get_flattened_data(), strict=True)
+        for a, b in zip(one, other)
     ]
     assert 3 < sum(differences) / len(differences) < 60
     assert f"cropped to {copy.width} x {copy.height}" in description
+
+
+def test_brightness_and_saturation_are_what_the_description_says():
+    def spread(picture: Image.Image) -> float:
+        """Mean distance of the strongest from the weakest channel: brightness and saturation both multiply it."""
+        pixels = picture.get_flattened_data()
+        return sum(max(pixel) - min(pixel) for pixel in pixels) / len(pixels)
+
+    # not so bright that a channel could be cut off at 255
+    dim = scene(8).point(lambda value: 60 + value // 4)
+    for key in map(str, range(10)):
+        data, description = altered(dim, key=key, min_side=32)
+        copy = Image.open(io.BytesIO(data)).convert("RGB")
+        numbers = [part.rstrip(",;") for part in description.replace("JPEG quality", "").split()]
+        left, top = int(numbers[6]), int(numbers[7])
+        brightness, saturation = (float(numbers[numbers.index(name) + 1]) for name in ("brightness", "saturation"))
+        box = dim.crop((left, top, left + copy.width, top + copy.height))
+        assert spread(copy) / spread(box) == pytest.approx(brightness * saturation, rel=0.12)
 
 
 def test_copies_are_no_near_copies_by_the_measure_that_splits_are_made_by():

@@ -1,0 +1,196 @@
+"""What was paid for is never paid for again: after kill -9, at a cap, when a page changes, and in replay."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from benchmarks.factory import make
+from nyx_assets.__main__ import STOPPED_BY_CAP, main
+from resources.home import Home
+from resources.settings import Settings
+from resources.vlm import STAND_IN_MODEL
+from resources.vlm_roles import budget_of
+from resources.vlm_server import OfflineService, serve_offline_vlm
+from training_kernels.errors import BudgetReached
+
+ROOT = Path(__file__).resolve().parents[2]
+IN_FLIGHT = 8
+
+GENERATION = """
+import json, sys
+from pathlib import Path
+from benchmarks.vlm import requests, teacher_of
+from resources.vlm import complete_all
+home, base_url, out = sys.argv[1:]
+teacher = teacher_of(Path(home), base_url, max_in_flight=8).for_step("raw_qa", "p")
+texts = [reply.text for reply in complete_all(teacher, requests(0, 240))]
+Path(out).write_text(json.dumps(texts))
+"""
+
+
+def ledger_rows(home: Path) -> list[dict]:
+    files = sorted((home / "vlm" / "ledger").glob("*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+def test_ten_kills_during_generation_pay_again_only_for_what_was_on_its_way(tmp_path):
+    draw = random.Random(3)
+    home, out = tmp_path / "home", tmp_path / "out.json"
+    service = OfflineService(delay_seconds=0.08, max_concurrent=IN_FLIGHT, fault_shares={"500": 0.05, "cut": 0.05})
+    with serve_offline_vlm(service):
+        command = [sys.executable, "-c", GENERATION, str(home), service.base_url, str(out)]
+        for _ in range(10):
+            before = sum(service.counts()["attempts"].values())
+            process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+            while sum(service.counts()["attempts"].values()) == before and process.poll() is None:
+                time.sleep(0.005)
+            time.sleep(draw.uniform(0.0, 0.3))
+            assert process.poll() is None, "it was over before the kill: make the generation longer"
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+        assert not out.exists()
+        subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+        counts = service.counts()
+    assert json.loads(out.read_text()) == [str(1000 + place) for place in range(240)]
+    interrupted = budget_of(Settings.from_env({}), Home.at(home)).interrupted()
+    paid = counts["answers"]
+    assert len(paid) == 240
+    # a reply that was on its way at a kill is asked for again, and nothing else is: eight calls at the endpoint, and
+    # those of the eight more in preparation whose replies are being written
+    assert sum(paid.values()) + sum(counts["abandoned"].values()) - 240 <= len(interrupted) <= 10 * 2 * IN_FLIGHT
+    assert len({row["request_digest"] for row in ledger_rows(home)}) == 240
+
+
+def page(number: int, fact: str) -> dict:
+    text = (
+        f"The lighthouse number {number} stands on the cape of {fact} and was built in {1800 + number}. Its keeper "
+        f"Marta Olsen of {fact} wrote every storm into a book. The lamp burned oil until {1900 + number}."
+    )
+    general = {"url": f"https://example.org/{number}", "title": f"Lighthouse {number}", "language": "en"}
+    return {
+        "texts": [text],
+        "images": [None],
+        "metadata": json.dumps([None]),
+        "general_metadata": json.dumps(general),
+    }
+
+
+def write_crawl(folder: Path, pages: list[dict]) -> Path:
+    folder.mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(pages), folder / "one.parquet")
+    return folder
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """A home whose three roles are played by a loopback server, in the environment of this process."""
+    with serve_offline_vlm(OfflineService()) as service:
+        monkeypatch.setenv("NYX_HOME", str(tmp_path / "home"))
+        for role in ("TEACHER", "GENERATOR", "JUDGE"):
+            monkeypatch.setenv(f"NYX_{role}_BASE_URL", service.base_url)
+            monkeypatch.setenv(f"NYX_{role}_MODEL", STAND_IN_MODEL)
+        yield service
+
+
+def paid(service: OfflineService) -> int:
+    return sum(service.counts()["answers"].values())
+
+
+def raw_qa(home: Path) -> pa.Table:
+    return Home.at(home).tables.read("raw_qa", partition="one")
+
+
+def test_changing_one_page_asks_only_about_it_and_adding_ten_only_about_those(tmp_path, served):
+    pages = [page(number, f"Norvik {number}") for number in range(7)]
+    crawl = write_crawl(tmp_path / "crawl", pages)
+    assert make(crawl, until="raw_qa") == 0
+    assert paid(served) == 7  # one chunk a page, asked about in one way
+    assert make(crawl, until="raw_qa") == 0
+    assert paid(served) == 7
+    pages[4] = page(4, "Sandvig")
+    write_crawl(crawl, pages)
+    assert make(crawl, until="raw_qa") == 0
+    assert paid(served) == 7 + 1
+    write_crawl(crawl, [*pages, *(page(number, f"Utsira {number}") for number in range(20, 30))])
+    assert make(crawl, until="raw_qa") == 0
+    assert paid(served) == 7 + 1 + 10
+    assert len(set(raw_qa(tmp_path / "home")["chunk_id"].to_pylist())) == 17
+
+
+def test_a_cap_of_half_the_calls_stops_with_a_status_and_message_of_its_own_and_a_raised_one_gives_the_same_table(
+    tmp_path, served, monkeypatch
+):
+    crawl = write_crawl(tmp_path / "crawl", [page(number, f"Norvik {number}") for number in range(8)])
+    monkeypatch.setenv("NYX_HOME", str(tmp_path / "whole"))
+    assert make(crawl, until="raw_qa") == 0
+    assert paid(served) == 8
+
+    monkeypatch.setenv("NYX_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NYX_MAX_CALLS", "4")
+    stopped = CliRunner().invoke(main, ["run", "--crawl", str(crawl)])
+    assert stopped.exit_code == STOPPED_BY_CAP == 3
+    assert paid(served) == 8 + 4
+    assert Home.at(tmp_path / "home").commit("raw_qa", "one") is None  # no half table, no call that became a row
+    assert "NYX_MAX_CALLS=4" in stopped.stderr
+    assert "raise the cap" in stopped.stderr
+    assert "raw_qa, teacher offline-extractive: 4 calls, 4 answered already" in stopped.stderr
+    assert BudgetReached.__name__ in stopped.stdout  # the asset's failure in the report
+
+    monkeypatch.setenv("NYX_MAX_CALLS", "8")
+    assert make(crawl, until="raw_qa") == 0
+    assert paid(served) == 8 + 8
+    assert raw_qa(tmp_path / "home").equals(raw_qa(tmp_path / "whole"))
+
+
+def test_a_plan_asks_nothing_writes_nothing_and_counts_what_a_run_then_asks(tmp_path, served):
+    crawl = write_crawl(tmp_path / "crawl", [page(number, f"Norvik {number}") for number in range(9)])
+    home = tmp_path / "home"
+    before = CliRunner().invoke(main, ["plan", "--crawl", str(crawl), "--json"])
+    assert before.exit_code == 0
+    assert not home.exists()
+    assert not served.counts()["attempts"]
+    raw = json.loads(before.stdout)["lines"][0]
+    assert (raw["asset"], raw["role"], raw["basis"]) == ("raw_qa", "teacher", "sampled")
+    assert raw["calls"]["low"] <= 9 <= raw["calls"]["high"]
+
+    assert make(crawl, until="sampled_chunks") == 0
+    files = sorted(path for path in home.rglob("*") if path.is_file())
+    counted = json.loads(CliRunner().invoke(main, ["plan", "--json"]).stdout)["lines"][0]
+    assert (counted["basis"], counted["calls"]["low"], counted["calls"]["high"]) == ("counted", 9, 9)
+    assert sorted(path for path in home.rglob("*") if path.is_file()) == files
+    assert make(crawl, until="raw_qa") == 0
+    assert paid(served) == 9
+    rows = [row for row in ledger_rows(home) if row["asset"] == "raw_qa"]
+    tokens = sum(row["input_tokens"] for row in rows)
+    assert counted["input_tokens"]["low"] <= tokens <= counted["input_tokens"]["high"]
+
+
+def test_replay_makes_the_same_table_without_the_server_and_fails_on_what_was_never_asked(tmp_path, monkeypatch, capfd):
+    pages = [page(number, f"Norvik {number}") for number in range(5)]
+    crawl = write_crawl(tmp_path / "crawl", pages)
+    home = tmp_path / "home"
+    with serve_offline_vlm(OfflineService()) as service:
+        monkeypatch.setenv("NYX_HOME", str(home))
+        monkeypatch.setenv("NYX_TEACHER_BASE_URL", service.base_url)
+        monkeypatch.setenv("NYX_TEACHER_MODEL", STAND_IN_MODEL)
+        assert make(crawl, until="raw_qa") == 0
+    table = raw_qa(home)
+    monkeypatch.setenv("NYX_VLM", "replay")
+    for file in (home / "tables" / "raw_qa").rglob("*.parquet"):
+        file.unlink()
+    assert make(crawl, until="raw_qa") == 0
+    assert raw_qa(home).equals(table)
+    write_crawl(crawl, [*pages, page(77, "Sandvig")])
+    assert make(crawl, until="raw_qa") == 1
+    assert "replay has no reply" in capfd.readouterr().err
+    assert raw_qa(home).equals(table)
