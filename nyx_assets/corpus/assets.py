@@ -19,6 +19,7 @@ landed_crawl = dg.AssetSpec(
     description="A delivery of web pages in the OBELICS schema that was seen complete: its files, sizes and row counts.",
     group_name="corpus",
     kinds={"parquet"},
+    code_version="1",
     partitions_def=CRAWL,
 )
 
@@ -30,6 +31,7 @@ landed_crawl = dg.AssetSpec(
             "crawl_documents",
             deps=["landed_crawl"],
             description="A web page: its texts and pictures in reading order, every picture verified and stored once.",
+            kinds={"parquet"},
             code_version="1",
             metadata=settings("pictures"),
         ),
@@ -37,6 +39,7 @@ landed_crawl = dg.AssetSpec(
             "rejected_documents",
             deps=["landed_crawl"],
             description="A page or picture that could not be taken, with the rule and the reason.",
+            kinds={"parquet"},
             code_version="1",
             metadata=settings("pictures"),
         ),
@@ -67,6 +70,7 @@ def taken_pages(
     deps=["crawl_documents"],
     description="A piece of a page of at most 200 text tokens with its pictures in place: the unit that is indexed.",
     group_name="corpus",
+    kinds={"parquet"},
     code_version="1",
     partitions_def=CRAWL,
     metadata=settings("chunking", "backbone"),
@@ -94,6 +98,7 @@ def chunked_corpus(
     deps=[dg.AssetDep("crawl_documents", partition_mapping=EVERY_CRAWL)],
     description="Which pages belong together over all crawls (same address, same text or a picture in common): a cluster is never split between training and test.",
     group_name="corpus",
+    kinds={"parquet"},
     code_version="1",
 )
 def page_clusters(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> Iterator[dg.MaterializeResult]:

@@ -26,6 +26,7 @@ from training_kernels.documents import Document
                 dg.AssetDep("chunked_corpus", partition_mapping=EVERY_CRAWL),
             ],
             description=description,
+            kinds={"parquet"},
             code_version="1",
             metadata=settings("mining"),
         )
@@ -60,4 +61,6 @@ def mined_negatives(
         tables["negatives"].append(kept)
     step.report("negatives", questions=len(pairs), with_negatives=len({row["qa_id"] for row in kept}), miner=BM25)
     step.report("refused_negatives", reasons=dict(Counter(row["reason"] for row in refused)))
+    step.preview("negatives", ["rank", "score", "qa_id", "chunk_id"])
+    step.preview("refused_negatives", ["rank", "reason", "qa_id", "chunk_id"])
     yield from step.results("negatives", "refused_negatives")

@@ -21,7 +21,7 @@ from resources.vlm_roles import VLMRole
     deps=["chunked_corpus"],
     description="A question-answer pair as the teacher wrote it, with what its call cost.",
     group_name="nyxqa",
-    kinds={"openai"},
+    kinds={"openai", "parquet"},
     code_version="1",
     partitions_def=CRAWL,
     pool="vlm",
@@ -56,6 +56,7 @@ def raw_qa(
             name,
             deps=["raw_qa", "chunked_corpus", "page_clusters"],
             description=description,
+            kinds={"parquet"},
             code_version="1",
             metadata=settings("qa", "judge", "seed"),
         )

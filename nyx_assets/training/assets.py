@@ -24,6 +24,7 @@ from resources.home import Home
     ],
     description="The barrier before training: every table partition that a run is made of, with rows and content version.",
     group_name="training",
+    kinds={"parquet"},
     code_version="1",
 )
 def training_manifest(
