@@ -125,7 +125,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with log.open("w") as stream:
         driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=stream, stderr=stream, start_new_session=True)
     try:
-        port = wait_for("chromedriver", lambda: re.search(r"on port (\d+)", log.read_text()))[1]
+        port = wait_for("chromedriver", lambda: re.search(r"successfully on port (\d+)", log.read_text()))[1]
         window = Browser(f"http://127.0.0.1:{port}")
         yield window
         window.close()
