@@ -30,6 +30,7 @@ from resources.index_milvus import MilvusIndex
 from resources.settings import ROLES, Settings
 from resources.vlm_roles import VLMRole
 from sensors.landings import landings_sensor
+from training_kernels.recipes import train_recipe
 
 ASSETS = [
     taken_pages,
@@ -52,6 +53,9 @@ ASSETS = [
 CHECKS = [*CORPUS_CHECKS, *NYXQA_CHECKS, *MINING_CHECKS, *FEEDBACK_CHECKS, *INDEX_CHECKS]
 
 
+SECTIONS = ("backbone", "seed", "pictures", "chunking", "qa", "mining", "feedback", "evaluation")
+
+
 def resources_of(settings: Settings, home: Home) -> dict[str, Any]:
     """Every resource by the name that assets ask for."""
     recipe = recipe_of(settings)
@@ -69,19 +73,10 @@ def resources_of(settings: Settings, home: Home) -> dict[str, Any]:
 
 def setting_values(recipe: PipelineRecipe, resources: Mapping[str, Any]) -> dict[str, str]:
     """What each setting name in an asset's metadata stands for, as text that changes when the setting does."""
-    sections = (
-        "backbone",
-        "seed",
-        "pictures",
-        "chunking",
-        "qa",
-        "mining",
-        "pretraining",
-        "feedback",
-        "finetuning",
-        "evaluation",
-    )
-    return {name: repr(getattr(recipe, name)) for name in sections} | {role: resources[role].model for role in ROLES}
+    values = {section: repr(getattr(recipe, section)) for section in SECTIONS}
+    # a training is named in the pipeline's recipe; its numbers are in a recipe of its own
+    values |= {training: repr(train_recipe(getattr(recipe, training))) for training in ("pretraining", "finetuning")}
+    return values | {role: resources[role].model for role in ROLES}
 
 
 def build_pipeline(settings: Settings, home: Home) -> Pipeline:
