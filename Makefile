@@ -5,6 +5,8 @@
 # make clean                 remove the environment; what the pipeline made stays
 
 PYTHON ?= python3.11
+# torch's threads sleep while they wait, so that a machine with other work to do stays fast
+export OMP_WAIT_POLICY ?= PASSIVE
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
