@@ -1,5 +1,7 @@
 """Deliveries become crawl partitions that Dagster knows; used by `nyx run` and by the landings sensor."""
 
+import logging
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from nyx_assets.partitions import CRAWL
 from nyx_assets.records import LANDED_CRAWL
 from resources.home import Home
 
+console = logging.getLogger("nyx")
 LANDED_CRAWL_KEY = dg.AssetKey("landed_crawl")
 
 DAGSTER_YAML = """\
@@ -32,12 +35,20 @@ concurrency:
 
 
 def prepare_dagster_home(home: Home) -> Path:
-    """`<home>/dagster` with a dagster.yaml, made if it is new."""
+    """`<home>/dagster` with a dagster.yaml and Dagster's databases, made if it is new.
+
+    It is filled beside its place and renamed: a database whose tables were half made when the process was killed would
+    be taken for a finished one ever after.
+    """
     folder = home.root / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
-    config = folder / "dagster.yaml"
-    if not config.exists():
-        config.write_text(DAGSTER_YAML)
+    with home.alone("dagster_records", log=console.info):
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(prefix=".dagster.", dir=home.root) as draft:
+                records = Path(draft) / "dagster"
+                records.mkdir()
+                (records / "dagster.yaml").write_text(DAGSTER_YAML)
+                DagsterInstance.from_config(str(records)).dispose()
+                records.rename(folder)
     return folder
 
 

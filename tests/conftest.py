@@ -26,7 +26,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def small_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home that `nyx run` made of a small sample crawl; read it, or copy it to change it.
+    """A home that `nyx run` made of a small sample crawl with the recipe `smoke`; read it, or copy it to change it.
 
     Beside it lie `crawl/` and the run's own `report.json`.
     """
@@ -34,7 +34,7 @@ def small_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     crawl, home = folder / "crawl", folder / "home"
     generate(crawl, num_pages=18, num_partitions=2)
     nyx = Path(sys.executable).with_name("nyx")
-    env = {**os.environ, "NYX_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "NYX_HOME": str(home), "NYX_RECIPE": "smoke", "OMP_NUM_THREADS": "1"}
     made = subprocess.run([nyx, "run", "--crawl", crawl, "--json"], env=env, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     (folder / "report.json").write_text(made.stdout)

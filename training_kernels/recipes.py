@@ -90,16 +90,6 @@ def tiny_feedback() -> TrainConfig:
 
 
 def smoke() -> TrainConfig:
-    """A few steps of `tiny`: whether everything is wired right, in seconds; what it learns is not worth measuring."""
-    return replace(tiny(), name="smoke", max_steps=4)
-
-
-def smoke_feedback() -> TrainConfig:
-    """A few steps of `tiny_feedback`, likewise."""
-    return replace(tiny_feedback(), name="smoke_feedback", max_steps=2)
-
-
-def smoke() -> TrainConfig:
     """A few steps of `tiny`: shows that training runs, in seconds; learns next to nothing."""
     return replace(tiny(), name="smoke", max_steps=4)
 

@@ -191,5 +191,5 @@ def gate(
     step.log(comparison.reason)
     step.report("quality_gate", promoted=comparison.promotes, reason=comparison.reason)
     step.preview("quality_gate", ["metric", "candidate_score", "live_score", "interval_low", "interval_high"])
-    step.report("promoted_checkpoint", folder=str(winner.folder))
+    step.report("promoted_checkpoint", folder=dg.MetadataValue.path(str(winner.folder)))
     yield from step.results("quality_gate", "promoted_checkpoint")

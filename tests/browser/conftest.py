@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def ask(url: str, body: dict[str, Any] | None = None, *, method: str | None = No
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
-        raise AssertionError(f"{request.method} {url}: {error.read().decode()[:2000]}") from error
+        raise AssertionError(f"{request.get_method()} {url}: {error.read().decode()[:2000]}") from error
 
 
 def wait_for(what: str, find: Callable[[], Any], *, seconds: float = 30) -> Any:
@@ -44,15 +45,12 @@ def wait_for(what: str, find: Callable[[], Any], *, seconds: float = 30) -> Any:
 
 
 def end_group(process: subprocess.Popen[Any]) -> None:
-    """End a process and everything it started."""
-    for how in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, how)
-            process.wait(timeout=10)
-        except ProcessLookupError:
-            break
-        except subprocess.TimeoutExpired:
-            continue
+    """End a process and everything it started: in good order if that takes 10 seconds at most."""
+    os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=10)
+    with suppress(ProcessLookupError):  # nobody is left
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait(timeout=10)
 
 
@@ -70,7 +68,8 @@ def is_free(port: int) -> bool:
 class Browser:
     """One window. Source of the requests: https://www.w3.org/TR/webdriver2/."""
 
-    def __init__(self, driver_url: str) -> None:
+    def __init__(self, driver_url: str, pictures: Path) -> None:
+        self._pictures = pictures
         options = {
             "binary": shutil.which("chromium"),
             "args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=2600,1500"],
@@ -91,7 +90,9 @@ class Browser:
         try:
             return wait_for(f"{script!r} with {arguments}", lambda: self.run(script, *arguments), seconds=seconds)
         except AssertionError as error:
-            raise AssertionError(f"{error}; the page says:\n{self.text()[:3000]}") from error
+            picture = self._pictures / f"{time.monotonic_ns()}.png"
+            picture.write_bytes(base64.b64decode(ask(f"{self._session}/screenshot")["value"]))
+            raise AssertionError(f"{error}; see {picture}, the page says:\n{self.text()[:3000]}") from error
 
     def text(self) -> str:
         return self.run("return document.body.innerText")
@@ -104,10 +105,6 @@ class Browser:
             found?.click()
             return Boolean(found)"""
         self.wait(script, words)
-
-    def picture(self, path: Path) -> None:
-        """Save what the window shows."""
-        path.write_bytes(base64.b64decode(ask(f"{self._session}/screenshot")["value"]))
 
     def close(self) -> None:
         ask(self._session, method="DELETE")
@@ -126,7 +123,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=stream, stderr=stream, start_new_session=True)
     try:
         port = wait_for("chromedriver", lambda: re.search(r"successfully on port (\d+)", log.read_text()))[1]
-        window = Browser(f"http://127.0.0.1:{port}")
+        window = Browser(f"http://127.0.0.1:{port}", log.parent)
         yield window
         window.close()
     finally:
@@ -157,7 +154,7 @@ def dagster(small_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     home, log, port = folder / "home", folder / "log", free_port()
     shutil.copytree(small_home, home)
     binaries = Path(sys.executable).parent
-    env = {**os.environ, "NYX_HOME": str(home)}
+    env = {**os.environ, "NYX_HOME": str(home), "NYX_RECIPE": "smoke"}
     made_ready = subprocess.run([binaries / "nyx", "dagster-home"], env=env, check=True, capture_output=True, text=True)
     command = [binaries / "dagster", "dev", "-w", ROOT / "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
     with log.open("w") as stream:
