@@ -149,7 +149,7 @@ def blocking_check(
     def evaluate(context: dg.AssetCheckExecutionContext, home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
         run = context.op_execution_context
         partition = run.partition_key if partitioned else None
-        faults = [f"{find_faults.__name__} did not end"]
+        faults = ["it did not end"]
         try:
             faults = find_faults(home, partition)
         finally:

@@ -156,7 +156,7 @@ def dagster(small_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     binaries = Path(sys.executable).parent
     env = {**os.environ, "NYX_HOME": str(home), "NYX_RECIPE": "smoke"}
     made_ready = subprocess.run([binaries / "nyx", "dagster-home"], env=env, check=True, capture_output=True, text=True)
-    command = [binaries / "dagster", "dev", "-w", ROOT / "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
+    command = [str(binaries / "dagster"), "dev", "-w", str(ROOT / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
     with log.open("w") as stream:
         server = subprocess.Popen(
             command,

@@ -118,6 +118,7 @@ def test_what_is_reported_says_how_much_landed_and_where(world: World, instance:
     assert metadata["bytes"].value == sum(path.stat().st_size for path in (world.crawl / "a").glob("*.parquet"))
     assert metadata["folder"].value == str(world.crawl / "a")
     schema = metadata["dagster/column_schema"].value
+    assert isinstance(schema, dg.TableSchema)
     assert [column.name for column in schema.columns] == ["file", "num_rows", "num_bytes", "fingerprint"]
 
 
