@@ -1,10 +1,12 @@
 # make demo [CRAWL=folder]   set up, then run the whole pipeline: on the bundled sample, or on any folder of OBELICS Parquet
 # make test                  set up, then run the tests
 # make check                 lint, format, types
-# make up                    the Dagster UI and daemon on http://127.0.0.1:3000, over the same home
+# make up [CRAWL=folder]     the Dagster UI and daemon on http://127.0.0.1:3000, over the same home; new deliveries are registered
 # make clean                 remove the environment; what the pipeline made stays
 
 PYTHON ?= python3.11
+# torch's threads sleep while they wait, so that a machine with other work to do stays fast
+export OMP_WAIT_POLICY ?= PASSIVE
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -23,7 +25,8 @@ check: $(READY)
 	$(BIN)/mypy
 
 up: $(READY)
-	DAGSTER_HOME="$$(NYX_CRAWL="$(CRAWL)" $(BIN)/nyx dagster-home)" $(BIN)/dagster dev -w workspace.yaml
+	dagster_home="$$($(BIN)/nyx dagster-home $(if $(CRAWL),--crawl "$(CRAWL)"))" && \
+	NYX_HOME="$${dagster_home%/dagster}" DAGSTER_HOME="$$dagster_home" $(BIN)/dagster dev -w workspace.yaml
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -13,7 +13,7 @@ import click
 
 from resources.home import Home
 from resources.settings import Settings
-from training_kernels.errors import NyxError
+from training_kernels.errors import ConfigError, NyxError
 
 SAMPLE = "sample_crawl"
 SAMPLE_PAGES = 120
@@ -45,6 +45,9 @@ def main() -> None:
     # what this process does is the user's to see, not every library's
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+    # torch's threads sleep while they wait; spinning, they took the cores from whatever else ran here (training beside
+    # other load was 3.5 times slower)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @main.command()
@@ -69,9 +72,9 @@ def run(crawl: Path | None, as_json: bool) -> None:
 
     _show_progress(sys.stderr if as_json else sys.stdout)
     settings = _with_crawl(Settings.from_env(os.environ), crawl)
-    home = Home.at(settings.home)
+    home = _home(settings)
     folder = _crawl_folder(settings, home)
-    home.claim(folder)
+    _claim(home, folder)
     console = logging.getLogger("nyx")
     console.info("home %s, crawl %s, recipe %s", home.root, folder, settings.recipe)
     with open_instance(home) as instance:
@@ -92,7 +95,9 @@ def run(crawl: Path | None, as_json: bool) -> None:
 
 @main.command()
 @click.option(
-    "--crawl", type=click.Path(path_type=Path), help="Crawl folder; default: the one of this home, else a bundled sample."
+    "--crawl",
+    type=click.Path(path_type=Path),
+    help="Crawl folder; default: the one of this home, else a bundled sample.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def plan(crawl: Path | None, as_json: bool) -> None:
@@ -130,13 +135,22 @@ def search(
     text: str, images: tuple[Path, ...], top_k: int, crawl: str | None, modality: str | None, as_json: bool
 ) -> None:
     """Search the live index with TEXT, with pictures, or with both."""
-    from nyx_assets.searching import search_live, search_text
+    from contextlib import closing
+
+    from nyx_assets.definitions import resources_of
+    from nyx_assets.query_pictures import query_embedders, query_picture_store
+    from nyx_assets.searching import query_document, search_live, search_text
 
     if not text.strip() and not images:
         raise click.UsageError("give TEXT, --image FILE, or both")
     settings = Settings.from_env(os.environ)
+    home = _home(settings)
+    resources = resources_of(settings, home)
+    recipe = resources["recipe"]
+    query = query_document(text, images, query_picture_store(), limits=recipe.pictures)
     where = {name: value for name, value in (("crawl", crawl), ("modality", modality)) if value}
-    results = search_live(settings, Home.at(settings.home), text, list(images), top_k=top_k, where=where)
+    with closing(resources["index"]) as index:
+        results = search_live(home, index, query_embedders(home, recipe), query, top_k=top_k, where=where)
     click.echo(json.dumps(results, indent=1, ensure_ascii=False) if as_json else search_text(results))
 
 
@@ -152,10 +166,12 @@ def search(
 def evaluate(suite: Path, retriever: str, as_json: bool) -> None:
     """Measure a retriever on anybody's test set."""
     from nyx_assets.evaluation.suite_runs import evaluate_suite, scores_text
+    from nyx_assets.query_pictures import query_embedders, query_picture_store
     from nyx_assets.recipes import recipe_of
 
     settings = Settings.from_env(os.environ)
-    rows = evaluate_suite(Home.at(settings.home), suite, retriever, recipe_of(settings))
+    home, recipe = _home(settings), recipe_of(settings)
+    rows = evaluate_suite(home, query_embedders(home, recipe), query_picture_store(), suite, retriever, recipe)
     click.echo(json.dumps(rows, indent=1) if as_json else scores_text(rows))
 
 
@@ -190,7 +206,7 @@ def status(as_json: bool) -> None:
     from nyx_assets.reporting import status_rows, status_text
 
     settings = Settings.from_env(os.environ)
-    home = Home.at(settings.home)
+    home = _home(settings)
     if not home.root.is_dir():
         raise Refusal(f"{home.root} does not exist yet: start with `nyx run`")
     with open_instance(home) as instance:
@@ -227,16 +243,19 @@ def export(folder: Path, export_format: Any, split: str | None, as_json: bool) -
     rows = ", ".join(f"{number:,} {name}" for name, number in report.rows.items())
     click.echo(f"{report.folder}: {rows}; {report.pictures:,} pictures")
     if report.has_stand_ins:
-        click.echo("warning: pairs were written by the offline stand-in, no model; see README.md in the folder", err=True)
+        click.echo(
+            "warning: pairs were written by the offline stand-in, no model; see README.md in the folder", err=True
+        )
 
 
 @main.command()
-def dagster_home() -> None:
-    """Print the folder to use as DAGSTER_HOME, made ready for the UI and the daemon."""
+@click.option("--crawl", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Crawl folder to watch.")
+def dagster_home(crawl: Path | None) -> None:
+    """Print the folder to use as DAGSTER_HOME, made ready for the UI and the daemon; NYX_HOME is the folder above it."""
     from nyx_assets.registering import prepare_dagster_home
 
-    settings = Settings.from_env(os.environ)
-    home = Home.at(settings.home)
+    settings = _with_crawl(Settings.from_env(os.environ), crawl)
+    home = _home(settings)
     if settings.crawl_folder is not None:
         home.claim(settings.crawl_folder)
     click.echo(prepare_dagster_home(home))
@@ -263,6 +282,23 @@ def _with_crawl(settings: Settings, crawl: Path | None) -> Settings:
     if not os.environ.get("NYX_HOME") and owner is not None and owner != crawl.absolute():
         return replace(settings, home=settings.home.with_name(f"{settings.home.name}-{crawl.absolute().name}"))
     return settings
+
+
+def _home(settings: Settings) -> Home:
+    """The home that the settings name. Raises ConfigError if something else is in its place."""
+    home = Home.at(settings.home)
+    if home.root.exists() and not home.root.is_dir():
+        raise ConfigError(f"NYX_HOME must be a folder, or a place for one, got the file {home.root}; name another")
+    return home
+
+
+def _claim(home: Home, crawl_folder: Path) -> None:
+    """Make the home that of a crawl folder. A folder without a delivery, a slip of the pen, is refused before that."""
+    from nyx_assets.corpus.deliveries import find_deliveries
+
+    if home.crawl_folder is None:
+        find_deliveries(crawl_folder)
+    home.claim(crawl_folder)
 
 
 def _crawl_folder(settings: Settings, home: Home) -> Path:

@@ -62,6 +62,7 @@ from resources.settings import ROLES, Settings
 from resources.vlm_roles import VLMRole
 from sensors.landings import landings_sensor
 from training_kernels.errors import ConfigError
+from training_kernels.recipes import train_recipe
 
 ASSETS = [
     taken_pages,
@@ -88,6 +89,24 @@ ASSETS = [
     catalog,
 ]
 CHECKS = [*CORPUS_CHECKS, *NYXQA_CHECKS, *MINING_CHECKS, *FEEDBACK_CHECKS, *EVALUATION_CHECKS, *INDEX_CHECKS]
+
+
+SECTIONS = (
+    "backbone",
+    "seed",
+    "pictures",
+    "chunking",
+    "deduplication",
+    "qa.sampling",
+    "qa.writing",
+    "qa.checks",
+    "qa.dev_share",
+    "qa.test_share",
+    "mining",
+    "mixture",
+    "feedback",
+    "evaluation",
+)
 
 
 def resources_of(settings: Settings, home: Home) -> dict[str, Any]:
@@ -136,25 +155,9 @@ def _endpoint_embedder(settings: Settings, model: str) -> Embedder:
 
 def setting_values(recipe: PipelineRecipe, resources: Mapping[str, Any]) -> dict[str, str]:
     """What each setting name in an asset's metadata stands for, as text that changes when the setting does."""
-    sections = (
-        "backbone",
-        "seed",
-        "pictures",
-        "chunking",
-        "deduplication",
-        "qa.sampling",
-        "qa.writing",
-        "qa.checks",
-        "qa.dev_share",
-        "qa.test_share",
-        "mining",
-        "mixture",
-        "pretraining",
-        "feedback",
-        "finetuning",
-        "evaluation",
-    )
-    values = {name: repr(attrgetter(name)(recipe)) for name in sections}
+    values = {name: repr(attrgetter(name)(recipe)) for name in SECTIONS}
+    # a training is named in the pipeline's recipe; its numbers are in a recipe of its own
+    values |= {training: repr(train_recipe(getattr(recipe, training))) for training in ("pretraining", "finetuning")}
     judge_of_negatives = resources["judge"].model if recipe.mining.judge == "vlm" else ""
     values["web_pictures"] = resources["web_pictures"].setting
     suites = resources["home"].root / SUITES

@@ -14,13 +14,19 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance
 
-from nyx_assets.abandoned_runs import tagged_process
 from nyx_assets.materialization import DATA_VERSION_TAG, expected_provenance, is_current, key_of, name_of
 from nyx_assets.partitions import CRAWL
+from nyx_assets.recovery import MAIN_JOB_TAGS, bury_killed_runs
 from resources.home import Home
 from training_kernels.errors import BudgetReached
 
 console = logging.getLogger("nyx")
+INTERRUPTED = "DagsterExecutionInterruptedError"
+"""How Dagster ends a step when a person asked the process to stop."""
+FAILED_CHECK = "DagsterAssetCheckFailedError"
+"""How Dagster stops what follows a failed check; the check itself is reported, with what it found."""
+MAX_MESSAGE_CHARACTERS = 600
+"""Choice: what a person reads of one failure; Dagster's log has the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ class AssetReport:
     reused: int = 0
     failed: int = 0
     blocked: int = 0
-    """Partitions whose inputs failed, or are missing."""
+    """Partitions whose inputs failed, are missing or are quarantined."""
     num_rows: int = 0
     seconds: float = 0.0
 
@@ -103,30 +109,42 @@ class Pipeline:
 def run_main_job(pipeline: Pipeline, instance: DagsterInstance, home: Home) -> JobReport:
     """Make what is not current. A partition that fails is reported and left behind; the others go on without it.
 
-    A cap that is reached ends the run: what follows would be made from the partitions that happened to come first.
+    A home has one main job at a time; a second one waits, and then finds everything made. A cap that is reached ends the
+    run: what follows would be made from the partitions that happened to come first.
     """
     start = time.monotonic()
     report = JobReport({name: AssetReport() for name in pipeline.specs})
-    with tagged_process(instance, home.root / "dagster" / "processes") as tags:
-        _walk(pipeline, instance, home, report, tags)
+    with home.alone("main_job", log=console.info):
+        bury_killed_runs(instance, home, pipeline.defs, log=console.warning)
+        _walk(pipeline, instance, home, report)
+    if not report.failures:
+        report.failures += _left_out(pipeline, report)
     report.seconds = time.monotonic() - start
     return report
 
 
-def _walk(
-    pipeline: Pipeline, instance: DagsterInstance, home: Home, report: JobReport, tags: Mapping[str, str]
-) -> None:
+def _walk(pipeline: Pipeline, instance: DagsterInstance, home: Home, report: JobReport) -> None:
     """Level by level, and in a level partition by partition."""
     partitions = sorted(instance.get_dynamic_partitions(str(CRAWL.name)))
     for level in levels(pipeline.specs.values()):
         begun = time.monotonic()
         for done, partition in enumerate(partitions if level.is_partitioned else [None]):
-            made = _bring_up_to_date(pipeline, instance, home, level.names, partition, report, tags)
+            made = _bring_up_to_date(pipeline, instance, home, level.names, partition, report)
             if report.stopped_by_cap:
                 return
             if made and level.is_partitioned and done + 1 < len(partitions):
                 left = (time.monotonic() - begun) / (done + 1) * (len(partitions) - done - 1)
                 console.info("  %d of %d partitions, about %.0f s left in this stage", done + 1, len(partitions), left)
+
+
+def _left_out(pipeline: Pipeline, report: JobReport) -> list[str]:
+    """What was not made although nothing failed: a person has to hear of it, since the next run will not mend it."""
+    return [
+        f"{name} was left out {asset.blocked} times: one of its inputs is missing "
+        f"({', '.join(name_of(dependency.asset_key) for dependency in pipeline.specs[name].deps)})"
+        for name, asset in report.by_asset.items()
+        if asset.blocked
+    ]
 
 
 def _bring_up_to_date(
@@ -136,7 +154,6 @@ def _bring_up_to_date(
     names: tuple[str, ...],
     partition: str | None,
     report: JobReport,
-    tags: Mapping[str, str],
 ) -> bool:
     """Run what is not current until nothing is left; returns whether anything was run.
 
@@ -146,7 +163,7 @@ def _bring_up_to_date(
     attempted: set[str] = set()
     while not report.stopped_by_cap and (work := _ready(pipeline, home, names, partition, attempted)):
         attempted |= set(work)
-        _make(pipeline.defs, instance, home, work, partition, report, tags)
+        _make(pipeline.defs, instance, home, work, partition, report)
     for name in names:
         if name in attempted:
             continue
@@ -161,16 +178,21 @@ def _bring_up_to_date(
 def _ready(
     pipeline: Pipeline, home: Home, names: tuple[str, ...], partition: str | None, attempted: set[str]
 ) -> list[str]:
-    """Assets to make now: not current, not tried yet, and with every input there or made in the same run."""
+    """Assets to make now: not current, not tried yet, and with every input there or made in the same run.
+
+    What reads a table that is made in this round waits for the next one if it is current so far, and for the next run
+    of the job if making it failed: an older version of it may be there, but work on that would be thrown away.
+    """
     work: set[str] = set()
     unsettled: set[str] = set()
     for name in names:
         spec = pipeline.specs[name]
         parents = [name_of(dependency.asset_key) for dependency in spec.deps]
         current = is_current(spec, partition, home)
-        if any(parent in unsettled for parent in parents) or (current and any(parent in work for parent in parents)):
+        waits = current and any(parent in work for parent in parents)
+        if any(parent in unsettled for parent in parents) or waits or (not current and name in attempted):
             unsettled.add(name)
-        elif not current and name not in attempted:
+        elif not current:
             inputs = expected_provenance(spec, partition, home).inputs
             if all(inputs[parent] or parent in work for parent in parents):
                 work |= set(pipeline.siblings[name])
@@ -186,7 +208,6 @@ def _make(
     names: list[str],
     partition: str | None,
     report: JobReport,
-    tags: Mapping[str, str],
 ) -> None:
     """One Dagster run over some assets of one partition."""
     begun = time.monotonic()
@@ -196,8 +217,16 @@ def _make(
         asset_selection=[key_of(name) for name in names],
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
-        tags=dict(tags),
+        tags=MAIN_JOB_TAGS,
     )
+    failed = [
+        event
+        for event in result.all_node_events
+        if event.event_type == DagsterEventType.STEP_FAILURE and _error(event).cls_name != FAILED_CHECK
+    ]
+    if any(_error(event).cls_name == INTERRUPTED for event in failed):
+        raise KeyboardInterrupt
+    failed_nodes = {event.node_name for event in failed}
     made = {name_of(event.asset_key) for event in result.get_asset_materialization_events() if event.asset_key}
     seconds = time.monotonic() - begun
     for name in names:
@@ -207,34 +236,54 @@ def _make(
             asset.made += 1
             commit = home.commit(name, partition)
             asset.num_rows += commit.num_rows if commit else 0
-        else:
+        elif defs.resolve_assets_def(key_of(name)).op.name in failed_nodes:
             asset.failed += 1
+        else:
+            asset.blocked += 1
     where = f" of partition {partition}" if partition else ""
-    for event in result.all_node_events:
-        if event.event_type == DagsterEventType.STEP_FAILURE:
-            error_class, cause = _innermost_error(event)
-            message = f"{event.node_name}{where} failed: {cause}"
-            report.failures.append(message)
-            console.error(message)
-            if error_class == BudgetReached.__name__:
-                report.stopped_by_cap = cause.partition(f"{error_class}: ")[2]
-    for evaluation in result.get_asset_check_evaluations():
-        if not evaluation.passed:
-            examples = evaluation.metadata.get("examples")
-            message = (
-                f"{name_of(evaluation.asset_key)}{where} is quarantined, its check {evaluation.check_name} failed: "
-                f"{examples.value if examples else ''}"
-            )
-            report.failures.append(message)
-            console.error(message)
+    for event in failed:
+        if _error(event).cls_name == BudgetReached.__name__:
+            report.stopped_by_cap = _cause(event).partition(": ")[2]
+    failures = [f"{event.node_name}{where} failed: {_cause(event)}" for event in failed]
+    failures += [
+        f"{name_of(evaluation.asset_key)}{where} is quarantined, its check {evaluation.check_name} failed: {_faults(evaluation)}"
+        for evaluation in result.get_asset_check_evaluations()
+        if not evaluation.passed
+    ]
+    for message in failures:
+        report.failures.append(message)
+        console.error(message)
 
 
-def _innermost_error(event: dg.DagsterEvent) -> tuple[str, str]:
-    """Class and message of the innermost error of a failed step, without the wrappers around it."""
+def _error(event: dg.DagsterEvent) -> Any:
+    """What stands beneath the wrappers: a SerializableErrorInfo, with the name of its class and its message."""
     error = event.step_failure_data.error
-    while error is not None and error.cause is not None:
+    assert error is not None, f"{event.node_name} failed without an error"
+    while error.cause is not None and str(error.cls_name).startswith("Dagster"):
         error = error.cause
-    return (error.cls_name or "", error.message.strip()) if error is not None else ("", "no error was recorded")
+    return error
+
+
+def _cause(event: dg.DagsterEvent) -> str:
+    """The error of a failed step in one line."""
+    error = _error(event)
+    # "training_kernels.errors.DataError: text": the class says enough
+    _, _, text = error.message.partition(f"{error.cls_name}: ")
+    return _one_line(f"{error.cls_name}: {text}" if text else error.message)
+
+
+def _faults(evaluation: dg.AssetCheckEvaluation) -> str:
+    """What a check found, in one line."""
+    faults, examples = evaluation.metadata.get("faults"), evaluation.metadata.get("examples")
+    if not faults or not examples:
+        return "it says no more"
+    first = str(examples.value).splitlines()[0].removeprefix("- ")
+    return _one_line(first if faults.value == 1 else f"{faults.value} faults, e.g. {first}")
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_MESSAGE_CHARACTERS else line[: MAX_MESSAGE_CHARACTERS - 1] + "…"
 
 
 def _make_known(instance: DagsterInstance, home: Home, name: str, partition: str | None) -> None:

@@ -75,7 +75,12 @@ class Step:
     def log(self, message: str) -> None:
         """Say something to whoever watches, in the Dagster UI or at the command line."""
         self.context.log.info(message)
-        console.info("%s%s: %s", self.context.op.name, f" {self.partition}" if self.partition else "", message)
+        console.info(
+            "%s%s: %s",
+            self.context.op_execution_context.op.name,
+            f" {self.partition}" if self.partition else "",
+            message,
+        )
 
     def progress(self, what: str, total: int | None) -> Progress:
         """A counter that says every few seconds how far this step is."""
@@ -94,7 +99,7 @@ class Step:
         provenance = {name: self.provenance(name) for name in schemas}
         with ExitStack() as stack:
             writers = {}
-            for name, schema in reversed(schemas.items()):
+            for name, schema in reversed(list(schemas.items())):
                 writers[name] = stack.enter_context(
                     self.home.tables.write(name, schema, partition=self.partition, provenance=provenance[name])
                 )
@@ -143,15 +148,18 @@ def blocking_check(
     """A check that stops what follows; its name and docstring are those of `find_faults`.
 
     A table with faults is quarantined as well, so that no later step that reads all partitions takes it in; writing
-    it again releases it.
+    it again releases it. So is a table that could not be checked: what nobody looked at is not good.
     """
 
     def evaluate(context: dg.AssetCheckExecutionContext, home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
         run = context.op_execution_context
         partition = run.partition_key if partitioned else None
-        faults = find_faults(home, partition)
-        if faults:
-            home.tables.quarantine(asset, partition, f"{find_faults.__name__}: {faults[0]}")
+        faults = ["it did not end"]
+        try:
+            faults = find_faults(home, partition)
+        finally:
+            if faults:
+                home.tables.quarantine(asset, partition, f"{find_faults.__name__}: {faults[0]}")
         metadata: dict[str, Any] = {
             "faults": len(faults),
             "examples": dg.MetadataValue.md("\n".join(f"- {fault}" for fault in faults[:10])),

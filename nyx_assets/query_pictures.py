@@ -1,10 +1,18 @@
 """Pictures that come with a query or a suite: kept in memory for this process, never in the home's picture store."""
 
+from nyx_assets.recipes import PipelineRecipe
+from resources.embedder_checkpoint import CheckpointEmbedders
+from resources.home import Home
 from resources.images import FolderImageStore
 
 QUERY_PICTURES = "memory://nyx-query-pictures"
 
 
 def query_picture_store() -> FolderImageStore:
-    """The store of this process; an embedder that is to see its pictures reads from QUERY_PICTURES."""
+    """The store of this process."""
     return FolderImageStore(QUERY_PICTURES)
+
+
+def query_embedders(home: Home, recipe: PipelineRecipe) -> CheckpointEmbedders:
+    """Opens the home's checkpoints with eyes for the pictures in that store."""
+    return CheckpointEmbedders(str(home.root / "backbones"), recipe.backbone, QUERY_PICTURES)

@@ -304,7 +304,20 @@ def tiny() -> PipelineRecipe:
     )
 
 
-RECIPES: dict[str, Callable[[], PipelineRecipe]] = {"tiny": tiny, "nyx": nyx, "nyx_paper": nyx_paper}
+def smoke() -> PipelineRecipe:
+    """`tiny` with a few steps of training and a few tries: whether a home and a machine are wired right, in seconds."""
+    small = tiny()
+    return replace(
+        small,
+        name="smoke",
+        pretraining="smoke",
+        feedback=replace(small.feedback, top_k=4, max_queries_per_crawl=8),
+        finetuning="smoke_feedback",
+        evaluation=replace(small.evaluation, max_rag_queries=5),
+    )
+
+
+RECIPES: dict[str, Callable[[], PipelineRecipe]] = {"tiny": tiny, "smoke": smoke, "nyx": nyx, "nyx_paper": nyx_paper}
 
 
 def pipeline_recipe(name: str) -> PipelineRecipe:

@@ -27,9 +27,10 @@ def content_id(*parts: str) -> str:
 
 
 def document_key(document: Document) -> str:
-    """A text that is equal exactly for equal documents, to make ids from."""
-    return "\x1f".join(
-        f"{segment.kind}:{segment.text if segment.image is None else segment.image}" for segment in document.segments
+    """A text that is equal exactly for equal documents, to make ids from: each segment with its kind and length."""
+    return "".join(
+        f"text {len(segment.text)} {segment.text}" if segment.text is not None else f"image {segment.image}"
+        for segment in document.segments
     )
 
 

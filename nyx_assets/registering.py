@@ -1,6 +1,8 @@
 """Deliveries become crawl partitions that Dagster knows; used by `nyx run` and by the landings sensor."""
 
-from collections.abc import Iterator
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,11 +10,14 @@ import dagster as dg
 from dagster import DagsterInstance
 
 from nyx_assets.corpus.deliveries import Delivery, RefusedDelivery, find_deliveries
-from nyx_assets.corpus.landing import has_landed, land
-from nyx_assets.materialization import DATA_VERSION_TAG
+from nyx_assets.corpus.landing import land
+from nyx_assets.materialization import DATA_VERSION_TAG, column_schema
 from nyx_assets.partitions import CRAWL
+from nyx_assets.records import LANDED_CRAWL
 from resources.home import Home
-from resources.tables import Commit
+
+console = logging.getLogger("nyx")
+LANDED_CRAWL_KEY = dg.AssetKey("landed_crawl")
 
 DAGSTER_YAML = """\
 # Written once by nyx; edit it as you like.
@@ -30,12 +35,20 @@ concurrency:
 
 
 def prepare_dagster_home(home: Home) -> Path:
-    """`<home>/dagster` with a dagster.yaml, made if it is new."""
+    """`<home>/dagster` with a dagster.yaml and Dagster's databases, made if it is new.
+
+    It is filled beside its place and renamed: a database whose tables were half made when the process was killed would
+    be taken for a finished one ever after.
+    """
     folder = home.root / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
-    config = folder / "dagster.yaml"
-    if not config.exists():
-        config.write_text(DAGSTER_YAML)
+    with home.alone("dagster_records", log=console.info):
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(prefix=".dagster.", dir=home.root) as draft:
+                records = Path(draft) / "dagster"
+                records.mkdir()
+                (records / "dagster.yaml").write_text(DAGSTER_YAML)
+                DagsterInstance.from_config(str(records)).dispose()
+                records.rename(folder)
     return folder
 
 
@@ -46,14 +59,30 @@ def open_instance(home: Home) -> Iterator[DagsterInstance]:
         yield instance
 
 
-def landed_event(delivery: Delivery, commit: Commit) -> dg.AssetMaterialization:
-    """What Dagster is told of a landed delivery."""
-    return dg.AssetMaterialization(
-        "landed_crawl",
-        partition=delivery.key,
-        metadata={"dagster/row_count": delivery.num_rows, "files": len(delivery.files)},
-        tags={DATA_VERSION_TAG: commit.data_version},
-    )
+def landed_events(
+    home: Home, instance: DagsterInstance, deliveries: Iterable[Delivery]
+) -> Iterator[dg.AssetMaterialization]:
+    """Take note of deliveries; yields what Dagster is to be told, nothing where its records have that very content.
+
+    Records and tables can come apart: a run may be killed between the two, and `<home>/dagster` may be deleted.
+    """
+    for delivery in deliveries:
+        commit = land(home, delivery)
+        record = instance.get_latest_data_version_record(LANDED_CRAWL_KEY, partition_key=delivery.key)
+        known = record.asset_materialization if record else None
+        if known is None or (known.tags or {}).get(DATA_VERSION_TAG) != commit.data_version:
+            yield dg.AssetMaterialization(
+                LANDED_CRAWL_KEY,
+                partition=delivery.key,
+                metadata={
+                    "dagster/row_count": delivery.num_rows,
+                    "files": len(delivery.files),
+                    "bytes": sum(file.num_bytes for file in delivery.files),
+                    "folder": dg.MetadataValue.path(str(delivery.folder)),
+                    "dagster/column_schema": column_schema(LANDED_CRAWL),
+                },
+                tags={DATA_VERSION_TAG: commit.data_version},
+            )
 
 
 def register_deliveries(home: Home, instance: DagsterInstance, crawl_folder: Path) -> tuple[RefusedDelivery, ...]:
@@ -67,7 +96,6 @@ def register_deliveries(home: Home, instance: DagsterInstance, crawl_folder: Pat
     instance.add_dynamic_partitions(
         str(CRAWL.name), [delivery.key for delivery in found.deliveries if delivery.key not in known]
     )
-    for delivery in found.deliveries:
-        if not (has_landed(home, delivery) and delivery.key in known):
-            instance.report_runless_asset_event(landed_event(delivery, land(home, delivery)))
+    for event in landed_events(home, instance, found.deliveries):
+        instance.report_runless_asset_event(event)
     return found.refused

@@ -56,7 +56,7 @@ def job_report_text(report: JobReport, home: Home, pipeline: Pipeline) -> str:
         ),
         "",
     ]
-    if report.num_made:
+    if report.num_made or report.failures:
         lines.append(f"{report.num_made} tables and folders were made in {report.seconds:.0f} s.")
     else:
         lines.append(f"Nothing was recomputed: everything is current ({report.seconds:.1f} s).")

@@ -51,7 +51,8 @@ def build_catalog(home: Home, artifact_assets: list[str]) -> list[str]:
 
 
 def _write(home: Home, path: Path, artifact_assets: list[str]) -> list[str]:
-    commits, lineage = [], []
+    commits: list[dict] = []
+    lineage: list[dict] = []
     with duckdb.connect(str(path)) as connection:
         for asset in home.tables.assets():
             if source := home.tables.view_sql(asset):

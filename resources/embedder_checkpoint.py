@@ -45,6 +45,7 @@ class CheckpointEmbedders:
 
     def __init__(self, cache_root: str, backbone: str, images_root: str) -> None:
         self.cache_root, self.backbone, self.images_root = cache_root, backbone, images_root
+        self._last: tuple[str, CheckpointEmbedder] | None = None
 
     @cached_property
     def pictures(self) -> PictureFolder:
@@ -57,6 +58,10 @@ class CheckpointEmbedders:
         return str(backbone_folder(self.backbone, self.cache_root))
 
     def open(self, folder: str) -> CheckpointEmbedder:
+        """The embedder of a folder; the one opened last stays loaded, since partitions come one after the other."""
         from training_kernels.encoder import Encoder
 
-        return CheckpointEmbedder(Encoder.load(folder), self.pictures)
+        if self._last is None or self._last[0] != folder:
+            self._last = None  # freed before the next is loaded: two backbones may not fit the device
+            self._last = (folder, CheckpointEmbedder(Encoder.load(folder), self.pictures))
+        return self._last[1]

@@ -6,15 +6,18 @@ vlm/          replies paid for, and a row a call      dagster/                  
 backbones/    backbones built or fetched              catalog.duckdb             views over all of it (catalog.py)
 """
 
+import fcntl
 import hashlib
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from resources.artifacts import Artifacts
 from resources.images import FolderImageStore
 from resources.tables import Commit, ParquetTables
-from training_kernels.errors import ConfigError
+from training_kernels.errors import ConfigError, IncompleteArtifact
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +36,44 @@ class Home:
         return cls(root, ParquetTables(str(root / "tables")), FolderImageStore(str(root / "images")), Artifacts(root))
 
     def commit(self, asset: str, partition: str | None) -> Commit | None:
-        """The committed version of a table, or of a folder where the asset is one."""
+        """The committed version of a table, or of a folder where the asset is one; None for a folder that was damaged."""
         if (commit := self.tables.commit(asset, partition)) is not None:
             return commit
-        artifact = self.artifacts.current(asset) if partition is None else None
+        try:
+            artifact = self.artifacts.current(asset) if partition is None else None
+        except IncompleteArtifact:  # it has to be made again, like one that was never made
+            return None
         return artifact.commit if artifact else None
 
     def input_version(self, asset: str, partition: str | None) -> str:
-        """Data version of an input: of that partition, else of the whole asset; "" while it is missing.
+        """Data version of an input: of that partition, else of the whole asset; "" while it is missing or quarantined.
 
-        The version of a whole partitioned asset covers the names and versions of its partitions, so it changes exactly
-        when a partition comes, goes or changes its content.
+        The version of a whole partitioned asset covers the names and versions of its readable partitions, so it changes
+        exactly when a partition comes, goes, is quarantined or changes its content.
         """
-        if partition is not None and (commit := self.tables.commit(asset, partition)) is not None:
-            return commit.data_version
-        if (commit := self.commit(asset, None)) is not None:
-            return commit.data_version
+        for place in (partition, None):
+            if (commit := self.commit(asset, place)) is not None:
+                return "" if self.tables.quarantine_reason(asset, place) is not None else commit.data_version
         if partition is not None:
             return ""
         names = self.tables.partitions(asset)
         versions = [f"{name}={commit.data_version}" for name in names if (commit := self.tables.commit(asset, name))]
         return hashlib.sha256("\n".join(versions).encode()).hexdigest()[:32] if versions else ""
+
+    @contextmanager
+    def alone(self, what: str, *, log: Callable[[str], None]) -> Iterator[None]:
+        """Hold the lock of this name; waits, and says so, while another process of this machine holds it.
+
+        The lock ends with the process, however it ends.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / f".{what}.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log(f"waiting: another process holds the {what} of {self.root}")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def claim(self, crawl_folder: Path) -> None:
         """Remember which crawl folder this home is made from. Raises ConfigError if it is made from another."""

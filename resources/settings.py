@@ -141,20 +141,29 @@ def _endpoint(role: Role | Literal["embedder"], env: Mapping[str, str]) -> Endpo
     return Endpoint(
         base_url=base_url,
         model=env[prefix + "MODEL"],
-        max_in_flight=int(_number(env, prefix + "MAX_IN_FLIGHT", default=8, least=1)),
+        max_in_flight=_whole_number(env, prefix + "MAX_IN_FLIGHT", default=8, least=1),
         timeout_seconds=_number(env, prefix + "TIMEOUT_SECONDS", default=300, least=1),
-        max_retries=int(_number(env, prefix + "MAX_RETRIES", default=6, least=0)),
+        max_retries=_whole_number(env, prefix + "MAX_RETRIES", default=6, least=0),
         price_per_million_input_tokens=_number(env, prefix + "USD_PER_MILLION_INPUT", default=0, least=0),
         price_per_million_output_tokens=_number(env, prefix + "USD_PER_MILLION_OUTPUT", default=0, least=0),
     )
 
 
 def _number(env: Mapping[str, str], name: str, *, default: float, least: float) -> float:
-    value = env.get(name) or str(default)
+    value = env.get(name)
+    if not value:
+        return default
     try:
         number = float(value)
     except ValueError:
-        number = float("nan")
-    if not number >= least:
+        number = math.nan
+    if not least <= number < math.inf:
         raise ConfigError(f"{name} must be a number of at least {least}, got {value!r}")
     return number
+
+
+def _whole_number(env: Mapping[str, str], name: str, *, default: int, least: int) -> int:
+    number = _number(env, name, default=default, least=least)
+    if not number.is_integer():
+        raise ConfigError(f"{name} must be a whole number of at least {least}, got {env[name]!r}")
+    return int(number)

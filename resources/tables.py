@@ -28,7 +28,9 @@ FOOTER_KEY = b"nyx"
 ROWS_PER_GROUP = 2048
 """Rows held in memory by a writer; pages have about 10 KB each, so about 20 MB."""
 ROWS_PER_CONVERSION = 256
-"""Python rows turned into Arrow at a time: enough to be fast, few enough that an error points close to its row."""
+"""Python rows turned into Arrow at a time: enough to be fast, few enough that an error comes close to its row."""
+NOT_OF_ITS_TYPE = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError)
+"""What Arrow raises for a value that a column does not take: a wrong type, too large an integer, a lone surrogate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,9 @@ class TableWriter:
         self._writer = pq.ParquetWriter(file, schema, compression="zstd")
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add rows. Raises DataError if a row has other fields than the schema; of a value's type, on the next flush."""
+        """Add rows. Raises DataError naming the row if it has other fields than the schema, or a value of another type;
+        the latter when ROWS_PER_CONVERSION rows are together, or at the end.
+        """
         for row in rows:
             if row.keys() != self._names:
                 raise DataError(
@@ -105,12 +109,22 @@ class TableWriter:
         rows, self._rows = self._rows, []
         try:
             table = pa.Table.from_pylist(rows, schema=self.schema)
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise DataError(
-                f"{self._place}: a value in rows {self.num_appended - len(rows)} to {self.num_appended - 1} is of "
-                f"another type than its column: {error}"
-            ) from error
+        except NOT_OF_ITS_TYPE:
+            self._blame(rows)
+            raise
         self._enqueue(table)
+
+    def _blame(self, rows: list[Mapping[str, Any]]) -> None:
+        """Raise DataError for the first value that its column does not take."""
+        for number, row in enumerate(rows, start=self.num_appended - len(rows)):
+            for column in self.schema:
+                try:
+                    pa.array([row[column.name]], column.type)
+                except NOT_OF_ITS_TYPE as error:
+                    raise DataError(
+                        f"{self._place}: row {number}, column {column.name} takes {column.type}, got "
+                        f"{row[column.name]!r:.200}: {error}"
+                    ) from error
 
     def append_table(self, table: pa.Table) -> None:
         """Add rows that are in Arrow already; columns in the schema's order and types."""
@@ -224,10 +238,10 @@ class ParquetTables:
                 writer = TableWriter(stream, schema, place=place)
                 try:
                     yield writer
+                    writer.finish(provenance)
                 except BaseException:
                     writer.abandon()
                     raise
-                writer.finish(provenance)
             self.fs.mv(beside, file)
         finally:
             if self.fs.exists(beside):
@@ -260,8 +274,11 @@ class ParquetTables:
         return sorted(file.rsplit("/", 2)[-2].removeprefix("crawl=") for file in files)
 
     def quarantine(self, asset: str, partition: str | None, reason: str) -> None:
-        with self.fs.open(self._mark(asset, partition), "w") as file:
+        mark = self._mark(asset, partition)
+        beside = f"{mark}.{uuid.uuid4().hex}.writing"  # a mark that is half written would stop every reader
+        with self.fs.open(beside, "w") as file:
             json.dump({"reason": reason, "since": utc_now()}, file)
+        self.fs.mv(beside, mark)
 
     def quarantine_reason(self, asset: str, partition: str | None) -> str | None:
         """Why a table must not be read, or None."""
@@ -325,10 +342,10 @@ class ParquetTables:
     def view_sql(self, asset: str) -> str:
         """The DuckDB expression that reads all of an asset's tables, with `crawl` where it is partitioned.
 
-        Quarantined partitions are left out.
+        What is quarantined is left out; "" if nothing else is there.
         """
         is_partitioned = not self.fs.exists(self._file(asset, None))
-        names: list[str | None] = [*self.partitions(asset)] if is_partitioned else [None]
+        names = [name for name in self.all_partitions(asset) if not self.fs.exists(self._mark(asset, name))]
         files = [self._file(asset, name) for name in names]
         if not self._is_local:
             files = [self.fs.unstrip_protocol(file) for file in files]

@@ -1,19 +1,22 @@
 """New deliveries in the crawl folder become crawl partitions once they are complete."""
 
 import json
+from collections.abc import Iterable, Mapping
 
 import dagster as dg
 
-from nyx_assets.corpus.deliveries import Delivery, find_deliveries
-from nyx_assets.corpus.landing import has_landed, land
+from nyx_assets.corpus.deliveries import Delivery, FoundDeliveries, find_deliveries
 from nyx_assets.partitions import CRAWL
-from nyx_assets.registering import landed_event
+from nyx_assets.registering import landed_events
 from resources.home import Home
 from resources.settings import Settings
 from training_kernels.errors import DataError
 
 MAX_LANDINGS_PER_TICK = 500
 """Choice: their listings are written and reported within seconds; what is over waits for the next tick."""
+
+MAX_NAMED = 5
+"""Choice: the reason of a skipped tick is one line in the UI."""
 
 
 def landings_sensor(home: Home, settings: Settings) -> dg.SensorDefinition:
@@ -39,24 +42,44 @@ def landings_sensor(home: Home, settings: Settings) -> dg.SensorDefinition:
         for one in found.refused:
             context.log.warning(f"delivery {one.key} is refused: {one.reason}")
         complete = [delivery for delivery in found.deliveries if is_complete(delivery, seen)][:MAX_LANDINGS_PER_TICK]
-        new = [delivery for delivery in complete if not has_landed(home, delivery)]
-        events = [landed_event(delivery, land(home, delivery)) for delivery in new]
-        still_landed = {key: landed[key] for key in found.unchanged}
+        new_cursor = json.dumps(
+            {
+                "seen": _fingerprints(found.deliveries),
+                "landed": {key: landed[key] for key in found.unchanged} | _fingerprints(complete),
+            }
+        )
+        if not complete:
+            return dg.SensorResult(skip_reason=_what_is_there(found), cursor=new_cursor)
         return dg.SensorResult(
             # those that landed before are registered again: a lost cursor or instance must not hide them
             dynamic_partitions_requests=[CRAWL.build_add_request([delivery.key for delivery in complete])],
-            asset_events=events,
-            cursor=json.dumps(
-                {
-                    "seen": {delivery.key: delivery.fingerprint for delivery in found.deliveries},
-                    "landed": still_landed | {delivery.key: delivery.fingerprint for delivery in complete},
-                }
-            ),
+            asset_events=list(landed_events(home, context.instance, complete)),
+            cursor=new_cursor,
         )
 
     return landings
 
 
-def is_complete(delivery: Delivery, seen: dict[str, str]) -> bool:
+def is_complete(delivery: Delivery, seen: Mapping[str, str]) -> bool:
     """True if its writer marked it complete, or nothing of it changed since the last tick."""
     return delivery.is_marked_complete or seen.get(delivery.key) == delivery.fingerprint
+
+
+def _fingerprints(deliveries: Iterable[Delivery]) -> dict[str, str]:
+    return {delivery.key: delivery.fingerprint for delivery in deliveries}
+
+
+def _what_is_there(found: FoundDeliveries) -> str:
+    """Why a tick has nothing to register, by number and name."""
+    said = [f"{len(found.unchanged)} deliveries landed before"]
+    for keys, what in (
+        (
+            [delivery.key for delivery in found.deliveries],
+            "waiting to be the same at the next tick, or marked complete",
+        ),
+        ([one.key for one in found.refused], "refused, see the log of the tick"),
+    ):
+        if keys:
+            names = ", ".join(keys[:MAX_NAMED]) + (" …" if len(keys) > MAX_NAMED else "")
+            said.append(f"{len(keys)} {what}: {names}")
+    return "; ".join(said)

@@ -6,7 +6,7 @@ A picture lies under `<root>/<first two digits>/<sha256>.<suffix>`; who writes i
 from typing import Protocol
 
 import fsspec
-from PIL import Image
+from PIL import Image, ImageOps
 
 from training_kernels.errors import DataError
 
@@ -52,4 +52,5 @@ class PictureFolder:
 
     def open(self, digest: str) -> Image.Image:
         with self.fs.open(self.path(digest), "rb") as file, Image.open(file) as picture:
-            return picture.convert("RGB")
+            # a camera held upright stores the picture lying and says so; a model must see it as a person does
+            return ImageOps.exif_transpose(picture).convert("RGB")

@@ -36,6 +36,7 @@ landed_crawl = dg.AssetSpec(
     description="A delivery of web pages in the OBELICS schema that was seen complete: its files, sizes and row counts.",
     group_name="corpus",
     kinds={"parquet"},
+    code_version="1",
     partitions_def=CRAWL,
 )
 
@@ -47,6 +48,7 @@ landed_crawl = dg.AssetSpec(
             "crawl_documents",
             deps=["landed_crawl"],
             description="A web page: its texts and pictures in reading order, every picture verified and stored once.",
+            kinds={"parquet"},
             code_version="1",
             metadata=settings("pictures", "web_pictures"),
         ),
@@ -54,6 +56,7 @@ landed_crawl = dg.AssetSpec(
             "rejected_documents",
             deps=["landed_crawl"],
             description="A page or picture that could not be taken, with the rule and the reason.",
+            kinds={"parquet"},
             code_version="1",
             metadata=settings("pictures", "web_pictures"),
         ),
@@ -99,6 +102,7 @@ def taken_pages(
     deps=["crawl_documents"],
     description="A piece of a page of at most 200 text tokens with its pictures in place: the unit that is indexed.",
     group_name="corpus",
+    kinds={"parquet"},
     code_version="1",
     partitions_def=CRAWL,
     metadata=settings("chunking", "backbone"),
@@ -154,6 +158,7 @@ def signed_pages(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]
     deps=["chunked_corpus"],
     description="MinHash of each chunk's text.",
     group_name="corpus",
+    kinds={"parquet"},
     code_version="1",
     partitions_def=CRAWL,
 )

@@ -8,14 +8,17 @@ import dagster as dg
 from nyx_assets.evaluation.altered import altered_queries as altered_query_rows
 from nyx_assets.evaluation.answers import answered_with, contexts_of
 from nyx_assets.evaluation.promotion import compare_with_live, gate_row
+from nyx_assets.evaluation.rag_evaluation import GOLDEN, NO_DOCUMENT
 from nyx_assets.evaluation.rag_evaluation import rag_scores as rag_score_rows
 from nyx_assets.evaluation.retrieval import evaluate_retriever
 from nyx_assets.evaluation.retrievers import Bm25Retriever, Retriever
+from nyx_assets.evaluation.side_by_side import HEADLINE, side_by_side
 from nyx_assets.evaluation.stored import stored_retriever
 from nyx_assets.evaluation.suites import Suite, draw_by_modality, suite_of_qa
 from nyx_assets.materialization import Step, settings
 from nyx_assets.near_copies import chunk_cluster_of
 from nyx_assets.partitions import EVERY_CRAWL
+from nyx_assets.previews import markdown_preview
 from nyx_assets.rag.corpus import chunk_documents
 from nyx_assets.rag.drawing import draw_by_hash
 from nyx_assets.recipes import PipelineRecipe
@@ -67,10 +70,16 @@ def evaluated_retrievers(home: Home, embedders: Embedders) -> list[Retriever]:
     return [Bm25Retriever(), *(stored_retriever(retriever, home, embedders) for retriever in EVALUATED)]
 
 
+def _scores_shown(scores: list[dict[str, Any]], columns: list[str], home: Home) -> dg.MarkdownMetadataValue:
+    """All scores of a run in one table; those that are metadata by themselves can be plotted over runs."""
+    return dg.MetadataValue.md(markdown_preview(scores, columns, home.images))
+
+
 @dg.asset(
     deps=[dg.AssetDep("filtered_qa", partition_mapping=EVERY_CRAWL)],
     description="Test questions that show pictures, with altered copies (crop, colour, compression) in their place: finding the golden chunk then takes more than knowing its file again.",
     group_name="evaluation",
+    kinds={"parquet"},
     code_version="1",
     metadata=settings("pictures", "seed"),
 )
@@ -101,6 +110,7 @@ def retrieval_scores(
     embedders: dg.ResourceParam[Embedders],
 ) -> Iterator[dg.MaterializeResult]:
     step = Step(context, home)
+    shown: list[dict[str, Any]] = []
     with step.tables({"retrieval_scores": RETRIEVAL_SCORES}) as tables:
         for split, suite in own_suites(home, recipe):
             for retriever in evaluated_retrievers(home, embedders) if suite.queries else ():
@@ -115,7 +125,9 @@ def retrieval_scores(
                     f"{suite.name} {split}: {retriever.name} nDCG@{recipe.evaluation.ndcg_at} {whole['value']:.3f} on {whole['num_queries']} questions"
                 )
                 if split == "test" and suite.name == NYXQA:
-                    step.report("retrieval_scores", **{retriever.name: round(whole["value"], 4)})
+                    step.report("retrieval_scores", **{f"nDCG {retriever.name}": round(whole["value"], 4)})
+                    shown += side_by_side((row for row in rows if row["modality"] == "all"), ["retriever", "dim"])
+    step.report("retrieval_scores", scores=_scores_shown(shown, ["retriever", "dim", *HEADLINE], home))
     yield from step.results("retrieval_scores")
 
 
@@ -123,7 +135,7 @@ def retrieval_scores(
     deps=[*CORPUS_DEPS, *EMBEDDING_DEPS],
     description="How well the generator answers test questions with what each retriever found; with nothing, and with the golden chunk, as bounds.",
     group_name="evaluation",
-    kinds={"openai"},
+    kinds={"openai", "parquet"},
     code_version="1",
     pool="vlm",
     metadata=settings("evaluation", "feedback", "generator", "backbone", "seed"),
@@ -152,7 +164,10 @@ def rag_scores(
     for row in rows:
         if row["metric"] == "token_f1":
             step.log(f"test: {row['retriever']} answer F1 {row['value']:.3f} by {generator.described}")
-            step.report("rag_scores", **{f"F1 {row['retriever']}": round(row["value"], 4)})
+            if row["retriever"] not in (NO_DOCUMENT, GOLDEN):
+                step.report("rag_scores", **{f"F1 {row['retriever']}": round(row["value"], 4)})
+    shown = side_by_side(rows, ["retriever", "num_queries", "generator"])
+    step.report("rag_scores", scores=_scores_shown(shown, list(shown[0]) if shown else [], home))
     yield from step.results("rag_scores")
 
 
@@ -164,18 +179,21 @@ def rag_scores(
             deps=["retrieval_scores", "finetuned_checkpoint", *SUITE_DEPS],
             description=description,
             group_name=group,
+            kinds={kind},
             code_version="2",
             metadata=settings("evaluation", "seed"),
         )
-        for name, group, description in (
+        for name, group, kind, description in (
             (
                 "quality_gate",
                 "evaluation",
+                "parquet",
                 "Whether the finetuned checkpoint is better than the live one on the dev questions, and why.",
             ),
             (
                 "promoted_checkpoint",
                 "training",
+                "torch",
                 "The checkpoint that search uses: the last one that the gate let through.",
             ),
         )
@@ -207,5 +225,6 @@ def gate(
     )
     step.log(comparison.reason)
     step.report("quality_gate", promoted=comparison.promotes, reason=comparison.reason)
-    step.report("promoted_checkpoint", folder=str(winner.folder))
+    step.preview("quality_gate", ["metric", "candidate_score", "live_score", "interval_low", "interval_high"])
+    step.report("promoted_checkpoint", folder=dg.MetadataValue.path(str(winner.folder)))
     yield from step.results("quality_gate", "promoted_checkpoint")

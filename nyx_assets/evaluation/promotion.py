@@ -6,7 +6,7 @@ from typing import Any
 from nyx_assets.evaluation.gate import decide
 from nyx_assets.evaluation.retrieval import rank_suite, score_queries
 from nyx_assets.evaluation.retrievers import DenseRetriever
-from nyx_assets.evaluation.stored import stored_retriever
+from nyx_assets.evaluation.stored import live_retriever, stored_retriever
 from nyx_assets.evaluation.suites import Suite
 from nyx_assets.recipes import EvaluationRecipe, PipelineRecipe
 from nyx_assets.retrievers import FINETUNED, PROMOTED
@@ -53,8 +53,7 @@ def compare_with_live(home: Home, embedders: Embedders, suite: Suite, recipe: Pi
         )
     live_scores = None
     if live is not None:
-        retriever = DenseRetriever(PROMOTED.name, embedders.open(str(live.folder)))
-        live_scores = _dev_scores(retriever, suite, metric, recipe.evaluation)
+        live_scores = _dev_scores(live_retriever(home, embedders, live), suite, metric, recipe.evaluation)
     decision = decide(scores, live_scores, metric=metric, seed=recipe.seed)
     compared = bool(live_scores)
     return Comparison(

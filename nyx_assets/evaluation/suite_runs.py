@@ -6,47 +6,50 @@ from typing import Any
 
 from nyx_assets.evaluation.retrieval import evaluate_retriever
 from nyx_assets.evaluation.retrievers import Bm25Retriever, DenseRetriever, Retriever
+from nyx_assets.evaluation.side_by_side import HEADLINE, side_by_side
 from nyx_assets.evaluation.suites import read_suite
-from nyx_assets.query_pictures import QUERY_PICTURES, query_picture_store
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.retrievers import BM25, dense_retriever
-from resources.embedder_checkpoint import CheckpointEmbedders
+from resources.embedder import Embedders
 from resources.home import Home
+from resources.images import ImageStore
 
-SHOWN = ("recall@1", "recall@10", "mrr", "ndcg@10")
 
+def evaluate_suite(
+    home: Home, embedders: Embedders, store: ImageStore, folder: Path, retriever_name: str, recipe: PipelineRecipe
+) -> list[dict[str, Any]]:
+    """Rows of retrieval_scores for one retriever on a suite folder, with the number of its candidates.
 
-def evaluate_suite(home: Home, folder: Path, retriever_name: str, recipe: PipelineRecipe) -> list[dict[str, Any]]:
-    """Rows of retrieval_scores for one retriever on a suite folder, with the sizes of the suite.
+    Args:
+        store: takes the suite's pictures; `embedders` read them from there.
 
-    Raises DataError that names the file and line of a suite that breaks its format, ConfigError for an unknown
-    retriever, IncompleteArtifact if its checkpoint has not been made.
+    Raises:
+        ConfigError: the retriever is unknown.
+        IncompleteArtifact: its checkpoint has not been made.
+        DataError: the suite breaks its format; names the file and line.
     """
-    retriever = _retriever(home, retriever_name, recipe)
-    suite = read_suite(folder, query_picture_store(), limits=recipe.pictures)
+    retriever = _retriever(home, embedders, retriever_name)
+    suite = read_suite(folder, store, limits=recipe.pictures)
     rows = evaluate_retriever(retriever, suite, split="test", recipe=recipe.evaluation)
     return [row | {"num_candidates": len(suite.candidates)} for row in rows]
 
 
-def _retriever(home: Home, name: str, recipe: PipelineRecipe) -> Retriever:
+def _retriever(home: Home, embedders: Embedders, name: str) -> Retriever:
     if name == BM25:
         return Bm25Retriever()
-    spec = dense_retriever(name)
-    embedders = CheckpointEmbedders(str(home.root / "backbones"), recipe.backbone, QUERY_PICTURES)
-    return DenseRetriever(name, embedders.open(spec.folder(home, embedders)))
+    return DenseRetriever(name, embedders.open(dense_retriever(name).folder(home, embedders)))
 
 
 def scores_text(rows: Sequence[dict[str, Any]]) -> str:
-    """A line for each Matryoshka dim and query modality."""
-    groups: dict[tuple[int, str], dict[str, float]] = {}
-    for row in rows:
-        groups.setdefault((row["dim"], row["modality"]), {"queries": row["num_queries"]})[row["metric"]] = row["value"]
-    lines = [f"{rows[0]['retriever']} on {rows[0]['suite']}: {rows[0]['num_candidates']:,} candidates"] if rows else []
-    lines.append(f"{'dim':>5}  {'query':<6} {'queries':>7}  " + "  ".join(f"{metric:>9}" for metric in SHOWN))
-    for (dim, modality), values in sorted(groups.items(), key=lambda group: (-group[0][0], group[0][1])):
-        dim_text = str(dim) if dim else "-"
+    """A line for each Matryoshka dim, widest first, and query modality."""
+    groups = side_by_side(rows, ["dim", "modality", "num_queries"])
+    lines = [
+        f"{rows[0]['retriever']} on {rows[0]['suite']}: {rows[0]['num_candidates']:,} candidates",
+        f"{'dim':>5}  {'query':<6} {'queries':>7}  " + "  ".join(f"{metric:>9}" for metric in HEADLINE),
+    ]
+    for group in sorted(groups, key=lambda group: (-group["dim"], group["modality"])):
         lines.append(
-            f"{dim_text:>5}  {modality:<6} {values['queries']:>7}  "
-            + "  ".join(f"{values[metric]:>9.4f}" for metric in SHOWN)
+            f"{group['dim'] or '-':>5}  {group['modality']:<6} {group['num_queries']:>7}  "
+            + "  ".join(f"{group[metric]:>9.4f}" for metric in HEADLINE)
         )
     return "\n".join(lines)

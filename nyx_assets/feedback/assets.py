@@ -28,7 +28,7 @@ from training_kernels.documents import Document
     ],
     description="For each training question of a crawl: what the generator answered from each window of retrieved chunks, its grade, and whether the window becomes a positive or a negative.",
     group_name="feedback",
-    kinds={"openai"},
+    kinds={"openai", "parquet"},
     code_version="1",
     partitions_def=CRAWL,
     pool="vlm",

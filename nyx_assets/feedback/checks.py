@@ -5,7 +5,7 @@ from resources.home import Home
 
 
 def no_negative_window_answered(home: Home, partition: str | None) -> list[str]:
-    """No window that graded as well as its query's positive is a negative, and no query has two positives."""
+    """A negative is a window that was graded, below its query's positive; and no query has two positives."""
     rows = home.tables.read(
         "feedback_preferences", partition=partition, columns=["qa_id", "window_rank", "grade", "role"]
     ).to_pylist()
@@ -16,11 +16,11 @@ def no_negative_window_answered(home: Home, partition: str | None) -> list[str]:
             if row["qa_id"] in positives:
                 faults.append(f"query {row['qa_id']} has two positives")
             positives[row["qa_id"]] = row["grade"]
-    faults += [
-        f"query {row['qa_id']}: window {row['window_rank']} is a negative with grade {row['grade']}"
-        for row in rows
-        if row["role"] == "negative" and row["grade"] >= positives.get(row["qa_id"], 0)
-    ]
+    for row in rows:
+        if row["role"] == "negative" and row["grade"] is None:
+            faults.append(f"query {row['qa_id']}: window {row['window_rank']} is a negative without a grade")
+        elif row["role"] == "negative" and row["grade"] >= positives.get(row["qa_id"], 0):
+            faults.append(f"query {row['qa_id']}: window {row['window_rank']} is a negative with grade {row['grade']}")
     return faults
 
 

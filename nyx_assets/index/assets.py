@@ -25,7 +25,7 @@ def embeddings_asset(retriever: RetrieverSpec) -> dg.AssetsDefinition:
         deps=["chunked_corpus", *([retriever.checkpoint] if retriever.checkpoint else [])],
         description=f"Unit-norm embedding of each chunk at full width, by {retriever.description}.",
         group_name="index",
-        kinds={"torch"},
+        kinds={"torch", "parquet"},
         code_version="1",
         partitions_def=CRAWL,
         pool="gpu",

@@ -1,5 +1,6 @@
 """What must hold of embeddings before anything is retrieved with them."""
 
+import dagster as dg
 import numpy as np
 
 from nyx_assets.materialization import blocking_check
@@ -11,25 +12,26 @@ NORM_TOLERANCE = 1e-3
 """Choice: float32 normalisation is exact to about 1e-6; a thousandth means that something else was stored."""
 
 
-def _embeddings_check(name: str):
-    asset = f"{name}/chunk_embeddings"
+def faults_of_embeddings(home: Home, asset: str, partition: str | None) -> list[str]:
+    """What is wrong with a partition of a retriever's embeddings."""
+    table = home.tables.read(asset, partition=partition)
+    chunk_ids = home.tables.read("chunked_corpus", partition=partition, columns=["chunk_id"])["chunk_id"].to_pylist()
+    faults = []
+    if table["chunk_id"].to_pylist() != chunk_ids:
+        faults.append(f"{table.num_rows} embeddings for {len(chunk_ids)} chunks, or in another order")
+    if table.num_rows:
+        norm = np.linalg.norm(embedding_matrix(table), axis=1)
+        bad = np.flatnonzero(~(np.abs(norm - 1) <= NORM_TOLERANCE))  # negated, so that NaN counts as wrong
+        faults += [f"chunk {table['chunk_id'][int(row)]}: embedding of length {norm[row]:.4f}" for row in bad]
+    return faults
 
+
+def _embeddings_check(asset: str) -> dg.AssetChecksDefinition:
     def every_chunk_has_one_unit_norm_embedding(home: Home, partition: str | None) -> list[str]:
         """One finite embedding of length 1 for each chunk of the partition, and no other."""
-        table = home.tables.read(asset, partition=partition)
-        chunk_ids = home.tables.read("chunked_corpus", partition=partition, columns=["chunk_id"])[
-            "chunk_id"
-        ].to_pylist()
-        faults = []
-        if table["chunk_id"].to_pylist() != chunk_ids:
-            faults.append(f"{table.num_rows} embeddings for {len(chunk_ids)} chunks, or in another order")
-        if table.num_rows:
-            norm = np.linalg.norm(embedding_matrix(table), axis=1)
-            bad = np.flatnonzero(~(np.abs(norm - 1) <= NORM_TOLERANCE))
-            faults += [f"chunk {table['chunk_id'][int(row)]}: embedding of length {norm[row]:.4f}" for row in bad]
-        return faults
+        return faults_of_embeddings(home, asset, partition)
 
     return blocking_check(asset, partitioned=True, find_faults=every_chunk_has_one_unit_norm_embedding)
 
 
-INDEX_CHECKS = [_embeddings_check(retriever.name) for retriever in DENSE_RETRIEVERS]
+INDEX_CHECKS = [_embeddings_check(f"{retriever.name}/chunk_embeddings") for retriever in DENSE_RETRIEVERS]

@@ -24,10 +24,13 @@ def known_embeddings(home: Home, retriever: RetrieverSpec, partition: str | None
     version = home.artifacts.require(retriever.checkpoint).commit.data_version
     known: dict[str, np.ndarray] = {}
     for other in DENSE_RETRIEVERS:
-        commit = home.tables.commit(f"{other.name}/chunk_embeddings", partition)
+        name = f"{other.name}/chunk_embeddings"
+        commit = home.tables.commit(name, partition)
         if commit is None or other.checkpoint is None or commit.provenance.inputs.get(other.checkpoint) != version:
             continue
-        table = home.tables.read(f"{other.name}/chunk_embeddings", partition=partition)
+        if home.tables.quarantine_reason(name, partition) is not None:  # what is wrong there must not be copied here
+            continue
+        table = home.tables.read(name, partition=partition)
         if table.schema.field("embedding").type.list_size == dim:
             known |= dict(zip(table["chunk_id"].to_pylist(), embedding_matrix(table), strict=True))
     return known

@@ -31,6 +31,7 @@ from resources.vlm_roles import VLMRole
                 "near_duplicates",
             ],
             description=description,
+            kinds={"parquet"},
             code_version="2",
             metadata=settings("mining"),
         )
@@ -81,4 +82,6 @@ def mined_negatives(
         miner=mining.miner,
     )
     step.report("refused_negatives", reasons=dict(Counter(row["reason"] for row in refused).most_common()))
+    step.preview("negatives", ["rank", "score", "qa_id", "chunk_id"])
+    step.preview("refused_negatives", ["rank", "reason", "qa_id", "chunk_id"])
     yield from step.results("negatives", "refused_negatives")

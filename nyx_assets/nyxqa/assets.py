@@ -58,7 +58,7 @@ def sampled_chunks(
     deps=["chunked_corpus", "sampled_chunks"],
     description="A question-answer pair as the teacher wrote it, with what its call cost.",
     group_name="nyxqa",
-    kinds={"openai"},
+    kinds={"openai", "parquet"},
     code_version="2",
     partitions_def=CRAWL,
     pool="vlm",
@@ -106,6 +106,7 @@ def raw_qa(
             name,
             deps=["raw_qa", "chunked_corpus", "sampled_chunks", "page_clusters"],
             description=description,
+            kinds={"parquet"},
             code_version="2",
             metadata=settings("qa.checks", "qa.dev_share", "qa.test_share", "teacher", "generator", "judge", "seed"),
         )

@@ -83,6 +83,7 @@ def public_training_sets(
     ],
     description="The barrier before training: every table partition that a run is made of, with rows and content version.",
     group_name="training",
+    kinds={"parquet"},
     code_version="1",
 )
 def training_manifest(

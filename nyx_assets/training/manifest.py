@@ -20,6 +20,8 @@ def manifest_rows(home: Home) -> list[dict[str, Any]]:
         commit = home.tables.commit(name, partition)
         if commit is None:
             raise IncompleteArtifact(f"table {name} has not been made; materialize {name}")
+        if (reason := home.tables.quarantine_reason(name, partition)) is not None:
+            raise IncompleteArtifact(f"table {name} is quarantined ({reason}); materialize {name} again")
         rows.append(
             {"input": name, "crawl": partition, "num_rows": commit.num_rows, "data_version": commit.data_version}
         )

@@ -1,41 +1,66 @@
-"""Caps, budget moment and replay, as the environment gives them."""
+"""The environment becomes settings, or a message that names the variable."""
 
-import math
-from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from resources.settings import Settings
 from training_kernels.errors import ConfigError
 
+SERVER = {"NYX_JUDGE_BASE_URL": "http://127.0.0.1:8000/v1", "NYX_JUDGE_MODEL": "judge-7b"}
 
-def test_without_settings_there_is_no_cap_and_servers_are_asked():
+
+def test_an_empty_environment_is_the_embedded_default() -> None:
     settings = Settings.from_env({})
-    assert (settings.caps.max_calls, settings.caps.max_tokens, settings.caps.max_usd) == (math.inf, math.inf, math.inf)
-    assert settings.caps.since == 0
-    assert not settings.is_replay
+    assert settings.home == Path("nyx_home")
+    assert settings.recipe == "tiny"
+    assert settings.crawl_folder is settings.backbone is settings.index_uri is None
+    assert settings.endpoints == {}
 
 
-def test_caps_are_read_each_from_its_own_variable():
-    caps = Settings.from_env({"NYX_MAX_CALLS": "50", "NYX_MAX_TOKENS": "2e6", "NYX_MAX_USD": "1.5"}).caps
-    assert (caps.max_calls, caps.max_tokens, caps.max_usd) == (50, 2_000_000, 1.5)
+def test_every_variable_arrives_where_it_belongs() -> None:
+    settings = Settings.from_env(
+        {
+            "NYX_HOME": "h", "NYX_CRAWL": "c", "NYX_RECIPE": "nyx_paper", "NYX_BACKBONE": "b", "NYX_INDEX_URI": "http://m",
+            "NYX_TEACHER_BASE_URL": "http://t/v1", "NYX_TEACHER_MODEL": "t-72b", "NYX_TEACHER_API_KEY": "key-of-t",
+            "NYX_TEACHER_MAX_IN_FLIGHT": "32", "NYX_TEACHER_TIMEOUT_SECONDS": "12.5", "NYX_TEACHER_MAX_RETRIES": "0",
+            "NYX_TEACHER_USD_PER_MILLION_INPUT": "0.15", "NYX_TEACHER_USD_PER_MILLION_OUTPUT": "0.6",
+        }
+    )  # fmt: skip
+    assert (settings.home, settings.crawl_folder) == (Path("h"), Path("c"))
+    assert (settings.recipe, settings.backbone, settings.index_uri) == ("nyx_paper", "b", "http://m")
+    assert set(settings.endpoints) == {"teacher"}
+    teacher = settings.endpoints["teacher"]
+    assert (teacher.base_url, teacher.model) == ("http://t/v1", "t-72b")
+    assert (teacher.max_in_flight, teacher.timeout_seconds, teacher.max_retries) == (32, 12.5, 0)
+    assert (teacher.price_per_million_input_tokens, teacher.price_per_million_output_tokens) == (0.15, 0.6)
+    assert settings.api_keys["teacher"] == "key-of-t"
+    assert "key-of-t" not in repr(settings)
 
 
-def test_a_moment_without_a_zone_is_utc():
-    moment = datetime(2026, 11, 1, 12, 30, tzinfo=UTC).timestamp()
-    assert Settings.from_env({"NYX_BUDGET_SINCE": "2026-11-01T12:30"}).caps.since == moment
-    assert Settings.from_env({"NYX_BUDGET_SINCE": "2026-11-01T14:30+02:00"}).caps.since == moment
+def test_a_variable_that_is_set_to_nothing_is_not_set() -> None:
+    assert Settings.from_env(
+        {"NYX_HOME": "", "NYX_CRAWL": "", "NYX_RECIPE": "", "NYX_JUDGE_BASE_URL": ""}
+    ) == Settings.from_env({})
 
 
-def test_replay_is_asked_for_by_name():
-    assert Settings.from_env({"NYX_VLM": "replay"}).is_replay
-    assert not Settings.from_env({"NYX_VLM": "live"}).is_replay
+def test_a_server_without_a_model_is_named() -> None:
+    with pytest.raises(ConfigError, match="NYX_JUDGE_BASE_URL is set but NYX_JUDGE_MODEL is not: name the model"):
+        Settings.from_env({"NYX_JUDGE_BASE_URL": "http://j/v1"})
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("NYX_MAX_CALLS", "many"), ("NYX_MAX_USD", "-1"), ("NYX_BUDGET_SINCE", "yesterday"), ("NYX_VLM", "off")],
+    ("name", "value", "says"),
+    [
+        ("MAX_IN_FLIGHT", "0", "must be a number of at least 1, got '0'"),
+        ("MAX_IN_FLIGHT", "many", "must be a number of at least 1, got 'many'"),
+        ("MAX_IN_FLIGHT", "2.5", "must be a whole number of at least 1, got '2.5'"),
+        ("MAX_IN_FLIGHT", "inf", "must be a number"),
+        ("MAX_RETRIES", "-1", "must be a number of at least 0, got '-1'"),
+        ("TIMEOUT_SECONDS", "nan", "must be a number of at least 1, got 'nan'"),
+        ("USD_PER_MILLION_OUTPUT", "-0.5", "must be a number of at least 0"),
+    ],
 )
-def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name, value):
-    with pytest.raises(ConfigError, match=name):
-        Settings.from_env({name: value})
+def test_an_impossible_number_is_named_with_its_variable(name: str, value: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=f"^NYX_JUDGE_{name} {says}"):
+        Settings.from_env({**SERVER, f"NYX_JUDGE_{name}": value})

@@ -1,47 +1,95 @@
-"""Public examples as training reads them."""
+"""Training examples name the right documents: golden chunk or helpful window as positive, by rank, each query once."""
 
 from pathlib import Path
+from typing import Any
 
-from nyx_assets.records import PUBLIC_EXAMPLES
-from nyx_assets.training.examples import public_examples
-from nyx_assets.training.mixture import PublicExample
+import pyarrow as pa
+import pytest
+
+from nyx_assets.records import CHUNKED_CORPUS, FEEDBACK_PREFERENCES, FILTERED_QA, NEGATIVES
+from nyx_assets.training.examples import feedback_examples, nyxqa_examples
 from resources.home import Home
 from resources.tables import Provenance
-from training_kernels.documents import Document, Segment
-from training_kernels.examples import ExampleSet
+from training_kernels.documents import Document
+from training_kernels.errors import DataError
+from training_kernels.examples import Example
 
-PASSAGE, OTHER = Document.of("Io is yellow."), Document.of("Mars", Segment(image="aa"))
+ORIGIN = Provenance(code_version="1")
 
 
-def test_documents_are_shared_by_content_and_an_example_stands_as_often_as_its_copies_say(tmp_path: Path) -> None:
+def write(home: Home, asset: str, schema: pa.Schema, partition: str | None, rows: list[dict[str, Any]]) -> None:
+    empty = dict.fromkeys(schema.names)
+    with home.tables.write(asset, schema, partition=partition, provenance=ORIGIN) as table:
+        table.append({**empty, **row} for row in rows)
+
+
+def chunk(name: str) -> dict[str, Any]:
+    return {"chunk_id": name, "segments": Document.of(f"text of {name}").to_rows()}
+
+
+def pair(qa_id: str, chunk_id: str, split: str = "train") -> dict[str, Any]:
+    return {
+        "qa_id": qa_id,
+        "chunk_id": chunk_id,
+        "question": Document.of(f"what is {qa_id}?").to_rows(),
+        "split": split,
+    }
+
+
+def tried(qa_id: str, rank: int, role: str, *window: str) -> dict[str, Any]:
+    return {"qa_id": qa_id, "window_rank": rank, "window": list(window), "role": role}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """q1 is in both crawls, as its page is."""
     home = Home.at(tmp_path)
-    made = [
-        PublicExample(
-            example_id="e1", source="s", query=Document.of("Which?"), positive=PASSAGE, negatives=(OTHER,), copies=3
-        ),
-        PublicExample(
-            example_id="e2",
-            source="t",
-            query=Document.of("What?"),
-            positive=OTHER,
-            negatives=(PASSAGE, OTHER, PASSAGE),
-            copies=1,
-        ),
+    write(home, "chunked_corpus", CHUNKED_CORPUS, "a", [chunk(name) for name in ("c1", "c2", "c3")])
+    write(home, "chunked_corpus", CHUNKED_CORPUS, "b", [chunk(name) for name in ("c4", "c1", "c9")])
+    write(home, "filtered_qa", FILTERED_QA, "a", [pair("q2", "c2"), pair("q1", "c1"), pair("q3", "c3", "test")])
+    write(home, "filtered_qa", FILTERED_QA, "b", [pair("q1", "c1"), pair("q4", "c4", "dev")])
+    return home
+
+
+def test_a_training_pair_becomes_one_example_with_its_negatives_by_rank(home: Home) -> None:
+    negatives = [("q1", 3, "c4"), ("q1", 1, "c3"), ("q1", 2, "c2"), ("q3", 1, "c1")]
+    rows = [{"qa_id": qa_id, "rank": rank, "chunk_id": chunk_id} for qa_id, rank, chunk_id in negatives]
+    write(home, "negatives", NEGATIVES, None, rows)
+    documents, examples = nyxqa_examples(home, negatives_per_query=2)
+    assert examples == [
+        Example(example_id="q1", query="q1", positive="c1", negatives=("c3", "c2"), source="nyxqa"),
+        Example(example_id="q2", query="q2", positive="c2", negatives=(), source="nyxqa"),
     ]
-    provenance = Provenance(code_version="1")
-    with home.tables.write("public_examples", PUBLIC_EXAMPLES, partition=None, provenance=provenance) as writer:
-        writer.append([example.to_row() for example in made])
-    documents, examples = public_examples(home)
-    ExampleSet(documents, tuple(examples))
-    assert len(documents) == 4
-    assert [(one.example_id, one.source) for one in examples] == [
-        ("e1", "s"),
-        ("e1#2", "s"),
-        ("e1#3", "s"),
-        ("e2", "t"),
+    assert {name: document.text for name, document in documents.items()} == {
+        "q1": "what is q1?", "q2": "what is q2?", "c1": "text of c1", "c2": "text of c2", "c3": "text of c3",
+    }  # fmt: skip
+
+
+def test_a_window_that_answered_is_the_positive_and_those_that_failed_are_negatives(home: Home) -> None:
+    rows = [
+        tried("q2", 3, "negative", "c9", "c1"),
+        tried("q2", 0, "unused"),
+        tried("q2", 2, "positive", "c4", "c2"),
+        tried("q2", 1, "negative", "c3"),
+        tried("q2", 4, "unused", "c1"),
+        tried("q1", 1, "negative", "c3"),
     ]
-    read = [
-        (documents[one.query].text, documents[one.positive], [documents[name] for name in one.negatives])
-        for one in examples
-    ]
-    assert read == [("Which?", PASSAGE, [OTHER])] * 3 + [("What?", OTHER, [PASSAGE])]
+    write(home, "feedback_preferences", FEEDBACK_PREFERENCES, "a", rows)
+    documents, examples = feedback_examples(home)
+    assert examples == [Example(example_id="q2", query="q2", positive="c4", negatives=("c3", "c9"), source="feedback")]
+    assert sorted(documents) == ["c3", "c4", "c9", "q2"]
+
+
+def test_without_training_pairs_the_error_says_where_to_look(home: Home) -> None:
+    write(home, "negatives", NEGATIVES, None, [])
+    for partition in ("a", "b"):
+        write(home, "filtered_qa", FILTERED_QA, partition, [pair("q3", "c3", "test")])
+    with pytest.raises(DataError, match="no pair of filtered_qa is in the train split.*rejected_qa"):
+        nyxqa_examples(home, negatives_per_query=2)
+
+
+def test_without_any_positive_the_error_names_what_to_change(home: Home) -> None:
+    rows = [tried("q2", 1, "unused", "c3"), tried("q2", 2, "unused", "c4")]
+    write(home, "feedback_preferences", FEEDBACK_PREFERENCES, "a", rows)
+    with pytest.raises(DataError, match="none of 2 windows let the generator answer.*min_grade"):
+        feedback_examples(home)

@@ -1,0 +1,87 @@
+"""A retriever measured on a suite folder, by name."""
+
+from pathlib import Path
+
+import pytest
+
+from nyx_assets.evaluation.suite_runs import evaluate_suite, scores_text
+from nyx_assets.evaluation.suites import write_suite
+from nyx_assets.recipes import tiny
+from resources.images import FolderImageStore
+from training_kernels.errors import ConfigError, DataError, IncompleteArtifact
+
+STORE = FolderImageStore("memory://suite-runs")
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    """Twelve chunks at the hours of a clock; queries 0 to 2, where query 2 has the chunk at hour 5 as a second gold."""
+
+    def row(name: str, number: int, **more: object) -> dict:
+        return {"id": f"{name}{number}", "segments": [{"type": "text", "text": f"{name} {number}"}], **more}
+
+    write_suite(
+        tmp_path / "hours",
+        corpus=[row("c", number) for number in range(12)],
+        queries=[row("q", 0, exclude=["c1"]), row("q", 1), row("q", 2)],
+        golds=[("q0", "c0", 1), ("q1", "c1", 1), ("q2", "c2", 1), ("q2", "c5", 1)],
+    )
+    return tmp_path / "hours"
+
+
+def test_a_retriever_is_measured_with_its_own_checkpoint(home, publish, clock_embedders, suite):
+    publish(home, "finetuned_checkpoint", "new")
+    embedders = clock_embedders(new=0.9, untrained=0.2)
+    rows = evaluate_suite(home, embedders, STORE, suite, "finetuned", tiny())
+    value = {row["metric"]: row["value"] for row in rows if row["modality"] == "all"}
+    # queries are 0.9 hours late: of q0 the nearest, c1, is excluded, of the others the nearest is the next hour's
+    assert value["recall@1"] == pytest.approx(1 / 3)
+    assert value["mrr"] == pytest.approx((1 + 1 / 2 + 1 / 2) / 3)
+    assert {(row["retriever"], row["suite"], row["dim"], row["num_candidates"]) for row in rows} == {
+        ("finetuned", "hours", 2, 12)
+    }
+    untrained = evaluate_suite(home, embedders, STORE, suite, "untrained", tiny())
+    assert {row["value"] for row in untrained if row["metric"] in ("mrr", "hit@1")} == {1.0}
+
+
+def test_words_need_no_checkpoint(home, clock_embedders, suite):
+    embedders = clock_embedders()
+    rows = evaluate_suite(home, embedders, STORE, suite, "bm25", tiny())
+    assert {row["dim"] for row in rows} == {0}
+    assert not home.root.exists()
+
+
+def test_scores_are_printed_widest_dim_first_with_the_four_headline_metrics(home, publish, clock_embedders, suite):
+    rows = [
+        {
+            "retriever": "dense",
+            "suite": "hours",
+            "dim": dim,
+            "modality": modality,
+            "metric": metric,
+            "value": dim / 1000 + place / 10,
+            "num_queries": 7,
+            "num_candidates": 1234,
+        }
+        for dim in (0, 64, 256)
+        for modality in ("text", "all")
+        for place, metric in enumerate(("map", "recall@1", "recall@10", "mrr", "ndcg@10"))
+    ]
+    lines = scores_text(rows).splitlines()
+    assert lines[0] == "dense on hours: 1,234 candidates"
+    assert lines[1].split() == ["dim", "query", "queries", "recall@1", "recall@10", "mrr", "ndcg@10"]
+    assert [line.split()[:2] for line in lines[2:]] == [
+        [dim, modality] for dim in ("256", "64", "-") for modality in ("all", "text")
+    ]
+    assert lines[2].split()[2:] == ["7", "0.3560", "0.4560", "0.5560", "0.6560"]
+
+
+def test_what_is_unknown_missing_or_broken_is_named(home, clock_embedders, suite):
+    embedders = clock_embedders()
+    with pytest.raises(ConfigError, match="known: bm25, untrained"):
+        evaluate_suite(home, embedders, STORE, suite, "bm24", tiny())
+    with pytest.raises(IncompleteArtifact, match="pretrained_checkpoint"):
+        evaluate_suite(home, embedders, STORE, suite, "pretrained", tiny())
+    (suite / "qrels.tsv").unlink()
+    with pytest.raises(DataError, match=r"qrels\.tsv"):
+        evaluate_suite(home, embedders, STORE, suite, "bm25", tiny())

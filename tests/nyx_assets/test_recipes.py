@@ -1,0 +1,56 @@
+"""Recipes: complete, named as they are asked for, honest about what the paper gives."""
+
+import dataclasses
+
+import pytest
+
+from nyx_assets.recipes import RECIPES, ChunkingRecipe, pipeline_recipe, recipe_of
+from resources.settings import Settings
+from training_kernels.errors import ConfigError
+from training_kernels.recipes import train_recipe
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_recipe_has_its_own_name_and_trainings_that_exist(name: str) -> None:
+    recipe = pipeline_recipe(name)
+    assert recipe.name == name
+    assert train_recipe(recipe.pretraining)
+    assert train_recipe(recipe.finetuning)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_numbers_of_a_recipe_are_possible(name: str) -> None:
+    recipe = pipeline_recipe(name)
+    assert recipe.qa.dev_share + recipe.qa.test_share < 0.5
+    assert 1 <= recipe.mining.keep <= recipe.mining.depth
+    assert 1 <= recipe.feedback.window_stride <= recipe.feedback.window_length <= recipe.feedback.top_k
+    assert 0 < recipe.feedback.min_grade <= 1
+    assert recipe.chunking.max_text_tokens <= 200
+    assert recipe.chunking.max_images <= 5
+
+
+def test_the_paper_recipe_has_the_papers_numbers() -> None:
+    paper = pipeline_recipe("nyx_paper")
+    assert (paper.chunking.max_text_tokens, paper.qa.pairs_per_chunk, paper.qa.max_answer_words) == (200, 5, 5)
+    assert (paper.mining.first_rank, paper.mining.depth, paper.mining.keep) == (1, 10, 5)
+    assert paper.qa.num_options == 4
+
+
+def test_an_unknown_recipe_is_named_beside_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="^recipe 'nyx_papr' is unknown; known: nyx_paper, smoke, tiny"):
+        pipeline_recipe("nyx_papr")
+
+
+def test_a_backbone_in_the_settings_stands_for_the_recipes_own() -> None:
+    plain = recipe_of(Settings.from_env({"NYX_RECIPE": "nyx_paper"}))
+    other = recipe_of(Settings.from_env({"NYX_RECIPE": "nyx_paper", "NYX_BACKBONE": "some/folder"}))
+    assert plain == pipeline_recipe("nyx_paper")
+    assert other == dataclasses.replace(plain, backbone="some/folder")
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"max_text_tokens": 7, "max_images": 5}, {"max_text_tokens": 200, "max_images": 0}]
+)
+def test_a_chunk_without_room_is_refused(numbers: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="room for 8 text tokens and 1 picture, got max_text_tokens="):
+        ChunkingRecipe(**numbers)

@@ -1,0 +1,140 @@
+"""A training run is named by everything it depends on, and a finished one is not run again."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nyx_assets.training.runs import trained_checkpoint
+from resources.gpu import TrainJob
+from resources.home import Home
+from resources.tables import Provenance
+from training_kernels.config import InputConfig
+from training_kernels.documents import Document
+from training_kernels.examples import Example, read_examples
+from training_kernels.manifest import Manifest, committed_folder, write_manifest
+
+DOCUMENTS = {name: Document.of(f"text of {name}") for name in ("q1", "q2", "c1", "c2")}
+EXAMPLES = [
+    Example(example_id="q1", query="q1", positive="c1", negatives=("c2",), source="nyxqa"),
+    Example(example_id="q2", query="q2", positive="c2", negatives=(), source="nyxqa"),
+]
+
+
+def weights(folder: Path, content: str) -> Path:
+    """A complete folder whose identity is its content."""
+    with committed_folder(folder) as draft:
+        (draft / "weights.bin").write_text(content)
+        (draft / "metrics.json").write_text(json.dumps({"loss": 0.25}))
+        inputs = InputConfig(max_tokens=8, min_pixels=1, max_pixels=1, query_instruction="")
+        manifest = Manifest(
+            kind="full",
+            backbone="b",
+            weights=".",
+            base_identity="",
+            dim=2,
+            dims=(2,),
+            inputs=inputs,
+            precision="float32",
+        )
+        write_manifest(draft, manifest)
+    return folder
+
+
+class PenAndPaper:
+    """A launcher that writes down what it was asked, as weights."""
+
+    def __init__(self) -> None:
+        self.jobs: list[TrainJob] = []
+
+    def train(self, job: TrainJob, *, log: Callable[[str], None]) -> dict[str, Any]:
+        self.jobs.append(job)
+        examples = read_examples(job.examples)
+        weights(job.out, f"{job.recipe} {job.seed} {sorted(examples.documents)} {examples.examples}")
+        return {}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.at(tmp_path / "home")
+
+
+def run(home: Home, launcher: PenAndPaper, *, code_version: str = "1", **changes: Any) -> dict[str, Any]:
+    start = home.root / "backbones" / "untrained"
+    if not start.exists():
+        weights(start, "untrained")
+    told = {
+        "documents": DOCUMENTS, "examples": EXAMPLES, "training_recipe": "smoke", "start_from": str(start), "seed": 42,
+        **changes,
+    }  # fmt: skip
+    documents, examples = told.pop("documents"), told.pop("examples")
+    provenance = Provenance(code_version=code_version, inputs={"training_manifest": "m"})
+    return trained_checkpoint(
+        home, "pretrained_checkpoint", documents, examples, launcher=launcher, provenance=provenance,
+        log=lambda line: None, **told,
+    )  # fmt: skip
+
+
+def test_the_result_is_published_with_what_it_was_made_from(home: Home) -> None:
+    launcher = PenAndPaper()
+    report = run(home, launcher)
+    artifact = home.artifacts.require("pretrained_checkpoint")
+    assert report == {"examples": 2, "folder": str(artifact.folder), "metrics": {"loss": 0.25}}
+    assert artifact.commit.num_rows == 2
+    assert artifact.commit.provenance.inputs == {"training_manifest": "m"}
+    (job,) = launcher.jobs
+    assert (job.recipe, job.seed, job.out) == ("smoke", 42, artifact.folder)
+    assert not job.examples.exists(), (
+        "examples that were trained on are in the tables; a copy would grow with every run"
+    )
+
+
+def test_a_finished_run_is_not_run_again(home: Home) -> None:
+    launcher = PenAndPaper()
+    run(home, launcher)
+    first = home.artifacts.require("pretrained_checkpoint")
+    run(home, launcher, code_version="2")
+    again = home.artifacts.require("pretrained_checkpoint")
+    assert len(launcher.jobs) == 1
+    assert again.commit.data_version == first.commit.data_version
+    assert again.commit.provenance.code_version == "2"
+
+
+def test_a_run_that_was_killed_is_run_again(home: Home) -> None:
+    launcher = PenAndPaper()
+    run(home, launcher)
+    (home.artifacts.require("pretrained_checkpoint").folder / "manifest.json").unlink()
+    run(home, launcher)
+    assert len(launcher.jobs) == 2
+    assert home.artifacts.current("pretrained_checkpoint") is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 43},
+        {"training_recipe": "smoke_feedback"},
+        {"examples": EXAMPLES[:1]},
+        {"examples": [EXAMPLES[1], EXAMPLES[0]]},
+        {"examples": [replace(EXAMPLES[0], negatives=()), EXAMPLES[1]]},
+        {"documents": {**DOCUMENTS, "c2": Document.of("another text")}},
+    ],
+    ids=["seed", "recipe", "fewer", "order", "negatives", "text"],
+)
+def test_whatever_changes_makes_another_run(home: Home, change: dict[str, Any]) -> None:
+    launcher = PenAndPaper()
+    run(home, launcher)
+    run(home, launcher, **change)
+    assert len({job.out for job in launcher.jobs}) == 2
+
+
+def test_other_starting_weights_make_another_run_and_a_copy_of_them_does_not(home: Home, tmp_path: Path) -> None:
+    launcher = PenAndPaper()
+    run(home, launcher)
+    run(home, launcher, start_from=str(weights(tmp_path / "copy", "untrained")))
+    assert len(launcher.jobs) == 1
+    run(home, launcher, start_from=str(weights(tmp_path / "other", "trained for a day")))
+    assert len(launcher.jobs) == 2
