@@ -85,9 +85,9 @@ def page(number: int, fact: str) -> dict:
     }
 
 
-def write_crawl(folder: Path, pages: list[dict]) -> Path:
+def write_crawl(folder: Path, pages: list[dict], *, name: str = "one") -> Path:
     folder.mkdir(exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(pages), folder / "one.parquet")
+    pq.write_table(pa.Table.from_pylist(pages), folder / f"{name}.parquet")
     return folder
 
 
@@ -173,6 +173,21 @@ def test_a_plan_asks_nothing_writes_nothing_and_counts_what_a_run_then_asks(tmp_
     rows = [row for row in ledger_rows(home) if row["asset"] == "raw_qa"]
     tokens = sum(row["input_tokens"] for row in rows)
     assert counted["input_tokens"]["low"] <= tokens <= counted["input_tokens"]["high"]
+
+
+def test_what_checks_will_ask_is_sampled_from_a_partition_that_is_through(tmp_path, served):
+    crawl = write_crawl(tmp_path / "crawl", [page(number, f"Norvik {number}") for number in range(6)])
+    assert make(crawl, until="filtered_qa") == 0
+    write_crawl(crawl, [page(number, f"Utsira {number}") for number in range(30, 43)], name="two")
+    ahead = json.loads(CliRunner().invoke(main, ["plan", "--json"]).stdout)["lines"]
+    lines = [line for line in ahead if line["asset"] == "filtered_qa"]
+    assert {line["role"] for line in lines} == {"teacher", "generator", "judge"}
+    assert {line["basis"] for line in lines} == {"sampled"}
+    before = len(ledger_rows(tmp_path / "home"))
+    assert make(crawl, until="filtered_qa") == 0
+    rows = [row for row in ledger_rows(tmp_path / "home")[before:] if row["asset"] == "filtered_qa"]
+    rows = [row for row in rows if row["partition"] == "two"]
+    assert sum(line["calls"]["low"] for line in lines) <= len(rows) <= sum(line["calls"]["high"] for line in lines)
 
 
 def test_replay_makes_the_same_table_without_the_server_and_fails_on_what_was_never_asked(tmp_path, monkeypatch, capfd):

@@ -1,5 +1,7 @@
 """A hostile web server on loopback addresses, and names that lead to it."""
 
+import asyncio
+import socket
 import ssl
 import threading
 import time
@@ -12,7 +14,10 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
+from resources.fetch_addresses import AllowList, WebAccess
+from resources.fetch_client import FetchedFile, Fetcher
 from resources.fetch_limits import FetchLimits
+from resources.images import PictureRefused
 
 Behaviour = Callable[["HostileHandler"], None]
 
@@ -139,3 +144,46 @@ def impatient() -> FetchLimits:
         longest_pause_seconds=1.5,
         retry_failures_after_seconds=100.0,
     )
+
+
+async def names_of_the_test(host: str, port: int) -> list[str]:
+    """`*.test` leads to 127.0.0.1; any other name must be an address in one of the ways that systems read one."""
+    if host.endswith(".test"):
+        return ["127.0.0.1"]
+    return [host if ":" in host else socket.inet_ntoa(socket.inet_aton(host))]
+
+
+@pytest.fixture
+def fetch_all(impatient):
+    """Files or refusals behind some addresses, asked for by one fetcher, in order."""
+
+    def fetch(
+        *addresses, allow="pictures.test, other.test", limits=impatient, at_once=False, max_bytes=200_000, **options
+    ):
+        async def ask(fetcher: Fetcher, address: str) -> FetchedFile | PictureRefused:
+            try:
+                return await fetcher.fetch(address, max_bytes=max_bytes)
+            except PictureRefused as refusal:
+                return refusal
+
+        async def ask_all() -> list[FetchedFile | PictureRefused]:
+            access = WebAccess(contact="https://crawler.example/about", allow=AllowList.from_text(allow))
+            fetcher = Fetcher(access, limits, **{"resolve": names_of_the_test} | options)
+            try:
+                if at_once:
+                    return await asyncio.gather(*(ask(fetcher, address) for address in addresses))
+                return [await ask(fetcher, address) for address in addresses]
+            finally:
+                await fetcher.aclose()
+
+        return asyncio.run(ask_all())
+
+    return fetch
+
+
+@pytest.fixture
+def fetch(fetch_all):
+    def fetch_one(address, **options):
+        return fetch_all(address, **options)[0]
+
+    return fetch_one

@@ -1,10 +1,12 @@
 """The caps hold across tasks and processes, and a dead process's open calls are counted at what they may have cost."""
 
 import asyncio
+import fcntl
 import math
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -157,9 +159,9 @@ def test_no_more_calls_are_at_the_endpoint_than_it_takes_though_more_are_prepare
 
 
 def _spend(root: Path, first: int, out) -> None:
-    inner = PricedVLM(4)
+    inner = PricedVLM(8, seconds=0.0)
     try:
-        ask(vlm_at(root, inner, max_calls=25), [str(number) for number in range(first, first + 40)])
+        ask(vlm_at(root, inner, max_calls=200), [str(number) for number in range(first, first + 300)])
     except BudgetReached:
         out.put(len(inner.asked))
 
@@ -167,14 +169,27 @@ def _spend(root: Path, first: int, out) -> None:
 def test_three_processes_together_stay_within_one_cap(tmp_path):
     context = multiprocessing.get_context("fork")
     out = context.Queue()
-    processes = [context.Process(target=_spend, args=(tmp_path, 100 * number, out)) for number in range(3)]
+    processes = [context.Process(target=_spend, args=(tmp_path, 1000 * number, out)) for number in range(3)]
     for process in processes:
         process.start()
     paid = [out.get(timeout=20) for _ in processes]
     for process in processes:
         process.join()
-    assert sum(paid) == 25
-    assert budget_at(tmp_path).spent().calls == 25
+    assert sum(paid) == 200
+    assert budget_at(tmp_path).spent().calls == 200
+
+
+def test_a_call_is_entered_only_while_no_other_process_is_entering_one(tmp_path):
+    (tmp_path / "journals").mkdir()
+    budget = budget_at(tmp_path)
+    entering = threading.Thread(target=budget.start, args=("d", MOST))
+    with (tmp_path / "journals" / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        entering.start()
+        entering.join(0.3)
+        assert entering.is_alive()
+    entering.join(5)
+    assert budget_at(tmp_path).spent() == MOST
 
 
 def _ask_the_same(root: Path, out) -> None:
@@ -193,6 +208,30 @@ def test_two_processes_that_ask_the_same_at_once_pay_once(tmp_path):
     for process in processes:
         process.join()
     assert sorted(asked, key=int) == numbers(12)
+
+
+class LateFolder(ReplyFolder):
+    """Between the first look and what follows it, another process asks for the same and keeps the reply."""
+
+    has_looked = False
+
+    def read(self, digest: str) -> Reply | None:
+        found = super().read(digest)
+        if not self.has_looked:
+            self.has_looked = True
+            root = Path(self.root).parent
+            process = multiprocessing.get_context("fork").Process(target=lambda: ask(vlm_at(root, PricedVLM()), ["a"]))
+            process.start()
+            process.join()
+        return found
+
+
+def test_a_reply_that_another_process_kept_after_the_first_look_is_found_before_the_call(tmp_path):
+    inner = PricedVLM()
+    vlm = CachedVLM(inner, LateFolder(str(tmp_path / "replies")), budget_at(tmp_path))
+    (reply,) = ask(vlm, ["a"])
+    assert (inner.asked, reply.is_cached) == ([], True)
+    assert budget_at(tmp_path).spent() == REAL
 
 
 def _hang(root: Path, started) -> None:
@@ -230,8 +269,14 @@ def test_calls_of_a_killed_process_count_at_their_most_and_are_named_and_asked_a
 
 
 def test_a_reply_that_was_kept_before_the_kill_counts_at_what_it_cost(tmp_path):
-    ask(vlm_at(tmp_path, PricedVLM()), ["a", "b"])
-    (journal,) = (tmp_path / "journals").glob("*.jsonl")
+    context = multiprocessing.get_context("fork")
+    for text in ("a", "b"):
+        process = context.Process(target=lambda: ask(vlm_at(tmp_path, PricedVLM()), [text]))  # noqa: B023
+        process.start()
+        process.join()
+    journal = next(
+        path for path in (tmp_path / "journals").glob("*.jsonl") if request("b").digest("priced") in path.read_text()
+    )
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[:-1]) + lines[-1][:20])  # killed while it wrote that the last one was settled
     assert budget_at(tmp_path).spent() == REAL + REAL

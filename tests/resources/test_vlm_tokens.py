@@ -48,7 +48,7 @@ def test_text_is_counted_by_its_script():
 
 
 def test_a_picture_counts_a_token_for_each_square_of_28_pixels_that_it_touches(tmp_path):
-    folder, digest = pictures_with(tmp_path, 57, 28)  # 3 squares wide, 1 high, and two marks
-    assert picture_tokens(request_of(Segment(text="a"), Segment(image=digest)), folder) == 3 * 1 + 2
+    folder, digest = pictures_with(tmp_path, 57, 29)  # 3 squares wide, 2 high, and two marks
+    assert picture_tokens(request_of(Segment(text="a"), Segment(image=digest)), folder) == 3 * 2 + 2
     twice = request_of(Segment(image=digest), Segment(text="a"), Segment(image=digest))
-    assert picture_tokens(twice, folder) == 10
+    assert picture_tokens(twice, folder) == 16
