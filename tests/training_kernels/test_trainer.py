@@ -235,7 +235,7 @@ def test_the_command_lists_its_recipes():
     done = subprocess.run(
         [sys.executable, "-m", "training_kernels", "--help"], capture_output=True, text=True, check=True
     )
-    assert "one of nyx_paper, tiny, tiny_feedback" in " ".join(done.stdout.split())
+    assert "one of nyx_paper, smoke, smoke_feedback, tiny, tiny_feedback" in " ".join(done.stdout.split())
 
 
 def test_a_start_without_manifest_is_refused(training, tmp_path):
