@@ -57,9 +57,9 @@ class JobReport:
     by_asset: dict[str, AssetReport] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     """One message a failure, for a person."""
+    seconds: float = 0.0
     stopped_by_cap: str = ""
     """Why nothing more was made: a cap on calls, tokens or money was reached."""
-    seconds: float = 0.0
 
     @property
     def num_made(self) -> int:

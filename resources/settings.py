@@ -152,7 +152,7 @@ def _endpoint(role: Role | Literal["embedder"], env: Mapping[str, str]) -> Endpo
 def _number(env: Mapping[str, str], name: str, *, default: float, least: float) -> float:
     value = env.get(name)
     if not value:
-        return default
+        return float(default)
     try:
         number = float(value)
     except ValueError:

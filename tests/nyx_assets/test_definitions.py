@@ -22,9 +22,13 @@ PUBLIC = {
     "retrieval_scores", "rag_scores", "quality_gate", "promoted_checkpoint",
 }  # fmt: skip
 PARTITIONED = {
-    "crawl_documents", "rejected_documents", "chunked_corpus", "raw_qa", "filtered_qa", "rejected_qa", "feedback_preferences",
+    "crawl_documents", "rejected_documents", "link_rot", "chunked_corpus", "page_signatures", "picture_signatures",
+    "chunk_signatures", "sampled_chunks", "raw_qa", "filtered_qa", "rejected_qa", "qa_funnel", "feedback_preferences",
     *(f"{retriever.name}/chunk_embeddings" for retriever in DENSE_RETRIEVERS),
 }  # fmt: skip
+
+
+PUBLIC_SETS = {"public_examples", "refused_public_examples"}
 
 
 def pipeline_of(home: Path, **env: str) -> Pipeline:
@@ -86,7 +90,7 @@ def test_assets_of_one_function_have_the_same_inputs_and_stand_in_one_level(pipe
 def test_scarce_things_have_a_pool(pipeline: Pipeline) -> None:
     pools = {name: pipeline.defs.resolve_assets_def(spec.key).op.pool for name, spec in pipeline.specs.items()}
     assert {name for name, pool in pools.items() if pool == "vlm"} == {
-        "raw_qa", "filtered_qa", "rejected_qa", "feedback_preferences", "rag_scores",
+        "raw_qa", "filtered_qa", "rejected_qa", "qa_funnel", "feedback_preferences", "rag_scores",
     }  # fmt: skip
     assert {pools["pretrained_checkpoint"], pools["finetuned_checkpoint"], pools["promoted/chunk_embeddings"]} == {
         "gpu"
@@ -98,7 +102,8 @@ def test_every_table_that_could_poison_training_has_blocking_checks(pipeline: Pi
     graph = pipeline.defs.resolve_asset_graph()
     checked = {name_of(key.asset_key) for key in graph.asset_check_keys}
     assert checked == {
-        "crawl_documents", "chunked_corpus", "filtered_qa", "negatives", "feedback_preferences",
+        "crawl_documents", "chunked_corpus", "page_clusters", "raw_qa", "filtered_qa", "negatives", "training_manifest",
+        "feedback_preferences",
         *(f"{retriever.name}/chunk_embeddings" for retriever in DENSE_RETRIEVERS),
     }  # fmt: skip
     for key in graph.asset_check_keys:
@@ -119,8 +124,9 @@ def test_every_section_of_the_recipe_counts_for_some_asset(pipeline: Pipeline) -
     """A number that no asset names could be changed without anything being made again."""
     named = {one for spec in pipeline.specs.values() for one in str(spec.metadata.get(SETTINGS_KEY, "")).split(", ")}
     sections = {field.name for field in dataclasses.fields(pipeline.resources["recipe"])} - {"name"}
-    assert sections | set(ROLES) <= named
-    assert set(SECTIONS) <= sections
+    # how politely a picture is fetched changes no content
+    assert sections - {"fetching"} | set(ROLES) <= {one.partition(".")[0] for one in named}
+    assert {one.partition(".")[0] for one in SECTIONS} <= sections
 
 
 @pytest.mark.parametrize(
@@ -128,15 +134,15 @@ def test_every_section_of_the_recipe_counts_for_some_asset(pipeline: Pipeline) -
     [
         (
             {"NYX_TEACHER_BASE_URL": "http://127.0.0.1:9/v1", "NYX_TEACHER_MODEL": "t"},
-            {"raw_qa"},
+            {"raw_qa", "filtered_qa", "rejected_qa", "qa_funnel"},
         ),
         (
             {"NYX_JUDGE_BASE_URL": "http://127.0.0.1:9/v1", "NYX_JUDGE_MODEL": "j"},
-            {"filtered_qa", "rejected_qa"},
+            {"filtered_qa", "rejected_qa", "qa_funnel"},
         ),
         (
             {"NYX_GENERATOR_BASE_URL": "http://127.0.0.1:9/v1", "NYX_GENERATOR_MODEL": "g"},
-            {"feedback_preferences", "rag_scores"},
+            {"filtered_qa", "rejected_qa", "qa_funnel", "feedback_preferences", "rag_scores"},
         ),
         ({"NYX_INDEX_URI": "http://127.0.0.1:9"}, set()),
     ],
@@ -153,9 +159,9 @@ def test_another_model_makes_exactly_what_it_wrote_stale(
     ("section", "change", "stale"),
     [
         ("chunking", {"max_text_tokens": 150}, {"chunked_corpus"}),
-        ("pictures", {"min_side_pixels": 64}, {"crawl_documents", "rejected_documents"}),
+        ("pictures", {"min_side_pixels": 64}, {"crawl_documents", "rejected_documents", "link_rot", "altered_queries", *PUBLIC_SETS}),
         ("mining", {"keep": 3}, {"negatives", "refused_negatives", "pretrained_checkpoint"}),
-        ("qa", {"min_question_words": 5}, {"raw_qa", "filtered_qa", "rejected_qa"}),
+        ("qa", {"test_share": 0.25}, {"filtered_qa", "rejected_qa", "qa_funnel"}),
     ],
 )
 def test_a_changed_number_makes_exactly_the_assets_stale_that_name_its_section(

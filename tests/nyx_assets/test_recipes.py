@@ -31,13 +31,14 @@ def test_numbers_of_a_recipe_are_possible(name: str) -> None:
 
 def test_the_paper_recipe_has_the_papers_numbers() -> None:
     paper = pipeline_recipe("nyx_paper")
-    assert (paper.chunking.max_text_tokens, paper.qa.pairs_per_chunk, paper.qa.max_answer_words) == (200, 5, 5)
+    assert paper.chunking.max_text_tokens == 200
+    assert {variant.pairs_per_chunk for variant in paper.qa.writing.variants} == {5}
+    assert next(check.threshold for check in paper.qa.checks if check.name == "answer_too_long") == 5
     assert (paper.mining.first_rank, paper.mining.depth, paper.mining.keep) == (1, 10, 5)
-    assert paper.qa.num_options == 4
 
 
 def test_an_unknown_recipe_is_named_beside_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="^recipe 'nyx_papr' is unknown; known: nyx_paper, smoke, tiny"):
+    with pytest.raises(ConfigError, match="^recipe 'nyx_papr' is unknown; known: nyx, nyx_paper, smoke, tiny"):
         pipeline_recipe("nyx_papr")
 
 

@@ -66,6 +66,7 @@ def score(retriever: str, dim: int, metric: str, value: float, **where: str) -> 
         "dim": dim,
         "metric": metric,
         "value": value,
+        "suite": "nyxqa",
         "split": "test",
         "modality": "all",
         **where,

@@ -119,7 +119,7 @@ def test_what_is_reported_says_how_much_landed_and_where(world: World, instance:
     assert metadata["folder"].value == str(world.crawl / "a")
     schema = metadata["dagster/column_schema"].value
     assert isinstance(schema, dg.TableSchema)
-    assert [column.name for column in schema.columns] == ["file", "num_rows", "num_bytes", "fingerprint"]
+    assert [column.name for column in schema.columns] == ["file", "folder", "num_rows", "num_bytes", "fingerprint"]
 
 
 def test_an_unmarked_delivery_lands_when_it_was_the_same_at_the_tick_before(
