@@ -250,7 +250,7 @@ def _error(event: dg.DagsterEvent) -> Any:
     """What stands beneath the wrappers: a SerializableErrorInfo, with the name of its class and its message."""
     error = event.step_failure_data.error
     assert error is not None, f"{event.node_name} failed without an error"
-    while error.cause is not None and error.cls_name.startswith("Dagster"):
+    while error.cause is not None and str(error.cls_name).startswith("Dagster"):
         error = error.cause
     return error
 

@@ -75,7 +75,12 @@ class Step:
     def log(self, message: str) -> None:
         """Say something to whoever watches, in the Dagster UI or at the command line."""
         self.context.log.info(message)
-        console.info("%s%s: %s", self.context.op_execution_context.op.name, f" {self.partition}" if self.partition else "", message)
+        console.info(
+            "%s%s: %s",
+            self.context.op_execution_context.op.name,
+            f" {self.partition}" if self.partition else "",
+            message,
+        )
 
     def progress(self, what: str, total: int | None) -> Progress:
         """A counter that says every few seconds how far this step is."""
