@@ -92,7 +92,9 @@ def run(crawl: Path | None, as_json: bool) -> None:
 
 @main.command()
 @click.option(
-    "--crawl", type=click.Path(path_type=Path), help="Crawl folder; default: the one of this home, else a bundled sample."
+    "--crawl",
+    type=click.Path(path_type=Path),
+    help="Crawl folder; default: the one of this home, else a bundled sample.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def plan(crawl: Path | None, as_json: bool) -> None:
