@@ -118,7 +118,10 @@ class OpenAIVLM:
 
     async def complete(self, request: Request) -> Reply:
         digest = request.digest(self.model)
-        body = await asyncio.to_thread(self._body, request)
+        if any(message.content.images for message in request.messages):
+            body = await asyncio.to_thread(self._body, request)
+        else:  # nothing to read: a thread takes longer to come and go than the work takes
+            body = self._body(request)
         attempt = 0
         while True:
             began = time.perf_counter()
