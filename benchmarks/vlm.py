@@ -4,7 +4,6 @@ The way of a call is the pipeline's own: cache, journal under its lock, ledger, 
 its own and shares the machine's cores, as it does in a demo and never in earnest.
 """
 
-import math
 import os
 import re
 import subprocess
@@ -78,7 +77,7 @@ def teacher_of(folder: Path, base_url: str, *, max_in_flight: int) -> VLMRole:
             "NYX_TEACHER_BASE_URL": base_url,
             "NYX_TEACHER_MODEL": STAND_IN_MODEL,
             "NYX_TEACHER_MAX_IN_FLIGHT": str(max_in_flight),
-            "NYX_MAX_TOKENS": str(math.inf),
+            "NYX_MAX_TOKENS": str(10**15),
         }
     )
     return VLMRole.of("teacher", settings, Home.at(settings.home))

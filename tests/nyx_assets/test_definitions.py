@@ -159,7 +159,11 @@ def test_another_model_makes_exactly_what_it_wrote_stale(
     ("section", "change", "stale"),
     [
         ("chunking", {"max_text_tokens": 150}, {"chunked_corpus"}),
-        ("pictures", {"min_side_pixels": 64}, {"crawl_documents", "rejected_documents", "link_rot", "altered_queries", *PUBLIC_SETS}),
+        (
+            "pictures",
+            {"min_side_pixels": 64},
+            {"crawl_documents", "rejected_documents", "link_rot", "altered_queries", *PUBLIC_SETS},
+        ),
         ("mining", {"keep": 3}, {"negatives", "refused_negatives", "pretrained_checkpoint"}),
         ("qa", {"test_share": 0.25}, {"filtered_qa", "rejected_qa", "qa_funnel"}),
     ],
