@@ -156,7 +156,7 @@ def signed_pages(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]
 @dg.asset(
     key="chunk_signatures",
     deps=["chunked_corpus"],
-    description="MinHash of each chunk's text.",
+    description="MinHash of each chunk's text, by which near copies of it are found.",
     group_name="corpus",
     kinds={"parquet"},
     code_version="1",
