@@ -63,7 +63,9 @@ def test_feedback_reads_documents_as_the_run_before_it_did():
 
 def test_every_recipe_bears_its_name_and_an_unknown_one_lists_them():
     assert all(train_recipe(name).name == name for name in RECIPES)
-    with pytest.raises(ConfigError, match="'nyx_papr' is unknown; known: nyx_paper, smoke, smoke_feedback, tiny, tiny_feedback"):
+    with pytest.raises(
+        ConfigError, match="'nyx_papr' is unknown; known: nyx_paper, smoke, smoke_feedback, tiny, tiny_feedback"
+    ):
         train_recipe("nyx_papr")
 
 
