@@ -351,6 +351,36 @@ def test_a_partition_read_whole_counts_without_its_quarantined_partitions(
     assert expected_provenance(pipeline.specs["total"], None, home).inputs["cleaned"] == ""
 
 
+def chain_pipeline(home: Home, *, last_version: str) -> Pipeline:
+    """landed* -> first* -> second* -> third*, each a copy of the one before."""
+
+    def link(name: str, before: str, version: str) -> dg.AssetsDefinition:
+        @dg.asset(name=name, deps=[before], partitions_def=CRAWL, code_version=version)
+        def copied(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> Iterator[dg.MaterializeResult]:
+            step = Step(context, home)
+            begin(step)
+            yield from committed(step, **{name: numbers(home, before, step.partition)})
+
+        return copied
+
+    assets = [link("first", "landed", "1"), link("second", "first", "1"), link("third", "second", last_version)]
+    defs = dg.Definitions(assets=assets, resources={"home": home}, executor=dg.in_process_executor)
+    specs = {name_of(spec.key): spec for asset in assets for spec in asset.specs}
+    return Pipeline(defs=defs, specs=specs, resources={}, siblings={name: (name,) for name in specs})
+
+
+def test_what_is_stale_waits_for_an_input_that_may_still_change(home: Home, instance: DagsterInstance) -> None:
+    """`third` is stale by its code at once, but `second`, which it reads, is only known to be after `first` is made."""
+    instance.add_dynamic_partitions(str(CRAWL.name), ["c1"])
+    land(home, c1=[1])
+    run_main_job(chain_pipeline(home, last_version="1"), instance, home)
+    made(home)
+    land(home, c1=[2])
+    run_main_job(chain_pipeline(home, last_version="2"), instance, home)
+    assert made(home) == ["first c1", "second c1", "third c1"]
+    assert numbers(home, "third", "c1") == [2]
+
+
 def test_dagster_is_told_of_versions_that_it_does_not_know(
     home: Home, instance: DagsterInstance, tmp_path: Path
 ) -> None:
@@ -375,6 +405,27 @@ def test_a_table_whose_run_was_killed_before_its_check_is_made_again(home: Home)
         assert_no_run_is_open(instance)
     assert "no_number_is_negative failed" in report.failures[0]
     assert numbers(home, "total", None) == [3]
+
+
+def test_a_kill_before_anything_is_written_leaves_the_old_table_readable(home: Home) -> None:
+    land(home, c1=[10])
+    with open_instance(home) as instance:
+        run(home, instance)
+    made(home)
+    land(home, c1=[666])
+    process = start(home, SLEEP_SECONDS=60)
+    wait_for_execution(home)
+    process.kill()
+    process.wait()
+    with open_instance(home) as instance:
+        assert "666" in run(home, instance).failures[0]
+    assert numbers(home, "cleaned", "c1") == [1]
+
+
+def wait_for_execution(home: Home) -> None:
+    place, until = home.root / "executions.txt", time.monotonic() + 60
+    while not (place.exists() and "\n" in place.read_text()) and time.monotonic() < until:
+        time.sleep(0.02)
 
 
 def test_a_job_killed_at_any_moment_goes_on_where_it_stopped(home: Home, tmp_path: Path) -> None:
@@ -433,9 +484,7 @@ def test_a_second_job_waits_for_the_first_and_finds_everything_made(home: Home) 
 def test_an_interrupt_ends_the_job_at_once(home: Home) -> None:
     land(home, c1=[10, 21], c2=[35], c3=[80])
     process = start(home, SLEEP_SECONDS=1.0)
-    until = time.monotonic() + 30
-    while not (home.root / "executions.txt").exists() and time.monotonic() < until:
-        time.sleep(0.02)
+    wait_for_execution(home)
     process.send_signal(signal.SIGINT)
     assert process.wait(30) != 0
     assert made(home) == ["cleaned c1"]

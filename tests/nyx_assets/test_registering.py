@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -27,37 +26,41 @@ def crawl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 OPEN_RECORDS = """
-import sys
-sys.path[:0] = sys.argv[2:]
+import os, signal, sys
+sys.path[:0] = sys.argv[3:]
 from pathlib import Path
 from nyx_assets.registering import open_instance
 from resources.home import Home
+
+import sqlalchemy as db
+tables = 0
+@db.event.listens_for(db.engine.Engine, "before_cursor_execute")
+def die_at_a_table(connection, cursor, statement, parameters, context, executemany):
+    global tables
+    tables += "CREATE TABLE" in statement
+    if tables == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
 print("ready", flush=True)
 with open_instance(Home.at(Path(sys.argv[1]))) as instance:
     instance.add_dynamic_partitions("crawl", ["a"])
 """
 
 
-def open_in_a_process(home: Home) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", OPEN_RECORDS, str(home.root), *sys.path]
+def open_in_a_process(home: Home, *, dies_at_table: int = -1) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", OPEN_RECORDS, str(home.root), str(dies_at_table), *sys.path]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
 
 
-def test_records_whose_making_was_killed_are_made_again(tmp_path: Path) -> None:
-    kills = 0
-    for attempt in range(4):
-        home = Home.at(tmp_path / f"home{attempt}")
-        process = open_in_a_process(home)
-        time.sleep(0.05 + 0.08 * attempt)
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-        with open_instance(home) as instance:
-            instance.add_dynamic_partitions(str(CRAWL.name), ["b"])
-            assert "b" in instance.get_dynamic_partitions(str(CRAWL.name))
-    assert kills >= 2, "the machine was too fast for the kills to hit"
+@pytest.mark.parametrize("table", [1, 7, 14, 21])
+def test_records_whose_making_was_killed_are_made_again(home: Home, table: int) -> None:
+    assert open_in_a_process(home, dies_at_table=table).wait(60) == -signal.SIGKILL
+    with open_instance(home) as instance:
+        instance.add_dynamic_partitions(str(CRAWL.name), ["b"])
+        assert list(instance.get_dynamic_partitions(str(CRAWL.name))) == ["b"]
 
 
 def test_processes_that_start_together_make_one_set_of_records(home: Home) -> None:

@@ -281,6 +281,12 @@ def test_names_of_partitions_stay_text(tables: ParquetTables) -> None:
     )
 
 
+def test_partitions_that_all_look_like_numbers_stay_text(tables: ParquetTables) -> None:
+    for name in ("2024", "1999"):
+        write(tables, rows_of(1), name)
+    assert tables.query("SELECT crawl FROM pages ORDER BY crawl")["crawl"].to_pylist() == ["1999", "2024"]
+
+
 def test_duckdb_joins_tables_over_all_partitions(tables: ParquetTables) -> None:
     write(tables, rows_of(30), "b")
     write(tables, rows_of(20), "a")
