@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
 from dataclasses import asdict, replace
@@ -45,6 +46,10 @@ def main() -> None:
     # what this process does is the user's to see, not every library's
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+    # started in the background by a script, SIGINT is ignored; Dagster would have SIGTERM ignored as well, and nothing
+    # but kill -9 would end a run
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # torch's threads sleep while they wait; spinning, they took the cores from whatever else ran here (training beside
     # other load was 3.5 times slower)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

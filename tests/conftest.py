@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,10 @@ import pytest
 from sample_crawl import generate
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# A shell that starts tests in the background has them ignore SIGINT; Dagster then has SIGTERM ignored as well, and what
+# tests start could not be ended any more.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
 ROOT = Path(__file__).resolve().parent.parent

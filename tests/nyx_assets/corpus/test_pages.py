@@ -259,7 +259,7 @@ def test_a_row_group_of_any_size_is_read_in_bounded_memory(tmp_path, row, write_
     run = [sys.executable, "-c", MEASURE, str(path.parent)]
     out = subprocess.run(run, capture_output=True, text=True, check=True).stdout.split()
     assert int(out[0]) == num_pages
-    assert int(out[1]) < 80, f"reading {path.stat().st_size / 1e6:.0f} MB took {out[1]} MB"
+    assert int(out[1]) < 120, f"reading {path.stat().st_size / 1e6:.0f} MB took {out[1]} MB"
 
 
 def test_all_real_pages_are_taken_and_their_failures_are_those_of_the_data_card(shared_data, store):
