@@ -293,6 +293,7 @@ RETRIEVAL_SCORES = pa.schema(
         ("metric", pa.string()),
         ("value", pa.float64()),
         ("num_queries", pa.int64()),
+        ("is_stand_in", pa.bool_()),  # True if no VLM wrote the questions
     ]
 )
 

@@ -183,3 +183,8 @@ def test_a_run_killed_again_and_again_ends_with_the_same_tables(small_home: Path
         assert whole is not None
         assert killed.data_version == whole.data_version, place
     assert run(home.root)["made"] == 0
+
+
+@pytest.mark.parametrize("table", ["raw_qa", "filtered_qa", "feedback_preferences", "retrieval_scores", "rag_scores"])
+def test_tables_that_rest_on_the_stand_in_say_so(small_home: Path, table: str) -> None:
+    assert set(Home.at(small_home).tables.read(table)["is_stand_in"].to_pylist()) == {True}

@@ -99,7 +99,7 @@ def altered_queries(
     deps=[*SUITE_DEPS, *EMBEDDING_DEPS, dg.AssetDep("altered_queries")],
     description="Recall, MRR, nDCG and more of each retriever on the dev and test questions and on the altered test questions, at each Matryoshka dim and by query modality, BM25 beside.",
     group_name="evaluation",
-    code_version="2",
+    code_version="3",
     pool="gpu",
     metadata=settings("evaluation", "backbone"),
 )
@@ -111,11 +111,13 @@ def retrieval_scores(
 ) -> Iterator[dg.MaterializeResult]:
     step = Step(context, home)
     shown: list[dict[str, Any]] = []
+    written_by_stand_in = home.tables.read("filtered_qa", columns=["is_stand_in"])["is_stand_in"].to_pylist()
+    is_stand_in = any(written_by_stand_in)
     with step.tables({"retrieval_scores": RETRIEVAL_SCORES}) as tables:
         for split, suite in own_suites(home, recipe):
             for retriever in evaluated_retrievers(home, embedders) if suite.queries else ():
                 rows = evaluate_retriever(retriever, suite, split=split, recipe=recipe.evaluation)
-                tables["retrieval_scores"].append(rows)
+                tables["retrieval_scores"].append(row | {"is_stand_in": is_stand_in} for row in rows)
                 whole = next(
                     row
                     for row in rows

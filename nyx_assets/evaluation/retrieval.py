@@ -33,7 +33,7 @@ Scores = dict[str, dict[str, float]]
 def evaluate_retriever(
     retriever: Retriever, suite: Suite, *, split: str, recipe: EvaluationRecipe
 ) -> list[dict[str, Any]]:
-    """Rows of RETRIEVAL_SCORES for every Matryoshka dim of the retriever."""
+    """Rows of RETRIEVAL_SCORES, without `is_stand_in`, for every Matryoshka dim of the retriever."""
     return [
         row
         for dim, rankings in rank_suite(retriever, suite).items()
@@ -87,7 +87,7 @@ def score_queries(queries: Sequence[SuiteQuery], rankings: Sequence[Ranking], *,
 def score_rows(
     scores: Scores, queries: Iterable[SuiteQuery], *, retriever: str, suite: str, split: str, dim: int
 ) -> list[dict[str, Any]]:
-    """Rows of RETRIEVAL_SCORES: the mean of each metric over all queries, and over those of each modality."""
+    """Rows of RETRIEVAL_SCORES, without `is_stand_in`: the mean of each metric over all queries, and over those of each modality."""
     values: dict[tuple[str, str], list[float]] = defaultdict(list)
     for query in queries:
         for metric, value in scores[query.query_id].items():
