@@ -36,7 +36,8 @@ MAX_NEIGHBOURS = 64
 """Choice: of things that share a band, each is compared with the 64 next to it, so that a template that stands on every
 page costs 64 comparisons each and not their square. Near copies beyond hang together through those between."""
 
-PAIRS_PER_COMPARISON = 65_536
+PAIRS_PER_COMPARISON = 2_048
+"""Choice: the signatures of both sides, 2 MB, stay in the processor's cache; measured, half the time of 65,536."""
 
 HASH_SIDE = 16
 PICTURE_BITS = HASH_SIDE * HASH_SIDE
@@ -93,9 +94,12 @@ def near_texts(signature_NP: np.ndarray, *, min_similarity: float) -> Iterator[t
     num_bands = NUM_PERMUTATIONS // rows_per_band
     bands_NKR = signature_NP[:, : num_bands * rows_per_band].reshape(len(signature_NP), num_bands, rows_per_band)
     keys_NK = (bands_NKR.astype(np.uint64) * factors).sum(axis=-1, dtype=np.uint64)
-    return _agreeing(
-        keys_NK, lambda left, right: (signature_NP[left] == signature_NP[right]).mean(axis=1), min_similarity
-    )
+
+    def similarity(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        equal_MP = (signature_NP[left] == signature_NP[right]).view(np.uint8)
+        return equal_MP.sum(axis=1, dtype=np.uint8) / NUM_PERMUTATIONS
+
+    return _agreeing(keys_NK, similarity, min_similarity)
 
 
 def near_pictures(hashes: Sequence[str], *, max_distance: int) -> Iterator[tuple[int, int, float]]:
@@ -123,23 +127,42 @@ def _rows_per_band(min_similarity: float) -> int:
 
 
 def _agreeing(keys_NK: np.ndarray, similarity: Similarity, minimum: float) -> Iterator[tuple[int, int, float]]:
-    """Pairs of rows that share a band and reach the least similarity, each once."""
+    """Pairs of rows that share a band and reach the least similarity, each once.
+
+    Only what was found is remembered: near copies are few, and unlike pairs that share a second band are rare enough to
+    be compared again.
+    """
     num_rows = len(keys_NK)
-    seen = np.empty(0, dtype=np.int64)
+    known = np.empty(0, dtype=np.int64)
     for keys_N in keys_NK.T:
-        candidates = np.setdiff1d(_sharing(keys_N), seen, assume_unique=True)
-        seen = np.union1d(seen, candidates)
+        candidates = _sharing(keys_N)
+        candidates = candidates[~_stand_in(known, candidates)]
+        reached_here = [known]
         for start in range(0, len(candidates), PAIRS_PER_COMPARISON):
-            left, right = np.divmod(candidates[start : start + PAIRS_PER_COMPARISON], num_rows)
+            pairs = candidates[start : start + PAIRS_PER_COMPARISON]
+            left, right = np.divmod(pairs, num_rows)
             found = similarity(left, right)
             reached = found >= minimum
+            reached_here.append(pairs[reached])
             yield from zip(
                 left[reached].tolist(), right[reached].tolist(), found[reached].astype(float).tolist(), strict=True
             )
+        known = np.sort(np.concatenate(reached_here))
+
+
+def _stand_in(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Which of the values stand in an ascending array."""
+    if not len(ordered):
+        return np.zeros(len(values), dtype=bool)
+    places = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+    return ordered[places] == values
 
 
 def _sharing(keys_N: np.ndarray) -> np.ndarray:
-    """int64 [M]: pairs of rows with equal keys, as lower row times N plus higher row, sorted, each once."""
+    """int64 [M]: pairs of rows with equal keys, as lower row times N plus higher row, in ascending order.
+
+    Each once: a pair's rows stand at one distance from each other in the order of the keys.
+    """
     order = np.argsort(keys_N, kind="stable")  # stable, so that rows of equal keys stay in order: left < right
     ordered = keys_N[order]
     pairs = []
@@ -148,7 +171,8 @@ def _sharing(keys_N: np.ndarray) -> np.ndarray:
         if not len(start):
             break
         pairs.append(order[start].astype(np.int64) * len(keys_N) + order[start + offset])
-    return np.unique(np.concatenate(pairs)) if pairs else np.empty(0, dtype=np.int64)
+    # np.unique and its kin hash, and these numbers collide: on 20,000 pairs a band 40 times slower than sorting
+    return np.sort(np.concatenate(pairs)) if pairs else np.empty(0, dtype=np.int64)
 
 
 class Groups:

@@ -8,170 +8,23 @@ A file is written beside its place under a hidden name and renamed, so readers s
 footer says what it was made from, so a table and its provenance cannot come apart.
 """
 
-import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import duckdb
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from resources.commits import Commit, Provenance, utc_now
+from resources.drafts import DRAFT_NAMES, draft_in, sweep
+from resources.table_writer import FOOTER_KEY, ROWS_PER_GROUP, TableWriter
 from training_kernels.errors import DataError, IncompleteArtifact
 
-FOOTER_KEY = b"nyx"
-ROWS_PER_GROUP = 2048
-"""Rows held in memory by a writer; pages have about 10 KB each, so about 20 MB."""
-ROWS_PER_CONVERSION = 256
-"""Python rows turned into Arrow at a time: enough to be fast, few enough that an error comes close to its row."""
-NOT_OF_ITS_TYPE = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError)
-"""What Arrow raises for a value that a column does not take: a wrong type, too large an integer, a lone surrogate."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
-    """What an artefact was made from: the version of the code and of each input."""
-
-    code_version: str
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    """Data version by name of input."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
-    """One complete version of a table or folder."""
-
-    data_version: str
-    """Digest of the content: equal content, equal version, whenever and from whatever it was made."""
-    num_rows: int
-    provenance: Provenance
-    written_at: str
-    """UTC, ISO 8601."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "data_version": self.data_version,
-            "num_rows": self.num_rows,
-            "code_version": self.provenance.code_version,
-            "inputs": dict(self.provenance.inputs),
-            "written_at": self.written_at,
-        }
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Self:
-        return cls(
-            data_version=content["data_version"],
-            num_rows=content["num_rows"],
-            provenance=Provenance(code_version=content["code_version"], inputs=content["inputs"]),
-            written_at=content["written_at"],
-        )
-
-
-def utc_now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-class TableWriter:
-    """Rows in, one committed Parquet file out; use it through `Tables.write`."""
-
-    def __init__(self, file: Any, schema: pa.Schema, *, place: str) -> None:
-        self.schema = schema
-        self.num_appended = 0
-        self.num_rows = 0
-        self._place = place
-        self._names = set(schema.names)
-        self._rows: list[Mapping[str, Any]] = []
-        self._waiting: list[pa.Table] = []
-        self._num_waiting = 0
-        self._digest = hashlib.sha256(schema.remove_metadata().serialize().to_pybytes())
-        self._writer = pq.ParquetWriter(file, schema, compression="zstd")
-
-    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add rows. Raises DataError naming the row if it has other fields than the schema, or a value of another type;
-        the latter when ROWS_PER_CONVERSION rows are together, or at the end.
-        """
-        for row in rows:
-            if row.keys() != self._names:
-                raise DataError(
-                    f"{self._place}: row {self.num_appended} has fields {sorted(row)}, the schema has {sorted(self._names)}"
-                )
-            self._rows.append(row)
-            self.num_appended += 1
-            if len(self._rows) >= ROWS_PER_CONVERSION:
-                self._convert()
-
-    def _convert(self) -> None:
-        rows, self._rows = self._rows, []
-        try:
-            table = pa.Table.from_pylist(rows, schema=self.schema)
-        except NOT_OF_ITS_TYPE:
-            self._blame(rows)
-            raise
-        self._enqueue(table)
-
-    def _blame(self, rows: list[Mapping[str, Any]]) -> None:
-        """Raise DataError for the first value that its column does not take."""
-        for number, row in enumerate(rows, start=self.num_appended - len(rows)):
-            for column in self.schema:
-                try:
-                    pa.array([row[column.name]], column.type)
-                except NOT_OF_ITS_TYPE as error:
-                    raise DataError(
-                        f"{self._place}: row {number}, column {column.name} takes {column.type}, got "
-                        f"{row[column.name]!r:.200}: {error}"
-                    ) from error
-
-    def append_table(self, table: pa.Table) -> None:
-        """Add rows that are in Arrow already; columns in the schema's order and types."""
-        if table.schema.remove_metadata() != self.schema.remove_metadata():
-            raise DataError(f"{self._place}: got columns\n{table.schema}\nthe schema is\n{self.schema}")
-        self._convert()
-        self.num_appended += table.num_rows
-        self._enqueue(table)
-
-    def _enqueue(self, table: pa.Table) -> None:
-        self._waiting.append(table)
-        self._num_waiting += table.num_rows
-        if self._num_waiting >= ROWS_PER_GROUP:
-            self._flush(keep_rest=True)
-
-    def _flush(self, *, keep_rest: bool) -> None:
-        """Write whole groups of ROWS_PER_GROUP rows, so that the digest does not depend on how rows were handed over."""
-        waiting = pa.concat_tables(self._waiting) if self._waiting else self.schema.empty_table()
-        start = 0
-        while waiting.num_rows - start >= (ROWS_PER_GROUP if keep_rest else 1):
-            # take() copies: slices would carry the offsets of the table that they were cut from into the digest
-            size = min(ROWS_PER_GROUP, waiting.num_rows - start)
-            group = waiting.take(pa.array(range(start, start + size), pa.int64())).combine_chunks()
-            for batch in group.to_batches():
-                self._digest.update(batch.serialize())
-            self._writer.write_table(group, row_group_size=ROWS_PER_GROUP)
-            self.num_rows += size
-            start += size
-        self._waiting = [waiting.slice(start)] if start < waiting.num_rows else []
-        self._num_waiting = waiting.num_rows - start
-
-    def finish(self, provenance: Provenance) -> Commit:
-        """Write what waits and the footer."""
-        self._convert()
-        self._flush(keep_rest=False)
-        commit = Commit(
-            data_version=self._digest.hexdigest()[:32],
-            num_rows=self.num_rows,
-            provenance=provenance,
-            written_at=utc_now(),
-        )
-        self._writer.add_key_value_metadata({FOOTER_KEY.decode(): json.dumps(commit.to_json())})
-        self._writer.close()
-        return commit
-
-    def abandon(self) -> None:
-        self._writer.close()
+__all__ = ["ROWS_PER_GROUP", "Commit", "ParquetTables", "Provenance", "TableWriter", "Tables", "utc_now"]
 
 
 class Tables(Protocol):
@@ -199,8 +52,15 @@ class Tables(Protocol):
         """One partition as a stream of record batches of at most ROWS_PER_GROUP rows."""
         ...
 
-    def query(self, sql: str) -> pa.Table:
-        """The answer of DuckDB, where each table is a view of its name with `/` written `_`."""
+    def query(self, sql: str, *, of: Mapping[str, str | None] | None = None) -> pa.Table:
+        """The answer of DuckDB, where each table is a view of its name with `/` written `_`.
+
+        Args:
+            of: the tables asked, each with the partition that is meant, or None for all of it; None for every table
+                there is, as far as it is not quarantined.
+
+        Raises IncompleteArtifact if one of `of` is missing or quarantined.
+        """
         ...
 
     def quarantine(self, asset: str, partition: str | None, reason: str) -> None:
@@ -231,24 +91,32 @@ class ParquetTables:
     ) -> Iterator[TableWriter]:
         folder, file = self._folder(asset, partition), self._file(asset, partition)
         self.fs.makedirs(folder, exist_ok=True)
-        beside = f"{folder}/.part-{uuid.uuid4().hex}.writing"
+        self._sweep(folder)
         place = asset if partition is None else f"{asset}, partition {partition}"
-        try:
-            with self.fs.open(beside, "wb") as stream:
-                writer = TableWriter(stream, schema, place=place)
-                try:
-                    yield writer
-                    writer.finish(provenance)
-                except BaseException:
-                    writer.abandon()
-                    raise
-            self.fs.mv(beside, file)
-        finally:
-            if self.fs.exists(beside):
-                self.fs.rm(beside)
+        with draft_in(folder, is_local=self._is_local) as beside:
+            try:
+                with self.fs.open(beside, "wb") as stream:
+                    writer = TableWriter(stream, schema, place=place)
+                    try:
+                        yield writer
+                        writer.finish(provenance)
+                    except BaseException:
+                        writer.abandon()
+                        raise
+                self.fs.mv(beside, file)
+            finally:
+                if self.fs.exists(beside):
+                    self.fs.rm(beside)
         mark = self._mark(asset, partition)
         if self.fs.exists(mark):
             self.fs.rm(mark)
+
+    def sweep(self) -> list[str]:
+        """Remove what killed writers left beside the tables (a writer sweeps its own folder); returns the files."""
+        return self._sweep(f"{self.base}/**")
+
+    def _sweep(self, folder: str) -> list[str]:
+        return sweep(self.fs, self.fs.glob(f"{folder}/{DRAFT_NAMES}"), is_local=self._is_local)
 
     def commit(self, asset: str, partition: str | None) -> Commit | None:
         file = self._file(asset, partition)
@@ -347,17 +215,33 @@ class ParquetTables:
         is_partitioned = not self.fs.exists(self._file(asset, None))
         names = [name for name in self.all_partitions(asset) if not self.fs.exists(self._mark(asset, name))]
         files = [self._file(asset, name) for name in names]
+        return self._scan_sql(files, is_partitioned=is_partitioned) if files else ""
+
+    def _scan_sql(self, files: Sequence[str], *, is_partitioned: bool) -> str:
         if not self._is_local:
             files = [self.fs.unstrip_protocol(file) for file in files]
         listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
         hive = ", hive_partitioning = true, hive_types = {'crawl': VARCHAR}" if is_partitioned else ""
-        return f"read_parquet([{listed}]{hive})" if files else ""
+        return f"read_parquet([{listed}]{hive})"
 
-    def query(self, sql: str) -> pa.Table:
+    def query(self, sql: str, *, of: Mapping[str, str | None] | None = None) -> pa.Table:
+        if of is None:
+            sources = {asset: self.view_sql(asset) for asset in self.assets()}
+        else:
+            sources = {asset: self._readable_sql(asset, partition) for asset, partition in of.items()}
         with duckdb.connect(":memory:") as connection:
             if not self._is_local:
                 connection.register_filesystem(self.fs)
-            for asset in self.assets():
-                if source := self.view_sql(asset):
+            for asset, source in sources.items():
+                if source:
                     connection.execute(f'CREATE VIEW "{asset.replace("/", "_")}" AS FROM {source}')
             return connection.sql(sql).to_arrow_table()
+
+    def _readable_sql(self, asset: str, partition: str | None) -> str:
+        """The DuckDB expression that reads what `read` would. Raises IncompleteArtifact as `read` does."""
+        if partition is None and not self.fs.exists(self._file(asset, None)):
+            if not self.partitions(asset):
+                raise IncompleteArtifact(f"table {asset} has no partition yet; materialize {asset}")
+            return self.view_sql(asset)
+        self._open(asset, partition).close()
+        return self._scan_sql([self._file(asset, partition)], is_partitioned=partition is not None)
