@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from nyx_assets.catalog.assets import catalog
+from nyx_assets.catalog.assets import catalog_over
 from nyx_assets.corpus.assets import (
     chunked_corpus,
     clustered_pages,
@@ -86,8 +86,8 @@ ASSETS = [
     rag_scores,
     gate,
     final_index,
-    catalog,
 ]
+ASSETS.append(catalog_over([landed_crawl, *(spec for asset in ASSETS for spec in asset.specs)]))
 CHECKS = [*CORPUS_CHECKS, *NYXQA_CHECKS, *MINING_CHECKS, *FEEDBACK_CHECKS, *EVALUATION_CHECKS, *INDEX_CHECKS]
 
 

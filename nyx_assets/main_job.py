@@ -17,6 +17,7 @@ from dagster import DagsterEventType, DagsterInstance
 from nyx_assets.materialization import DATA_VERSION_TAG, expected_provenance, is_current, key_of, name_of
 from nyx_assets.partitions import CRAWL
 from nyx_assets.recovery import MAIN_JOB_TAGS, bury_killed_runs
+from resources.catalog import drop_foreign_catalog
 from resources.home import Home
 from training_kernels.errors import BudgetReached
 
@@ -116,6 +117,8 @@ def run_main_job(pipeline: Pipeline, instance: DagsterInstance, home: Home) -> J
     report = JobReport({name: AssetReport() for name in pipeline.specs})
     with home.alone("main_job", log=console.info):
         bury_killed_runs(instance, home, pipeline.defs, log=console.warning)
+        home.tables.sweep()
+        drop_foreign_catalog(home)
         _walk(pipeline, instance, home, report)
     if not report.failures:
         report.failures += _left_out(pipeline, report)

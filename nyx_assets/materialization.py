@@ -26,6 +26,10 @@ SETTINGS_KEY = "nyx/settings"
 """Metadata of an asset: the settings that its content depends on; their digest is part of its code version."""
 
 
+FILE_KEY = "nyx/file"
+"""Metadata of an asset: a file that it keeps beside its table, relative to the home; without it, it is not current."""
+
+
 def settings(*names: str) -> dict[str, Any]:
     """Metadata that says which settings (recipe sections, roles) an asset depends on."""
     return {SETTINGS_KEY: ", ".join(names)}
@@ -55,6 +59,9 @@ def is_current(spec: dg.AssetSpec, partition: str | None, home: Home) -> bool:
     name = name_of(spec.key)
     commit = home.commit(name, partition)
     if commit is None or home.tables.quarantine_reason(name, partition) is not None:
+        return False
+    file = spec.metadata.get(FILE_KEY)
+    if file is not None and not (home.root / file).is_file():
         return False
     return commit.provenance == expected_provenance(spec, partition, home)
 

@@ -1,16 +1,27 @@
 """catalog.duckdb: every table as a view, what each was made from, and what every VLM call cost.
 
 It holds no truth of its own: it is built anew beside its place, under a lock, and renamed. Open it read-only.
+
+DuckDB resolves a relative path in a view by the folder of whoever asks, so views name their files by the home's own
+path. After a home was moved, `SET VARIABLE nyx_home = '<its folder>'` makes all of them answer, and the next run builds
+them anew.
 """
 
 import fcntl
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from resources.home import Home
+from resources.tables import sql_text
+
+FILE = "catalog.duckdb"
+"""Relative to the home."""
+HOME_VARIABLE = "nyx_home"
+"""DuckDB variable that, when set, stands for the folder of the home."""
 
 COMMITS = pa.schema(
     [
@@ -32,45 +43,62 @@ VLM_CALLS_COLUMNS = """{
     is_cached: 'BOOLEAN', is_stand_in: 'BOOLEAN', error: 'VARCHAR'}"""
 
 
-def build_catalog(home: Home, artifact_assets: list[str]) -> list[str]:
+def build_catalog(home: Home, assets: Sequence[str]) -> list[str]:
     """Write `<home>/catalog.duckdb`; returns the names of its views and tables.
 
     Args:
-        artifact_assets: keys of the assets that are folders; their versions stand in `commits` beside those of tables.
+        assets: keys of all assets; the versions of those that are folders stand in `commits` beside those of tables.
     """
-    place = home.root / "catalog.duckdb"
+    place = home.root / FILE
     with (home.root / ".catalog.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        for left_over in home.root.glob(".catalog.*.writing"):  # of a builder that was killed: only one builds at a time
+            left_over.unlink()
         beside = place.with_name(f".catalog.{uuid.uuid4().hex}.writing")
         try:
-            names = _write(home, beside, artifact_assets)
+            names = _write(home, beside, assets)
             beside.replace(place)
         finally:
             beside.unlink(missing_ok=True)
     return names
 
 
-def _write(home: Home, path: Path, artifact_assets: list[str]) -> list[str]:
+def drop_foreign_catalog(home: Home) -> None:
+    """Remove a catalogue that was built when the home lay in another folder, or that cannot be read."""
+    place = home.root / FILE
+    if not place.is_file():
+        return
+    try:
+        with duckdb.connect(str(place), read_only=True) as connection:
+            built_in = connection.execute("SELECT root FROM home").fetchall()
+    except duckdb.Error:
+        built_in = []
+    if built_in != [(str(home.root),)]:
+        place.unlink(missing_ok=True)
+
+
+def _write(home: Home, path: Path, assets: Sequence[str]) -> list[str]:
     commits: list[dict] = []
     lineage: list[dict] = []
+    root_sql = f"coalesce(getvariable({sql_text(HOME_VARIABLE)}), {sql_text(str(home.root))})"
+    tables = home.tables.assets()
     with duckdb.connect(str(path)) as connection:
-        for asset in home.tables.assets():
-            if source := home.tables.view_sql(asset):
+        for asset in tables:
+            if source := home.tables.view_sql(asset, root_sql=f"{root_sql} || '/tables'"):
                 connection.execute(f'CREATE VIEW "{asset.replace("/", "_")}" AS FROM {source}')
             for partition in home.tables.all_partitions(asset):
                 _list_commit(home, asset, partition, commits, lineage)
-        for asset in artifact_assets:
+        for asset in sorted(set(assets) - set(tables)):
             _list_commit(home, asset, None, commits, lineage)
         for name, rows, schema in (("commits", commits, COMMITS), ("lineage", lineage, LINEAGE)):
             connection.register("rows", pa.Table.from_pylist(rows, schema=schema))
             connection.execute(f"CREATE TABLE {name} AS FROM rows")
             connection.unregister("rows")
-        calls = home.root / "vlm" / "ledger"
-        if any(calls.rglob("*.jsonl")):
-            pattern = str(calls / "**" / "*.jsonl").replace("'", "''")
+        connection.execute("CREATE TABLE home AS SELECT ? AS root", [str(home.root)])
+        if any((home.root / "vlm" / "ledger").rglob("*.jsonl")):
             connection.execute(
-                f"CREATE VIEW vlm_calls AS FROM read_json('{pattern}', format = 'newline_delimited', "
-                f"ignore_errors = true, columns = {VLM_CALLS_COLUMNS})"
+                f"CREATE VIEW vlm_calls AS FROM read_json({root_sql} || '/vlm/ledger/**/*.jsonl', "
+                f"format = 'newline_delimited', ignore_errors = true, columns = {VLM_CALLS_COLUMNS})"
             )
         return [
             row[0]

@@ -24,7 +24,7 @@ from resources.drafts import DRAFT_NAMES, draft_in, sweep
 from resources.table_writer import FOOTER_KEY, ROWS_PER_GROUP, TableWriter
 from training_kernels.errors import DataError, IncompleteArtifact
 
-__all__ = ["ROWS_PER_GROUP", "Commit", "ParquetTables", "Provenance", "TableWriter", "Tables", "utc_now"]
+__all__ = ["ROWS_PER_GROUP", "Commit", "ParquetTables", "Provenance", "TableWriter", "Tables", "sql_text", "utc_now"]
 
 
 class Tables(Protocol):
@@ -207,22 +207,26 @@ class ParquetTables:
             keys.add("/".join(part for part in parts if not part.startswith("crawl=")))
         return sorted(keys)
 
-    def view_sql(self, asset: str) -> str:
+    def view_sql(self, asset: str, *, root_sql: str = "") -> str:
         """The DuckDB expression that reads all of an asset's tables, with `crawl` where it is partitioned.
 
         What is quarantined is left out; "" if nothing else is there.
+
+        Args:
+            root_sql: an expression whose value stands for the root of the tables, so that it can be another one later.
         """
         is_partitioned = not self.fs.exists(self._file(asset, None))
         names = [name for name in self.all_partitions(asset) if not self.fs.exists(self._mark(asset, name))]
         files = [self._file(asset, name) for name in names]
-        return self._scan_sql(files, is_partitioned=is_partitioned) if files else ""
+        return self._scan_sql(files, is_partitioned=is_partitioned, root_sql=root_sql) if files else ""
 
-    def _scan_sql(self, files: Sequence[str], *, is_partitioned: bool) -> str:
-        if not self._is_local:
-            files = [self.fs.unstrip_protocol(file) for file in files]
-        listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+    def _scan_sql(self, files: Sequence[str], *, is_partitioned: bool, root_sql: str = "") -> str:
+        if root_sql:
+            names = [f"{root_sql} || {sql_text(file.removeprefix(self.base))}" for file in files]
+        else:
+            names = [sql_text(file if self._is_local else self.fs.unstrip_protocol(file)) for file in files]
         hive = ", hive_partitioning = true, hive_types = {'crawl': VARCHAR}" if is_partitioned else ""
-        return f"read_parquet([{listed}]{hive})"
+        return f"read_parquet([{', '.join(names)}]{hive})"
 
     def query(self, sql: str, *, of: Mapping[str, str | None] | None = None) -> pa.Table:
         if of is None:
@@ -245,3 +249,8 @@ class ParquetTables:
             return self.view_sql(asset)
         self._open(asset, partition).close()
         return self._scan_sql([self._file(asset, partition)], is_partitioned=partition is not None)
+
+
+def sql_text(text: str) -> str:
+    """A text as SQL spells it."""
+    return "'" + text.replace("'", "''") + "'"

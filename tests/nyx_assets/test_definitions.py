@@ -77,6 +77,13 @@ def test_inputs_come_before_what_reads_them(pipeline: Pipeline) -> None:
         seen.add(name)
 
 
+def test_the_catalogue_is_made_from_every_other_asset(pipeline: Pipeline) -> None:
+    """A table that it does not name would be missing in it, or stale, until something else is made again."""
+    inputs = {name_of(dependency.asset_key) for dependency in pipeline.specs["catalog"].deps}
+    assert inputs == ({*pipeline.specs} - {"catalog"}) | {"landed_crawl"}
+    assert len(inputs) > len(PUBLIC)
+
+
 def test_assets_of_one_function_have_the_same_inputs_and_stand_in_one_level(pipeline: Pipeline) -> None:
     """The main job makes them together, so none may be ready before another."""
     level_of = {

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from resources.artifacts import MANIFEST
-from resources.catalog import build_catalog
+from resources.catalog import build_catalog, drop_foreign_catalog
 from resources.home import Home
 from resources.tables import Commit, Provenance
 from resources.vlm import Message, Request, Sampling, complete_all
@@ -89,7 +89,7 @@ def test_which_pairs_came_from_a_page_what_did_they_cost_and_which_model_saw_the
 def test_every_table_is_a_view_and_partitions_are_text(home: Home) -> None:
     names = build_catalog(home, ["pretrained_checkpoint"])
     assert names == [
-        "chunked_corpus", "commits", "crawl_documents", "finetuned_chunk_embeddings", "lineage", "page_clusters", "raw_qa",
+        "chunked_corpus", "commits", "crawl_documents", "finetuned_chunk_embeddings", "home", "lineage", "page_clusters", "raw_qa",
         "vlm_calls",
     ]  # fmt: skip
     catalog = home.root / "catalog.duckdb"
@@ -136,7 +136,7 @@ def test_a_ledger_line_that_was_cut_off_hides_no_other(home: Home) -> None:
 def test_without_any_call_there_is_no_view_of_calls(tmp_path: Path) -> None:
     home = Home.at(tmp_path / "home")
     write(home, "page_clusters", None, [{"doc_id": "d1"}])
-    assert build_catalog(home, []) == ["commits", "lineage", "page_clusters"]
+    assert build_catalog(home, []) == ["commits", "home", "lineage", "page_clusters"]
 
 
 def build_often(home: Home) -> None:
@@ -152,4 +152,35 @@ def test_whoever_asks_while_it_is_built_sees_a_whole_one(home: Home) -> None:
     while any(builder.is_alive() for builder in builders):
         assert ask(home.root / "catalog.duckdb", "SELECT count(*) FROM raw_qa") == [(3,)]
     assert [builder.exitcode for builder in builders] == [0, 0]
+    assert sorted(path.name for path in home.root.glob("*catalog*")) == [".catalog.lock", "catalog.duckdb"]
+
+
+def test_views_of_a_moved_home_answer_once_told_where_it_is(home: Home) -> None:
+    build_catalog(home, [])
+    moved = home.root.rename(home.root.with_name("it's elsewhere"))
+    with duckdb.connect(str(moved / "catalog.duckdb"), read_only=True) as connection:
+        with pytest.raises(duckdb.IOException, match="it's home"):
+            connection.execute("SELECT * FROM raw_qa")
+        connection.execute("SET VARIABLE nyx_home = '" + str(moved).replace("'", "''") + "'")
+        for name, rows in (("raw_qa", 3), ("crawl_documents", 3), ("page_clusters", 1), ("vlm_calls", 2)):
+            assert connection.execute(f"SELECT count(*) FROM {name}").fetchall() == [(rows,)], name
+
+
+def test_a_catalogue_of_another_folder_or_that_cannot_be_read_is_dropped_and_a_good_one_stays(home: Home) -> None:
+    catalog = home.root / "catalog.duckdb"
+    drop_foreign_catalog(home)  # there is none yet
+    build_catalog(home, [])
+    drop_foreign_catalog(home)
+    assert catalog.exists()
+    moved = Home.at(home.root.rename(home.root.with_name("moved")))
+    drop_foreign_catalog(moved)
+    assert not (moved.root / "catalog.duckdb").exists()
+    (moved.root / "catalog.duckdb").write_bytes(b"no database" * 1000)
+    drop_foreign_catalog(moved)
+    assert not (moved.root / "catalog.duckdb").exists()
+
+
+def test_what_a_killed_builder_left_is_swept_by_the_next(home: Home) -> None:
+    (home.root / ".catalog.0f.writing").write_bytes(b"half")
+    build_catalog(home, [])
     assert sorted(path.name for path in home.root.glob("*catalog*")) == [".catalog.lock", "catalog.duckdb"]
