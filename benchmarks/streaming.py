@@ -59,7 +59,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="nyx-streaming-") as scratch:
         crawls = options.keep or Path(scratch) / "crawls"
         rounds = [
-            {pages: in_new_process(Path(scratch) / f"{turn}-{pages}", crawl_of(crawls, pages)) for pages in options.pages}
+            {
+                pages: in_new_process(Path(scratch) / f"{turn}-{pages}", crawl_of(crawls, pages))
+                for pages in options.pages
+            }
             for turn in range(options.rounds)
         ]
     for results in rounds:

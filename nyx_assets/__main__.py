@@ -204,7 +204,8 @@ def validate(crawl_folder: Path, as_json: bool) -> None:
 @main.command()
 @click.option("--json", "as_json", is_flag=True)
 def status(as_json: bool) -> None:
-    """What is made, what is stale, what is missing, and what is live."""
+    """What is made, what is stale, what is missing, what is live, and which pictures on the web are lost."""
+    from nyx_assets.corpus.links import link_rot_text
     from nyx_assets.definitions import build_pipeline
     from nyx_assets.nyxqa.funnel import funnel_text
     from nyx_assets.registering import open_instance
@@ -219,6 +220,8 @@ def status(as_json: bool) -> None:
     click.echo(json.dumps(rows, indent=1) if as_json else status_text(rows, home))
     if not as_json and (funnel := funnel_text(home)):
         click.echo(f"\n{funnel}")
+    if not as_json and (lost := link_rot_text(home)):
+        click.echo(f"\n{lost}")
 
 
 @main.command()
@@ -299,10 +302,10 @@ def _home(settings: Settings) -> Home:
 
 def _claim(home: Home, crawl_folder: Path) -> None:
     """Make the home that of a crawl folder. A folder without a delivery, a slip of the pen, is refused before that."""
-    from nyx_assets.corpus.deliveries import find_deliveries
+    from nyx_assets.corpus.deliveries import require_deliveries
 
     if home.crawl_folder is None:
-        find_deliveries(crawl_folder)
+        require_deliveries(crawl_folder)
     home.claim(crawl_folder)
 
 

@@ -1,10 +1,10 @@
 """The plan of the next run: which assets it would make, and what that asks of the VLMs behind the roles."""
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from nyx_assets.corpus.deliveries import find_deliveries
-from nyx_assets.corpus.landing import has_landed
+from nyx_assets.corpus.landing import has_landed, landed_rows
 from nyx_assets.main_job import Pipeline
 from nyx_assets.materialization import is_current, name_of
 from nyx_assets.past_calls import PastCalls, funnel_sums, past_calls
@@ -21,7 +21,7 @@ SECONDS_A_CALL = Range(2, 6, 20)
 
 def plan_of(pipeline: Pipeline, settings: Settings, home: Home, crawl_folder: Path) -> Plan:
     """What `nyx run` on that crawl folder has ahead. Asks nothing, writes nothing; raises DataError for a wrong folder."""
-    found = find_deliveries(crawl_folder)
+    found = find_deliveries(crawl_folder, counted=partial(landed_rows, home))
     has_changed = {delivery.key: not has_landed(home, delivery) for delivery in found.deliveries}
 
     @cache

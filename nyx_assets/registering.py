@@ -4,13 +4,14 @@ import logging
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
 from dagster import DagsterInstance
 
 from nyx_assets.corpus.deliveries import Delivery, RefusedDelivery, find_deliveries
-from nyx_assets.corpus.landing import land
+from nyx_assets.corpus.landing import land, landed_rows
 from nyx_assets.materialization import DATA_VERSION_TAG, column_schema
 from nyx_assets.partitions import CRAWL
 from nyx_assets.records import LANDED_CRAWL
@@ -91,7 +92,7 @@ def register_deliveries(home: Home, instance: DagsterInstance, crawl_folder: Pat
     Whoever asks for a run by hand says that the folder is complete; the sensor, which nobody asks, waits for it.
     Raises DataError if the folder is missing or has no delivery.
     """
-    found = find_deliveries(crawl_folder)
+    found = find_deliveries(crawl_folder, counted=partial(landed_rows, home))
     known = set(instance.get_dynamic_partitions(str(CRAWL.name)))
     instance.add_dynamic_partitions(
         str(CRAWL.name), [delivery.key for delivery in found.deliveries if delivery.key not in known]

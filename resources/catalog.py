@@ -52,7 +52,9 @@ def build_catalog(home: Home, assets: Sequence[str]) -> list[str]:
     place = home.root / FILE
     with (home.root / ".catalog.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for left_over in home.root.glob(".catalog.*.writing"):  # of a builder that was killed: only one builds at a time
+        for left_over in home.root.glob(
+            ".catalog.*.writing"
+        ):  # of a builder that was killed: only one builds at a time
             left_over.unlink()
         beside = place.with_name(f".catalog.{uuid.uuid4().hex}.writing")
         try:

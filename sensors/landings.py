@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 import dagster as dg
 
 from nyx_assets.corpus.deliveries import Delivery, FoundDeliveries, find_deliveries
+from nyx_assets.corpus.landing import landed_rows
 from nyx_assets.partitions import CRAWL
 from nyx_assets.registering import landed_events
 from resources.home import Home
@@ -36,7 +38,7 @@ def landings_sensor(home: Home, settings: Settings) -> dg.SensorDefinition:
         seen: dict[str, str] = cursor.get("seen", {})
         landed: dict[str, str] = cursor.get("landed", {})
         try:
-            found = find_deliveries(folder, known=landed)
+            found = find_deliveries(folder, known=landed, counted=partial(landed_rows, home))
         except DataError as error:
             return dg.SkipReason(str(error))
         for one in found.refused:

@@ -2,13 +2,13 @@
 
 A file of pages is Parquet in the OBELICS schema or JSON lines of the same; a sub-folder without such a file is a delivery
 of Markdown and HTML files, at any depth. Only listings and Parquet footers are read here, so that 10,000 deliveries are
-looked through in seconds; of JSON lines, which have no footer, the lines are counted.
+looked through in seconds; of JSON lines, which have no footer, the lines are counted, once for each version of a file.
 """
 
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -27,6 +27,14 @@ MARKER = "_SUCCESS"
 ROW_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")
 PAGE_SUFFIXES = (".md", ".markdown", ".html", ".htm")
 OBELICS_COLUMNS = "images list<string>, texts list<string>, metadata string, general_metadata string"
+
+
+CountedRows = Callable[[str, str], Mapping[Path, int]]
+"""Rows by file of a delivery of this key and fingerprint, where they were counted before; else nothing."""
+
+
+def _none_counted(key: str, fingerprint: str) -> Mapping[Path, int]:
+    return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +104,45 @@ class _Listing:
     is_marked_complete: bool
 
 
-def find_deliveries(crawl_folder: Path, *, known: Mapping[str, str] = MappingProxyType({})) -> FoundDeliveries:
+def find_deliveries(
+    crawl_folder: Path,
+    *,
+    known: Mapping[str, str] = MappingProxyType({}),
+    counted: CountedRows = _none_counted,
+) -> FoundDeliveries:
     """All deliveries of a crawl folder, and what had to be refused with the reason.
 
     Args:
-        known: fingerprint by key of deliveries that were taken already; while theirs is the same they are not opened.
+        known: fingerprint by key of deliveries that were taken already; while theirs is the same they are left out.
+        counted: rows that were counted before; such files are not opened.
 
     Raises DataError if there is no such folder or no delivery in it.
     """
+    listings = _listings(crawl_folder)
+    listings_by_key: dict[str, list[_Listing]] = {}
+    for listing in sorted(listings, key=lambda listing: listing.key):
+        listings_by_key.setdefault(listing.key, []).append(listing)
+    deliveries, unchanged, refused = [], [], []
+    for key, (listing, *others) in listings_by_key.items():
+        if reason := _key_fault(key, [one.name for one in (listing, *others)]):
+            refused.append(RefusedDelivery(key=key, reason=reason))
+        elif known.get(key) == listing.fingerprint:
+            unchanged.append(key)
+        else:
+            try:
+                deliveries.append(_open(listing, counted(key, listing.fingerprint)))
+            except DataError as error:
+                refused.append(RefusedDelivery(key=key, reason=str(error)))
+    return FoundDeliveries(deliveries=tuple(deliveries), unchanged=tuple(unchanged), refused=tuple(refused))
+
+
+def require_deliveries(crawl_folder: Path) -> None:
+    """Raise DataError if there is no such folder, or nothing in it that looks like a delivery. Opens no file."""
+    _listings(crawl_folder)
+
+
+def _listings(crawl_folder: Path) -> list[_Listing]:
+    """What looks like a delivery. Raises DataError as find_deliveries does."""
     if not crawl_folder.is_dir():
         raise DataError(
             f"crawl folder {crawl_folder} is not there; give a folder of Parquet files in the OBELICS schema "
@@ -116,21 +155,7 @@ def find_deliveries(crawl_folder: Path, *, known: Mapping[str, str] = MappingPro
             f"crawl folder {crawl_folder} holds no delivery: neither a *.parquet, *.jsonl or *.jsonl.gz file nor a sub-folder with "
             f"one, or with *.md or *.html files; put Parquet files in the OBELICS schema there ({OBELICS_COLUMNS})"
         )
-    listings_by_key: dict[str, list[_Listing]] = {}
-    for listing in sorted(listings, key=lambda listing: listing.key):
-        listings_by_key.setdefault(listing.key, []).append(listing)
-    deliveries, unchanged, refused = [], [], []
-    for key, (listing, *others) in listings_by_key.items():
-        if reason := _key_fault(key, [one.name for one in (listing, *others)]):
-            refused.append(RefusedDelivery(key=key, reason=reason))
-        elif known.get(key) == listing.fingerprint:
-            unchanged.append(key)
-        else:
-            try:
-                deliveries.append(_open(listing))
-            except DataError as error:
-                refused.append(RefusedDelivery(key=key, reason=str(error)))
-    return FoundDeliveries(deliveries=tuple(deliveries), unchanged=tuple(unchanged), refused=tuple(refused))
+    return listings
 
 
 def delivery_from_rows(key: str, rows: Sequence[Mapping[str, Any]]) -> Delivery:
@@ -233,21 +258,31 @@ def _key_fault(key: str, names: Sequence[str]) -> str | None:
     return None
 
 
-def _open(listing: _Listing) -> Delivery:
-    """The delivery with its rows counted. Raises DataError if a file cannot be read or lacks the OBELICS columns."""
+def _open(listing: _Listing, num_rows: Mapping[Path, int]) -> Delivery:
+    """The delivery with its rows counted. Raises DataError if a file cannot be read or lacks the OBELICS columns.
+
+    Args:
+        num_rows: of the files that were counted before.
+    """
     return Delivery(
         key=listing.key,
         folder=listing.folder,
-        files=tuple(_counted(path) for path in listing.files),
+        files=tuple(
+            DeliveredFile(
+                path=path,
+                num_rows=num_rows[path] if path in num_rows else _count_rows(path),
+                num_bytes=path.stat().st_size,
+            )
+            for path in listing.files
+        ),
         fingerprint=listing.fingerprint,
         is_marked_complete=listing.is_marked_complete,
     )
 
 
-def _counted(path: Path) -> DeliveredFile:
+def _count_rows(path: Path) -> int:
     kind = _kind_of(path)
-    num_rows = _num_parquet_rows(path) if kind == "parquet" else count_json_rows(path) if kind == "json_rows" else 1
-    return DeliveredFile(path=path, num_rows=num_rows, num_bytes=path.stat().st_size)
+    return _num_parquet_rows(path) if kind == "parquet" else count_json_rows(path) if kind == "json_rows" else 1
 
 
 def _num_parquet_rows(path: Path) -> int:

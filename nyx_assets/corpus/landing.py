@@ -1,5 +1,8 @@
 """Taking note that a delivery has landed: the table `landed_crawl`, one row a file of the delivery."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from nyx_assets.corpus.deliveries import Delivery
 from nyx_assets.records import LANDED_CRAWL
 from resources.home import Home
@@ -12,14 +15,23 @@ FINGERPRINT = "delivery"
 def has_landed(home: Home, delivery: Delivery) -> bool:
     """True if this very delivery, unchanged, is in the table already."""
     commit = home.tables.commit("landed_crawl", delivery.key)
-    return commit is not None and commit.provenance == _provenance(delivery)
+    return commit is not None and commit.provenance == _provenance(delivery.fingerprint)
+
+
+def landed_rows(home: Home, key: str, fingerprint: str) -> Mapping[Path, int]:
+    """Rows by file of a delivery that landed with this very fingerprint; {} if none did."""
+    commit = home.tables.commit("landed_crawl", key)
+    if commit is None or commit.provenance != _provenance(fingerprint):
+        return {}
+    rows = home.tables.read("landed_crawl", partition=key, columns=["file", "num_rows"]).to_pylist()
+    return {Path(row["file"]): row["num_rows"] for row in rows}
 
 
 def land(home: Home, delivery: Delivery) -> Commit:
     """The committed listing of a delivery, written if it is new or changed since."""
     if not has_landed(home, delivery):
         with home.tables.write(
-            "landed_crawl", LANDED_CRAWL, partition=delivery.key, provenance=_provenance(delivery)
+            "landed_crawl", LANDED_CRAWL, partition=delivery.key, provenance=_provenance(delivery.fingerprint)
         ) as table:
             table.append(
                 {
@@ -36,5 +48,5 @@ def land(home: Home, delivery: Delivery) -> Commit:
     return commit
 
 
-def _provenance(delivery: Delivery) -> Provenance:
-    return Provenance(code_version="2", inputs={FINGERPRINT: delivery.fingerprint})
+def _provenance(fingerprint: str) -> Provenance:
+    return Provenance(code_version="2", inputs={FINGERPRINT: fingerprint})

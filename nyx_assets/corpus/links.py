@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from resources.fetching import WebSession
+from resources.home import Home
 from resources.images import PictureRefused, StoredImage
 
 TAKEN = "taken"
@@ -13,6 +14,8 @@ TAKEN = "taken"
 
 UNREADABLE_HOST = "(no host)"
 SHOWN_CHARACTERS = 200
+SHOWN_LOSSES = 5
+"""Choice: what a person reads of a thousand hosts; the table has the rest."""
 
 
 class WebLinks:
@@ -80,3 +83,30 @@ def host_of(address: str) -> str:
         return urlsplit(address).hostname or UNREADABLE_HOST
     except ValueError:
         return UNREADABLE_HOST
+
+
+def link_rot_text(home: Home) -> str:
+    """The losses over all partitions by host and cause, the greatest few, for the command line; "" if there are none."""
+    if not home.tables.partitions("link_rot"):
+        return ""
+    counts = home.tables.query(
+        "SELECT host, rule, sum(num_references)::BIGINT AS num, min(example) AS example, "
+        "(sum(sum(num_references)) OVER (PARTITION BY host))::BIGINT AS of_host FROM link_rot GROUP BY host, rule "
+        "ORDER BY num DESC, host, rule",
+        of={"link_rot": None},
+    ).to_pylist()
+    losses = [count for count in counts if count["rule"] != TAKEN]
+    if not losses:
+        return ""
+    num_lost, num_references = sum(loss["num"] for loss in losses), sum(count["num"] for count in counts)
+    lines = [
+        f"Pictures on the web: {num_lost:,} of {num_references:,} references lost ({num_lost / num_references:.0%}); "
+        "most of them:"
+    ]
+    lines += [
+        f"  {loss['host']}: {loss['num']:,} of {loss['of_host']:,} {loss['rule']}, e.g. {loss['example']}"
+        for loss in losses[:SHOWN_LOSSES]
+    ]
+    if len(losses) > SHOWN_LOSSES:
+        lines.append(f"  and {len(losses) - SHOWN_LOSSES:,} more hosts and causes: SELECT * FROM link_rot")
+    return "\n".join(lines)

@@ -1,13 +1,16 @@
 """What counts as a delivery, when it counts as changed, and what is refused."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nyx_assets.corpus.deliveries import delivery_from_rows, find_deliveries
+from nyx_assets.corpus.deliveries import delivery_from_rows, find_deliveries, require_deliveries
+from nyx_assets.corpus.landing import land, landed_rows
+from resources.home import Home
 from training_kernels.errors import DataError
 
 
@@ -120,3 +123,30 @@ def test_a_delivery_comes_back_from_its_rows_in_landed_crawl(tmp_path, write_par
     assert delivery_from_rows("b", rows) == delivery
     with pytest.raises(DataError, match="no file for crawl b"):
         delivery_from_rows("b", [])
+
+
+def test_json_lines_are_counted_once_for_each_version_of_their_file(tmp_path):
+    home, crawl = Home.at(tmp_path / "home"), tmp_path / "crawl"
+    crawl.mkdir()
+    file = crawl / "a.jsonl"
+
+    def num_rows(content: bytes, *, at_ns: int) -> int:
+        file.write_bytes(content)
+        os.utime(file, ns=(at_ns, at_ns))
+        (delivery,) = find_deliveries(crawl, counted=partial(landed_rows, home)).deliveries
+        land(home, delivery)
+        return delivery.num_rows
+
+    begun = 1_700_000_000_000_000_000
+    assert num_rows(b"{}\n{}\n", at_ns=begun) == 2
+    assert num_rows(b"\n\n{}\n\n", at_ns=begun) == 2  # of the same size and time: it was not opened
+    assert num_rows(b"\n\n{}\n\n", at_ns=begun + 1) == 1
+    assert num_rows(b"{}\n{}\n{}\n", at_ns=begun + 1) == 3
+
+
+def test_looking_whether_there_is_a_delivery_opens_none(tmp_path):
+    (tmp_path / "a.jsonl.gz").write_bytes(b"no gzip at all")
+    require_deliveries(tmp_path)
+    (tmp_path / "a.jsonl.gz").unlink()
+    with pytest.raises(DataError, match="holds no delivery"):
+        require_deliveries(tmp_path)

@@ -9,14 +9,16 @@ import pyarrow as pa
 import pytest
 
 from nyx_assets.corpus.deliveries import find_deliveries
-from nyx_assets.corpus.links import WebLinks, host_of
+from nyx_assets.corpus.links import WebLinks, host_of, link_rot_text
 from nyx_assets.corpus.pages import PAGES_AHEAD, documents_of
 from nyx_assets.corpus.pictures import web_address
 from nyx_assets.recipes import tiny
 from nyx_assets.records import LINK_ROT
 from resources.fetch_addresses import AllowList, WebAccess
 from resources.fetching import NOT_FETCHED, FetchedPictures
+from resources.home import Home
 from resources.images import FolderImageStore, PictureRefused, StoredImage
+from resources.tables import Provenance
 
 
 @pytest.fixture
@@ -150,3 +152,33 @@ def test_a_reference_to_the_web_is_told_from_a_path(reference, address):
 
 def test_the_host_of_an_address_is_its_name_in_lower_case():
     assert host_of("https://user:p@A.Example:81/x") == "a.example"
+
+
+def test_losses_over_all_partitions_are_told_by_host_and_cause_the_greatest_first(tmp_path):
+    home = Home.at(tmp_path / "home")
+
+    def write(partition: str, *counts: tuple[str, str, int]) -> None:
+        with home.tables.write(
+            "link_rot", LINK_ROT, partition=partition, provenance=Provenance(code_version="1")
+        ) as table:
+            table.append(
+                {"host": host, "rule": rule, "num_references": num, "share": 1.0, "example": f"https://{host}/x"}
+                for host, rule, num in counts
+            )
+
+    assert link_rot_text(home) == ""
+    write("p", ("a.org", "taken", 90))
+    assert link_rot_text(home) == "", "nothing is lost"
+    write(
+        "q", ("a.org", "http_404", 5), ("b.org", "timeout", 3), *((f"h{number}.org", "gone", 1) for number in range(5))
+    )
+    write("r", ("a.org", "http_404", 2), ("a.org", "timeout", 3))
+    assert link_rot_text(home).splitlines() == [
+        "Pictures on the web: 18 of 108 references lost (17%); most of them:",
+        "  a.org: 7 of 100 http_404, e.g. https://a.org/x",
+        "  a.org: 3 of 100 timeout, e.g. https://a.org/x",
+        "  b.org: 3 of 3 timeout, e.g. https://b.org/x",
+        "  h0.org: 1 of 1 gone, e.g. https://h0.org/x",
+        "  h1.org: 1 of 1 gone, e.g. https://h1.org/x",
+        "  and 3 more hosts and causes: SELECT * FROM link_rot",
+    ]
