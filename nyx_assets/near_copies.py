@@ -91,9 +91,10 @@ def near_texts(signature_NP: np.ndarray, *, min_similarity: float) -> Iterator[t
     rows_per_band = _rows_per_band(min_similarity)
     # Odd multipliers fold a band into one number; a collision only costs a comparison.
     factors = np.random.default_rng(SEED).integers(1, 2**63, size=rows_per_band, dtype=np.uint64) | np.uint64(1)
-    num_bands = NUM_PERMUTATIONS // rows_per_band
-    bands_NKR = signature_NP[:, : num_bands * rows_per_band].reshape(len(signature_NP), num_bands, rows_per_band)
-    keys_NK = (bands_NKR.astype(np.uint64) * factors).sum(axis=-1, dtype=np.uint64)
+    keys_NK = np.empty((len(signature_NP), NUM_PERMUTATIONS // rows_per_band), dtype=np.uint64)
+    for band in range(keys_NK.shape[1]):  # all at once, the wider numbers would take four times the signatures' memory
+        rows_NR = signature_NP[:, band * rows_per_band : (band + 1) * rows_per_band]
+        keys_NK[:, band] = (rows_NR.astype(np.uint64) * factors).sum(axis=1, dtype=np.uint64)
 
     def similarity(left: np.ndarray, right: np.ndarray) -> np.ndarray:
         equal_MP = (signature_NP[left] == signature_NP[right]).view(np.uint8)

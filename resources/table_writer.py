@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -13,7 +14,9 @@ from training_kernels.errors import DataError
 
 FOOTER_KEY = b"nyx"
 ROWS_PER_GROUP = 2048
-"""Rows held in memory by a writer; pages have about 10 KB each, so about 20 MB."""
+"""Rows held in memory by a writer or a reader; pages have about 10 KB each, so about 20 MB."""
+BYTES_PER_GROUP = 64 << 20
+"""Choice: a group of large rows ends when it has so many bytes, so that pages of 1 MB do not take 2 GB together."""
 ROWS_PER_CONVERSION = 256
 """Python rows turned into Arrow at a time: enough to be fast, few enough that an error comes close to its row."""
 NOT_OF_ITS_TYPE = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError)
@@ -30,8 +33,9 @@ class TableWriter:
         self._place = place
         self._names = set(schema.names)
         self._rows: list[Mapping[str, Any]] = []
-        self._waiting: list[pa.Table] = []
-        self._num_waiting = 0
+        self._waiting = schema.empty_table()
+        self._num_measured = 0
+        self._measured_bytes = 0
         self._digest = hashlib.sha256(schema.remove_metadata().serialize().to_pybytes())
         self._writer = pq.ParquetWriter(file, schema, compression="zstd")
 
@@ -79,31 +83,33 @@ class TableWriter:
         self._enqueue(table)
 
     def _enqueue(self, table: pa.Table) -> None:
-        self._waiting.append(table)
-        self._num_waiting += table.num_rows
-        if self._num_waiting >= ROWS_PER_GROUP:
-            self._flush(keep_rest=True)
+        """Add rows to those that wait, and write the groups that are full.
 
-    def _flush(self, *, keep_rest: bool) -> None:
-        """Write whole groups of ROWS_PER_GROUP rows, so that the digest does not depend on how rows were handed over."""
-        waiting = pa.concat_tables(self._waiting) if self._waiting else self.schema.empty_table()
-        start = 0
-        while waiting.num_rows - start >= (ROWS_PER_GROUP if keep_rest else 1):
-            # take() copies: slices would carry the offsets of the table that they were cut from into the digest
-            size = min(ROWS_PER_GROUP, waiting.num_rows - start)
-            group = waiting.take(pa.array(range(start, start + size), pa.int64())).combine_chunks()
-            for batch in group.to_batches():
-                self._digest.update(batch.serialize())
-            self._writer.write_table(group, row_group_size=ROWS_PER_GROUP)
-            self.num_rows += size
-            start += size
-        self._waiting = [waiting.slice(start)] if start < waiting.num_rows else []
-        self._num_waiting = waiting.num_rows - start
+        Groups end by what is in them, never by how rows were handed over, since the digest is taken group by group.
+        """
+        self._waiting = pa.concat_tables([self._waiting, table])
+        while self._waiting.num_rows - self._num_measured >= ROWS_PER_CONVERSION:
+            block = _compact(self._waiting.slice(self._num_measured, ROWS_PER_CONVERSION))
+            self._num_measured += ROWS_PER_CONVERSION
+            self._measured_bytes += sum(pa.ipc.get_record_batch_size(batch) for batch in block.to_batches())
+            if self._num_measured >= ROWS_PER_GROUP or self._measured_bytes >= BYTES_PER_GROUP:
+                self._write_group(self._num_measured)
+
+    def _write_group(self, num_rows: int) -> None:
+        """Write the first of the waiting rows as one group."""
+        group = _compact(self._waiting.slice(0, num_rows))
+        for batch in group.to_batches():
+            self._digest.update(batch.serialize())
+        self._writer.write_table(group, row_group_size=ROWS_PER_GROUP)
+        self.num_rows += num_rows
+        self._waiting = self._waiting.slice(num_rows)
+        self._num_measured = self._measured_bytes = 0
 
     def finish(self, provenance: Provenance) -> Commit:
         """Write what waits and the footer."""
         self._convert()
-        self._flush(keep_rest=False)
+        if self._waiting.num_rows:
+            self._write_group(self._waiting.num_rows)
         commit = Commit(
             data_version=self._digest.hexdigest()[:32],
             num_rows=self.num_rows,
@@ -116,3 +122,8 @@ class TableWriter:
 
     def abandon(self) -> None:
         self._writer.close()
+
+
+def _compact(table: pa.Table) -> pa.Table:
+    """A copy in one piece: a slice would carry the offsets of the table that it was cut from into the digest."""
+    return table.take(pa.array(np.arange(table.num_rows))).combine_chunks()

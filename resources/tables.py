@@ -49,7 +49,7 @@ class Tables(Protocol):
     def batches(
         self, asset: str, *, partition: str | None, columns: Sequence[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """One partition as a stream of record batches of at most ROWS_PER_GROUP rows."""
+        """One partition as a stream of record batches of at most ROWS_PER_GROUP rows and about BYTES_PER_GROUP."""
         ...
 
     def query(self, sql: str, *, of: Mapping[str, str | None] | None = None) -> pa.Table:
@@ -194,9 +194,9 @@ class ParquetTables:
         self, asset: str, *, partition: str | None, columns: Sequence[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
         with self._open(asset, partition) as file:
-            yield from file.iter_batches(
-                batch_size=ROWS_PER_GROUP, columns=list(columns) if columns is not None else None
-            )
+            names = list(columns) if columns is not None else None
+            for group in range(file.num_row_groups):  # one at a time: a batch over several would hold them all
+                yield from file.iter_batches(batch_size=ROWS_PER_GROUP, row_groups=[group], columns=names)
 
     def assets(self) -> list[str]:
         """Keys of all assets that have a table here, by name."""

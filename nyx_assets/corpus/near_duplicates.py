@@ -52,7 +52,9 @@ def near_text_rows(home: Home, kind: str, table: str, id_column: str, min_simila
     if not said_by_id:
         return []
     order = sorted(range(len(said_by_id)), key=list(said_by_id).__getitem__)
-    signature_NP = np.concatenate(minhashes)[order]
+    signature_NP = np.concatenate(minhashes)
+    minhashes.clear()
+    signature_NP = signature_NP[order]
     ids = sorted(said_by_id)
     signed = _Signed(
         ids,

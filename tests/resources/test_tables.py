@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from resources.table_writer import BYTES_PER_GROUP
 from resources.tables import ROWS_PER_GROUP, Commit, ParquetTables, Provenance
 from training_kernels.errors import DataError, IncompleteArtifact
 
@@ -109,6 +110,25 @@ def test_equal_rows_have_equal_versions_however_they_are_handed_over(folder: Par
         commit = folder.commit("pages", f"p{attempt}")
         assert commit is not None
         assert commit.data_version == expected
+
+
+def test_groups_of_large_rows_end_by_their_bytes_however_rows_are_handed_over(folder: ParquetTables) -> None:
+    schema = pa.schema([("text", pa.string())])
+    draw = random.Random(5)
+    rows = [{"text": f"{row} " * draw.choice([1, 30_000])} for row in range(2 * ROWS_PER_GROUP)]
+    whole = pa.Table.from_pylist(rows, schema=schema)
+    with folder.write("texts", schema, partition="rows", provenance=ORIGIN) as table:
+        table.append(rows)
+    with folder.write("texts", schema, partition="tables", provenance=ORIGIN) as table:
+        for start in range(0, len(rows), 700):
+            table.append_table(whole.slice(start, 700))
+    commits = [folder.commit("texts", partition) for partition in ("rows", "tables")]
+    assert len({commit.data_version for commit in commits if commit}) == 1
+    sizes = [batch.nbytes for batch in folder.batches("texts", partition="rows")]
+    assert len(sizes) > 2
+    block = max(sum(len(row["text"]) for row in rows[start : start + 256]) for start in range(0, len(rows), 256))
+    assert max(sizes) < BYTES_PER_GROUP + 2 * block
+    assert folder.read("texts", partition="tables").to_pylist()[-1]["text"] == rows[-1]["text"]
 
 
 @pytest.mark.parametrize(
