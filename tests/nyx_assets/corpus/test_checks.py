@@ -1,5 +1,6 @@
 """Checks of pages and chunks: silent on good tables, and naming each planted fault."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from nyx_assets.corpus.checks import (
 from nyx_assets.recipes import PictureRecipe
 from nyx_assets.records import CHUNKED_CORPUS, CRAWL_DOCUMENTS, LANDED_CRAWL, REJECTED_DOCUMENTS
 from resources.home import Home
-from resources.tables import Provenance
+from resources.tables import ROWS_PER_GROUP, Provenance
+from training_kernels.errors import IncompleteArtifact
 
 TEXT = "A bridge of stone.\n\nIt was opened in 1931."
 
@@ -107,6 +109,46 @@ def test_chunks_that_are_not_their_page_are_found(home: Home, chunks: list[dict[
     write(home, "crawl_documents", CRAWL_DOCUMENTS, page)
     write(home, "chunked_corpus", CHUNKED_CORPUS, *chunks)
     assert chunks_hold_their_page_whole(home, "p") == faults
+
+
+def test_chunks_of_a_page_that_stand_apart_are_found(home: Home) -> None:
+    pages = [{"doc_id": doc_id, "segments": [text("One. Two.")]} for doc_id in ("d1", "d2")]
+    write(home, "crawl_documents", CRAWL_DOCUMENTS, *pages)
+    first, second = chunk("c1", 0, text("One.")), chunk("c2", 1, text("Two."))
+    between = chunk("c3", 0, text("One. Two."), doc_id="d2")
+    write(home, "chunked_corpus", CHUNKED_CORPUS, first, second, between)
+    assert chunks_hold_their_page_whole(home, "p") == []
+    write(home, "chunked_corpus", CHUNKED_CORPUS, first, between, second)
+    assert chunks_hold_their_page_whole(home, "p") == [
+        "chunks of page d1 stand apart from its others",
+        "page d1 differs from its chunks put together",
+    ]
+
+
+@pytest.mark.parametrize("check", [chunks_hold_their_page_whole, no_chunk_is_over_its_limits])
+def test_memory_of_a_check_does_not_grow_with_the_texts_of_a_partition(home: Home, check: Any) -> None:
+    def peak_bytes(num_pages: int) -> int:
+        says = [text(f"{number}" + "x" * 4_000) for number in range(num_pages)]
+        pages = ({"doc_id": f"d{number}", "segments": [said]} for number, said in enumerate(says))
+        write(home, "crawl_documents", CRAWL_DOCUMENTS, *pages)
+        chunks = (chunk(f"c{number}", 0, said, doc_id=f"d{number}") for number, said in enumerate(says))
+        write(home, "chunked_corpus", CHUNKED_CORPUS, *chunks)
+        del says
+        tracemalloc.start()
+        try:
+            assert check(home, "p") == []
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak_bytes(4 * ROWS_PER_GROUP) < 1.5 * peak_bytes(ROWS_PER_GROUP)
+
+
+def test_a_check_of_a_quarantined_table_does_not_pass_for_want_of_rows(home: Home) -> None:
+    write(home, "chunked_corpus", CHUNKED_CORPUS, *GOOD)
+    home.tables.quarantine("chunked_corpus", "p", "nobody looked at it")
+    with pytest.raises(IncompleteArtifact, match="nobody looked at it"):
+        no_chunk_is_over_its_limits(home, "p")
 
 
 def test_a_chunk_over_its_limits_empty_or_doubled_is_found(home: Home) -> None:
