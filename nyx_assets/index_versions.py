@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,7 +56,8 @@ class VersionRecord:
 
     version: str
     previous: str | None
-    """The version that was live when this one first went live; None for the first, and until it went live."""
+    """The version that was live when this one first went live; None if none was, and until it went live."""
+    has_been_live: bool
     sequence: int
     """Counts the versions of a home in the order in which they were built."""
     checkpoint: str
@@ -112,8 +112,9 @@ def write_version(home: Home, record: VersionRecord, chunks: pa.Table) -> None:
     draft.mkdir(parents=True)
     try:
         pq.write_table(chunks, draft / CHUNKS, compression="zstd")
-        texts = (Document.from_rows(rows).text for rows in chunks["segments"].to_pylist())
-        Bm25Corpus(chunks["chunk_id"].to_pylist(), list(texts)).save(draft / BM25)
+        rows = chunks.select(["chunk_id", "segments"]).to_pylist()
+        texts = [Document.from_rows(row["segments"]).text for row in rows]
+        Bm25Corpus([row["chunk_id"] for row in rows], texts).save(draft / BM25)
         (draft / RECORD).write_text(json.dumps(asdict(record), indent=1))
         place = version_folder(home, record.version)
         forget_version(home, record.version)
@@ -149,11 +150,8 @@ def chunks_of_version(home: Home, version: str, chunk_ids: Sequence[str]) -> dic
     """Rows of a version's chunks by id."""
     if not chunk_ids:
         return {}
-    with duckdb.connect(":memory:") as connection:
-        found = connection.execute(
-            "FROM read_parquet(?) WHERE list_contains(?, chunk_id)",
-            [str(version_folder(home, version) / CHUNKS), list(chunk_ids)],
-        ).to_arrow_table()
+    file = version_folder(home, version) / CHUNKS
+    found = pq.read_table(file, filters=[("chunk_id", "in", list(chunk_ids))])
     return {row["chunk_id"]: row for row in found.to_pylist()}
 
 
@@ -210,8 +208,8 @@ def make_live(home: Home, index: VectorIndex, record: VersionRecord) -> None:
             "another version (`nyx index list`)"
         )
     before = index.resolve(LIVE)
-    if record.previous is None and before != record.version:
-        write_record(home, replace(record, previous=before))
+    if not record.has_been_live:
+        write_record(home, replace(record, previous=before, has_been_live=True))
     index.set_alias(LIVE, record.version)
     _promote(home, record)
 

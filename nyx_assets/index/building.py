@@ -134,13 +134,14 @@ def _build(
             f"the version before it stays live"
         )
     crawls = {}
-    for crawl in home.tables.partitions(EMBEDDINGS):
+    for crawl in home.tables.partitions("chunked_corpus"):
+        # a chunk's embedding may be another partition's: its own may be made again at this moment
         commit = home.tables.commit(EMBEDDINGS, crawl)
-        assert commit is not None
-        crawls[crawl] = commit.data_version
+        crawls[crawl] = commit.data_version if commit else ""
     record = VersionRecord(
         version=version,
         previous=None,
+        has_been_live=False,
         sequence=1 + max((one.sequence for one in records(home)), default=0),
         checkpoint=checkpoint,
         checkpoint_folder=os.path.relpath(artifact.folder, home.root),
