@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from nyx_assets.index_commands import index_commands
+from nyx_assets.takedown.commands import takedown
 from resources.home import Home
 from resources.settings import Settings
 from training_kernels.errors import ConfigError, IndexUnavailable, NyxError
@@ -326,7 +327,16 @@ def _crawl_folder(settings: Settings, home: Home) -> Path:
     return folder
 
 
+def _index_of(settings: Settings, home: Home) -> Any:
+    """The index that the settings name, for commands that may not know the composition root."""
+    from nyx_assets.definitions import resources_of
+
+    return resources_of(settings, home)["index"]
+
+
+main.context_settings["obj"] = _index_of
 main.add_command(index_commands)
+main.add_command(takedown)
 
 
 if __name__ == "__main__":

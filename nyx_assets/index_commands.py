@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -12,6 +12,9 @@ from resources.home import Home
 from resources.settings import Settings
 from resources.vector_index import VectorIndex
 from training_kernels.errors import IndexUnavailable
+
+IndexOf = Callable[[Settings, Home], VectorIndex]
+"""How the command line opens the index that the settings name; it is handed to the commands by click."""
 
 AS_JSON = click.option("--json", "as_json", is_flag=True)
 
@@ -23,11 +26,12 @@ def index_commands() -> None:
 
 @index_commands.command(name="list")
 @AS_JSON
-def list_versions(as_json: bool) -> None:
+@click.pass_obj
+def list_versions(index_of: IndexOf, as_json: bool) -> None:
     """Every version that is kept, the one built last first."""
     from nyx_assets.index_versions import version_rows
 
-    with _open_index() as (home, index):
+    with _open_index(index_of) as (home, index):
         rows = version_rows(home, index)
     _say(rows, as_json)
 
@@ -35,36 +39,36 @@ def list_versions(as_json: bool) -> None:
 @index_commands.command()
 @click.argument("version")
 @AS_JSON
-def swap(version: str, as_json: bool) -> None:
+@click.pass_obj
+def swap(index_of: IndexOf, version: str, as_json: bool) -> None:
     """Answer searches from VERSION, with the checkpoint that it was made with."""
     from nyx_assets.index_versions import swap as make_live
 
-    with _open_index() as (home, index), home.alone("index", log=_waiting):
+    with _open_index(index_of) as (home, index), home.alone("index", log=_waiting):
         rows = make_live(home, index, version)
     _say(rows, as_json)
 
 
 @index_commands.command()
 @AS_JSON
-def rollback(as_json: bool) -> None:
+@click.pass_obj
+def rollback(index_of: IndexOf, as_json: bool) -> None:
     """Answer searches from the version that was live before this one, with its own checkpoint."""
     from nyx_assets.index_versions import rollback as go_back
 
-    with _open_index() as (home, index), home.alone("index", log=_waiting):
+    with _open_index(index_of) as (home, index), home.alone("index", log=_waiting):
         rows = go_back(home, index)
     _say(rows, as_json)
 
 
 @contextmanager
-def _open_index() -> Iterator[tuple[Home, VectorIndex]]:
+def _open_index(index_of: IndexOf) -> Iterator[tuple[Home, VectorIndex]]:
     """The home and its index, as the settings name them."""
-    from nyx_assets.definitions import resources_of
-
     settings = Settings.from_env(os.environ)
     home = Home.at(settings.home)
     if not (home.root / "index").is_dir():
         raise IndexUnavailable(f"{home.root} has no index yet: make one with `nyx run`")
-    with closing(resources_of(settings, home)["index"]) as index:
+    with closing(index_of(settings, home)) as index:
         yield home, index
 
 

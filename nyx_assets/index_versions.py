@@ -87,11 +87,11 @@ def version_folder(home: Home, version: str) -> Path:
 
 
 def record_of(home: Home, version: str) -> VersionRecord | None:
-    """The record of a version, or None if it is not whole, or not this home's."""
+    """The record of a version, or None if it is not whole, not this home's, or of a nyx that kept other records."""
     file = version_folder(home, version) / RECORD
     try:
         return VersionRecord(**json.loads(file.read_text()))
-    except FileNotFoundError:
+    except (FileNotFoundError, TypeError):
         return None
 
 
@@ -111,16 +111,34 @@ def write_version(home: Home, record: VersionRecord, chunks: pa.Table) -> None:
     draft = versions_folder(home) / f".{record.version}.{uuid.uuid4().hex}"
     draft.mkdir(parents=True)
     try:
-        pq.write_table(chunks, draft / CHUNKS, compression="zstd")
-        rows = chunks.select(["chunk_id", "segments"]).to_pylist()
-        texts = [Document.from_rows(row["segments"]).text for row in rows]
-        Bm25Corpus([row["chunk_id"] for row in rows], texts).save(draft / BM25)
+        _write_chunks(draft, chunks)
         (draft / RECORD).write_text(json.dumps(asdict(record), indent=1))
         place = version_folder(home, record.version)
         forget_version(home, record.version)
         draft.rename(place)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def replace_chunks(home: Home, version: str, chunks: pa.Table) -> None:
+    """Put other chunks, and their words, in the place of those that a version has, each in one step."""
+    folder = version_folder(home, version)
+    beside = folder / f".{uuid.uuid4().hex}"
+    beside.mkdir()
+    try:
+        _write_chunks(beside, chunks)
+        (folder / BM25).rename(beside / "old")
+        (beside / BM25).rename(folder / BM25)
+        (beside / CHUNKS).replace(folder / CHUNKS)
+    finally:
+        shutil.rmtree(beside)
+
+
+def _write_chunks(folder: Path, chunks: pa.Table) -> None:
+    pq.write_table(chunks, folder / CHUNKS, compression="zstd")
+    rows = chunks.select(["chunk_id", "segments"]).to_pylist()
+    texts = [Document.from_rows(row["segments"]).text for row in rows]
+    Bm25Corpus([row["chunk_id"] for row in rows], texts).save(folder / BM25)
 
 
 def write_record(home: Home, record: VersionRecord) -> None:
@@ -272,6 +290,12 @@ def rollback(home: Home, index: VectorIndex) -> list[dict[str, Any]]:
             "`nyx index swap VERSION` makes one of them live"
         )
     return swap(home, index, live.previous)
+
+
+def refresh_table(home: Home, index: VectorIndex) -> None:
+    """Have `final_index` say what the versions are now."""
+    if home.tables.commit("final_index", None) is not None:
+        _write_table(home, version_rows(home, index))
 
 
 def _write_table(home: Home, rows: Sequence[Mapping[str, Any]]) -> None:

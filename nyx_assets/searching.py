@@ -21,7 +21,7 @@ from nyx_assets.rag.fusion import reciprocal_rank_fusion
 from resources.embedder import Embedders
 from resources.home import Home
 from resources.images import ImageStore, PictureLimits, PictureRefused
-from resources.vector_index import LIVE, VectorIndex
+from resources.vector_index import VectorIndex
 from training_kernels.documents import Document, Segment
 from training_kernels.errors import ConfigError, DataError, IndexUnavailable
 
@@ -84,8 +84,8 @@ def search_live(
         try:
             return _search_version(home, index, embedders, query, record, top_k=top_k, where=where, hybrid=hybrid)
         except (IndexUnavailable, FileNotFoundError):
-            # several swaps may have dropped the version meanwhile; then the one that is live now answers
-            if last_try or index.resolve(LIVE) == record.version:
+            # the version may have been dropped by several swaps, or a takedown is at work in it: once more
+            if last_try:
                 raise
     raise AssertionError("the second try returns or raises")
 
@@ -110,6 +110,7 @@ def _search_version(
     find = _hybrid_hits if hybrid else _dense_hits
     found = find(home, index, record, query, query_BD, top_k, where)
     chunk_by_id = chunks_of_version(home, record.version, [one.chunk_id for one in found])
+    found = [one for one in found if one.chunk_id in chunk_by_id]  # less what was taken down at this moment
     return [
         {
             "rank": rank,
@@ -162,6 +163,7 @@ def _hybrid_hits(
     return [
         _Found(chunk_id, score, similarity[chunk_id], dense_rank.get(chunk_id), bm25_rank.get(chunk_id))
         for chunk_id, score in fused
+        if chunk_id in similarity
     ]
 
 
