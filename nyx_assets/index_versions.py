@@ -120,20 +120,6 @@ def write_version(home: Home, record: VersionRecord, chunks: pa.Table) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def replace_chunks(home: Home, version: str, chunks: pa.Table) -> None:
-    """Put other chunks, and their words, in the place of those that a version has, each in one step."""
-    folder = version_folder(home, version)
-    beside = folder / f".{uuid.uuid4().hex}"
-    beside.mkdir()
-    try:
-        _write_chunks(beside, chunks)
-        (folder / BM25).rename(beside / "old")
-        (beside / BM25).rename(folder / BM25)
-        (beside / CHUNKS).replace(folder / CHUNKS)
-    finally:
-        shutil.rmtree(beside)
-
-
 def _write_chunks(folder: Path, chunks: pa.Table) -> None:
     pq.write_table(chunks, folder / CHUNKS, compression="zstd")
     rows = chunks.select(["chunk_id", "segments"]).to_pylist()

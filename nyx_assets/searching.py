@@ -114,6 +114,7 @@ def _search_version(
     return [
         {
             "rank": rank,
+            "version": record.version,
             "score": round(one.score, 6),
             "similarity": round(one.similarity, 4),
             "dense_rank": one.dense_rank,

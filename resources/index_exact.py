@@ -110,14 +110,6 @@ class ExactIndex:
     def count(self, name: str) -> int:
         return len(self._load(self._existing(name)).chunks)
 
-    def erase_deleted(self, version: str) -> None:
-        """One file takes the place of all: it is written first, and then the others go, the oldest first, so that a
-        chunk that was deleted never comes back in between."""
-        rows, dim = self._load(self._existing_version(version)), self._dim(version)
-        self._append(version, _added(rows.chunks, rows.embedding_CD, dim))
-        for name in rows.files:
-            (self._place(version) / name).unlink(missing_ok=True)
-
     def versions(self) -> list[str]:
         folder = self._folder / "versions"
         return sorted(
@@ -194,19 +186,11 @@ class ExactIndex:
 
     def _load(self, version: str) -> _Rows:
         """The version's rows; read again only when its files have changed."""
-        while True:
-            files = self._files(version)
-            known = self._rows.get(version)
-            if known is not None and known.files == files:
-                return known
-            try:
-                rows = self._read(version, files)
-            except FileNotFoundError:
-                if self._files(version) == files:
-                    raise
-                continue  # one file has taken the place of those listed
-            self._rows[version] = rows
-            return rows
+        files = self._files(version)
+        known = self._rows.get(version)
+        if known is None or known.files != files:
+            known = self._rows[version] = self._read(version, files)
+        return known
 
     def _read(self, version: str, files: tuple[str, ...]) -> _Rows:
         dim = self._dim(version)

@@ -198,12 +198,6 @@ class MilvusIndex:
         collection = self._collection(self._existing(name))
         return self._connected().query(collection, filter="", output_fields=["count(*)"])[0]["count(*)"]
 
-    def erase_deleted(self, version: str) -> None:
-        """Milvus takes deleted rows off the disk when it compacts; what is left to its own time is its own doing."""
-        collection = COLLECTION_PREFIX + self._existing_version(version)
-        self._connected().flush(collection)
-        self._connected().compact(collection)
-
     def versions(self) -> list[str]:
         names = self._connected().list_collections()
         return sorted(name.removeprefix(COLLECTION_PREFIX) for name in names if name.startswith(COLLECTION_PREFIX))

@@ -101,10 +101,6 @@ class VectorIndex(Protocol):
         """How many chunks a version holds."""
         ...
 
-    def erase_deleted(self, version: str) -> None:
-        """Take what was deleted or replaced off the disk as well, as far as the store allows it."""
-        ...
-
     def versions(self) -> list[str]:
         """All versions, by name."""
         ...

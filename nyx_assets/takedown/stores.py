@@ -11,13 +11,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nyx_assets.index_versions import chunk_table, records, replace_chunks, write_record
+from nyx_assets.index_versions import (
+    VersionRecord,
+    chunk_table,
+    forget_version,
+    indexed_chunks,
+    record_of,
+    records,
+    write_record,
+    write_version,
+)
 from resources.home import Home
-from resources.vector_index import VectorIndex
+from resources.vector_index import LIVE, VectorIndex
 
+ROWS_PER_CALL = 5_000
 SUITES = "suites"
 SUITE_ROWS = ("corpus.jsonl", "queries.jsonl")
 QRELS = "qrels.tsv"
@@ -29,25 +40,46 @@ REMOVED_PREVIEW = "removed by a takedown"
 def remove_from_index(home: Home, index: VectorIndex, chunk_ids: Collection[str]) -> dict[str, int]:
     """Take chunks out of every version, old and half-built ones as well; how many each version held.
 
-    The vectors go first, so that no search finds a chunk that cannot be shown.
+    A version that held some is written anew without them, under another name, takes the old one's place and is followed
+    by its drop: an index may keep what is deleted from it on disk for as long as it likes.
     """
-    ids = sorted(chunk_ids)
-    record_by_version = {record.version: record for record in records(home)}
+    ids = pa.array(sorted(chunk_ids), pa.string())
     held = {}
-    for version in index.versions():
-        held[version] = len(index.fetch(version, ids))
-        if held[version]:
-            index.delete(version, ids)
-        index.erase_deleted(version)
-    for version, record in record_by_version.items():
-        table = chunk_table(home, version)
-        gone = pc.is_in(table["chunk_id"], pa.array(ids, pa.string()))
-        if num_gone := pc.sum(gone).as_py():
-            kept = table.filter(pc.invert(gone))
-            replace_chunks(home, version, kept)
-            write_record(home, replace(record, num_chunks=kept.num_rows))
-            held[version] = max(held.get(version, 0), num_gone)
-    return {version: number for version, number in held.items() if number}
+    for record in records(home):
+        chunks = chunk_table(home, record.version)
+        gone = pc.is_in(chunks["chunk_id"], ids)
+        if num_gone := pc.sum(gone).as_py() or 0:
+            held[record.version] = num_gone
+            _replace_version(home, index, record, chunks.filter(pc.invert(gone)))
+    whole = {record.version for record in records(home)}
+    for version in sorted(set(index.versions()) - whole):
+        if index.resolve(LIVE) != version:
+            index.drop(version)
+        elif num_gone := len(index.fetch(version, ids.to_pylist())):  # of an older nyx, until the next run replaces it
+            held[version] = num_gone
+            index.delete(version, ids.to_pylist())
+    return held
+
+
+def _replace_version(home: Home, index: VectorIndex, record: VersionRecord, kept: pa.Table) -> None:
+    """Each step finds what an earlier run has done of it."""
+    old, new = record.version, f"{record.version}_less"
+    if record_of(home, new) is None:
+        if new in index.versions():
+            index.drop(new)
+        index.create(new, dim=record.dim, index_type=record.index_type, metric=record.metric)
+        for start in range(0, kept.num_rows, ROWS_PER_CALL):
+            chunks = indexed_chunks(kept.slice(start, ROWS_PER_CALL))
+            embedding_by_id = index.fetch(old, [chunk.chunk_id for chunk in chunks])
+            index.add(new, chunks, np.stack([embedding_by_id[chunk.chunk_id] for chunk in chunks]))
+        write_version(home, replace(record, version=new, num_chunks=kept.num_rows), kept)
+    for other in records(home):
+        if other.previous == old:
+            write_record(home, replace(other, previous=new))
+    if index.resolve(LIVE) == old:
+        index.set_alias(LIVE, new)
+    forget_version(home, old)
+    index.drop(old)
 
 
 def remove_from_suites(home: Home, ids: Collection[str], images: Collection[str]) -> int:

@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from pymilvus import MilvusClient
 
@@ -263,27 +262,6 @@ def test_a_renamed_version_keeps_its_chunks_under_the_new_name_alone(index: Vect
         index.rename("v3", "v4")
     with pytest.raises(IndexUnavailable, match="'v1'"):
         index.rename("v1", "v4")
-
-
-def test_what_was_deleted_is_erased_and_the_rest_stays(index: VectorIndex) -> None:
-    index.create("v1", dim=2)
-    index.add("v1", [chunk("gone1"), chunk("kept1")], unit((1, 0), (3, 4)))
-    index.add("v1", [chunk("gone2"), chunk("kept2")], unit((1, 1), (0, 1)))
-    index.delete("v1", ["gone1", "gone2"])
-    index.erase_deleted("v1")
-    assert ids(index.search("v1", unit((1, 0)), top_k=9)[0]) == ["kept1", "kept2"]
-    index.add("v1", [chunk("new")], unit((1, 0)))
-    assert ids(index.search("v1", unit((1, 0)), top_k=9)[0]) == ["new", "kept1", "kept2"]
-
-
-def test_an_exact_index_keeps_no_file_of_what_was_erased(tmp_path: Path) -> None:
-    index = ExactIndex(str(tmp_path))
-    index.create("v1", dim=2)
-    index.add("v1", [chunk("gone"), chunk("kept")], unit((1, 0), (3, 4)))
-    index.delete("v1", ["gone"])
-    index.erase_deleted("v1")
-    [file] = (tmp_path / "versions" / "v1").glob("*.parquet")
-    assert pq.read_table(file)["chunk_id"].to_pylist() == ["kept"]
 
 
 def test_an_alias_moves_to_another_version_and_back(index: VectorIndex) -> None:
