@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -181,9 +180,10 @@ def test_a_takedown_that_was_cut_off_is_finished_by_the_next(
     def killed(*_: Any) -> None:
         raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(running, stop_at, killed)
-        run(home, page["url"])
+        with pytest.raises(Killed):
+            run(home, page["url"])
     [request] = takedowns(home)
     assert not request.is_done
     run(home, page["url"])
@@ -206,7 +206,7 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(home: Home) -> None:
 
 
 @pytest.fixture
-def remade(home: Home) -> Iterator[Any]:
+def remade(home: Home) -> Any:
     """Makes the corpus of a crawl partition again from its delivery."""
     import dagster as dg
 
@@ -226,7 +226,7 @@ def remade(home: Home) -> Iterator[Any]:
             assert result.success
             assert isinstance(result, dg.ExecuteInProcessResult)
 
-    yield make
+    return make
 
 
 @pytest.mark.parametrize("kind", ["url", "image", "document"])
