@@ -12,9 +12,11 @@ from typing import Any
 
 import click
 
+from nyx_assets.index_commands import index_commands
+from nyx_assets.takedown.commands import takedown
 from resources.home import Home
 from resources.settings import Settings
-from training_kernels.errors import ConfigError, NyxError
+from training_kernels.errors import ConfigError, IndexUnavailable, NyxError
 
 SAMPLE = "sample_crawl"
 SAMPLE_PAGES = 120
@@ -135,10 +137,11 @@ def plan(crawl: Path | None, as_json: bool) -> None:
 @click.option("--top-k", default=5, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--crawl", help="Only chunks of this crawl partition.")
 @click.option("--modality", type=click.Choice(["text", "image", "mixed"]), help="Only chunks of this modality.")
+@click.option("--language", help="Only chunks of pages in this language, as their delivery names it.")
+@click.option("--source", help="Only chunks of pages of this host, without www.")
+@click.option("--hybrid", is_flag=True, help="Fuse the ranking by embeddings with BM25.")
 @click.option("--json", "as_json", is_flag=True)
-def search(
-    text: str, images: tuple[Path, ...], top_k: int, crawl: str | None, modality: str | None, as_json: bool
-) -> None:
+def search(text: str, images: tuple[Path, ...], top_k: int, hybrid: bool, as_json: bool, **where: str | None) -> None:
     """Search the live index with TEXT, with pictures, or with both."""
     from contextlib import closing
 
@@ -153,9 +156,12 @@ def search(
     resources = resources_of(settings, home)
     recipe = resources["recipe"]
     query = query_document(text, images, query_picture_store(), limits=recipe.pictures)
-    where = {name: value for name, value in (("crawl", crawl), ("modality", modality)) if value}
+    filters = {name: value for name, value in where.items() if value}
+    embedders = query_embedders(home, recipe)
+    if not (home.root / "index").is_dir():
+        raise IndexUnavailable(f"{home.root} has no index to search yet: make one with `nyx run`")
     with closing(resources["index"]) as index:
-        results = search_live(home, index, query_embedders(home, recipe), query, top_k=top_k, where=where)
+        results = search_live(home, index, embedders, query, top_k=top_k, where=filters, hybrid=hybrid)
     click.echo(json.dumps(results, indent=1, ensure_ascii=False) if as_json else search_text(results))
 
 
@@ -322,6 +328,18 @@ def _crawl_folder(settings: Settings, home: Home) -> Path:
         home.root.mkdir(parents=True, exist_ok=True)
         generate(folder, num_pages=SAMPLE_PAGES)
     return folder
+
+
+def _index_of(settings: Settings, home: Home) -> Any:
+    """The index that the settings name, for commands that may not know the composition root."""
+    from nyx_assets.definitions import resources_of
+
+    return resources_of(settings, home)["index"]
+
+
+main.context_settings["obj"] = _index_of
+main.add_command(index_commands)
+main.add_command(takedown)
 
 
 if __name__ == "__main__":

@@ -106,6 +106,7 @@ SECTIONS = (
     "mixture",
     "feedback",
     "evaluation",
+    "index",
 )
 
 

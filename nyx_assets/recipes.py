@@ -10,6 +10,7 @@ from typing import Literal
 from nyx_assets.qa_recipes import QARecipe, nyx_qa, paper_qa, tiny_qa
 from resources.fetch_limits import FetchLimits
 from resources.settings import Settings
+from resources.vector_index import IndexSpec
 from training_kernels.errors import ConfigError
 
 
@@ -193,6 +194,26 @@ class EvaluationRecipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IndexRecipe:
+    """How the index holds embeddings, and how far back it can be rolled."""
+
+    max_dim: int
+    """The widest Matryoshka dim of the checkpoint that is at most this is indexed."""
+    index_type: str
+    metric: str
+    """Both by the names that resources/vector_index.py lists."""
+    kept_versions: int
+    """Versions kept beside the live one, to roll back to."""
+
+    def __post_init__(self) -> None:
+        IndexSpec(dim=self.max_dim, index_type=self.index_type, metric=self.metric)
+        if self.kept_versions < 1:
+            raise ConfigError(
+                f"kept_versions must be 1 or more, or nothing can be rolled back, got {self.kept_versions}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineRecipe:
     """One whole run of the asset graph."""
 
@@ -214,6 +235,7 @@ class PipelineRecipe:
     finetuning: str
     """Name of the training recipe behind finetuned_checkpoint."""
     evaluation: EvaluationRecipe
+    index: IndexRecipe
 
 
 def nyx_paper() -> PipelineRecipe:
@@ -280,6 +302,12 @@ def nyx_paper() -> PipelineRecipe:
             rag_window=1,  # section 4: top-1
             max_queries_per_modality=200,  # published code: 200 each with no, one and several pictures
             max_rag_queries=1_000_000,
+        ),
+        index=IndexRecipe(
+            max_dim=2048,  # table 3: the full width of the paper's backbone is the best
+            index_type="FLAT",  # Choice: exact; 50,000 chunks take a fraction of a second
+            metric="COSINE",  # section 3.3
+            kept_versions=2,  # Choice: one to roll back to while the other is turned into the next version
         ),
     )
 

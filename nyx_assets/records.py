@@ -370,10 +370,16 @@ FINAL_INDEX = pa.schema(
     [
         ("version", pa.string()),
         ("is_live", pa.bool_()),
-        ("checkpoint", pa.string()),  # data version of the checkpoint whose embeddings it holds; null if unknown
+        ("checkpoint", pa.string()),  # data version of the checkpoint whose embeddings it holds
+        ("checkpoint_folder", pa.string()),  # from the home's root
         ("dim", pa.int32()),
+        ("index_type", pa.string()),
+        ("metric", pa.string()),
+        ("precision", pa.string()),  # "float32", or "int8" where the best are compared again in float32
         ("num_chunks", pa.int64()),
-        ("recall_at_10", pa.float64()),  # of the canary queries against exact search; null for older versions
+        ("recall_at_10", pa.float64()),  # of the canary queries against exact search
+        ("crawls", pa.list_(pa.string())),
+        ("built_at", pa.string()),
     ]
 )
 

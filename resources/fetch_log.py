@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import uuid
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 
 import fsspec
@@ -71,6 +72,21 @@ class FetchLog:
         finally:
             if self._fs.exists(beside):
                 self._fs.rm_file(beside)
+
+    def remove(self, digests: Collection[str], addresses: Collection[str]) -> int:
+        """Remove the records of these addresses, and of those that led to these pictures; how many they were."""
+        removed = 0
+        for path in self._fs.glob(f"{self._base}/*/*.json"):
+            content = self._fs.cat_file(path)
+            try:
+                values = json.loads(content)
+                is_meant = values["address"] in addresses or (values["stored"] or {}).get("digest") in digests
+            except (ValueError, TypeError, KeyError, AttributeError):
+                is_meant = any(digest.encode() in content for digest in digests)
+            if is_meant:
+                self._fs.rm_file(path)
+                removed += 1
+        return removed
 
     def _path(self, address: str) -> str:
         digest = hashlib.sha256(address.encode("utf-8", "surrogatepass")).hexdigest()

@@ -126,6 +126,14 @@ class FolderImageStore(PictureFolder):
                     self.fs.rm_file(beside)
         return stored
 
+    def remove(self, digest: str) -> bool:
+        """Whether the picture was there; it no longer is."""
+        paths = [self.path_of(digest, suffix) for suffix in SUFFIX_BY_FORMAT.values()]
+        held = [path for path in paths if self.fs.exists(path)]
+        for path in held:
+            self.fs.rm_file(path)
+        return bool(held)
+
     def exists(self, digest: str) -> bool:
         return any(self.fs.exists(self.path_of(digest, suffix)) for suffix in SUFFIX_BY_FORMAT.values())
 

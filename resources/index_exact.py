@@ -1,6 +1,6 @@
 """A vector index by brute force in a folder: no server, no approximation, the oracle that others are checked against.
 
-    <folder>/versions/<version>/version.json      the width
+    <folder>/versions/<version>/version.json      the width, and the index type and metric that were asked for
     <folder>/versions/<version>/<number>.parquet  chunks with embeddings to add, or bare chunk ids to delete
     <folder>/aliases/<alias>                      the name of a version
 
@@ -13,7 +13,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +24,12 @@ from resources.exact_search import exact_top_k
 from resources.vector_index import (
     Hit,
     IndexedChunk,
-    checked_dim,
+    IndexSpec,
     checked_embeddings,
     checked_name,
     checked_queries,
     checked_where,
+    passes,
 )
 from training_kernels.errors import IndexUnavailable
 
@@ -49,14 +50,14 @@ class ExactIndex:
         self._folder = Path(folder)
         self._rows: dict[str, _Rows] = {}
 
-    def create(self, version: str, *, dim: int) -> None:
-        checked_dim(dim)
+    def create(self, version: str, *, dim: int, index_type: str = "FLAT", metric: str = "COSINE") -> None:
+        spec = IndexSpec(dim=dim, index_type=index_type, metric=metric)
         if self.resolve(version) is not None:
             raise IndexUnavailable(f"{version!r} is an alias in {self._folder}; give the version another name")
         place = self._place(version)
         fresh = self._beside(place)
         fresh.mkdir(parents=True)
-        (fresh / "version.json").write_text(json.dumps({"dim": dim}))
+        (fresh / "version.json").write_text(json.dumps(asdict(spec)))
         try:
             fresh.rename(place)
         except OSError as error:
@@ -65,19 +66,18 @@ class ExactIndex:
                 raise
             raise IndexUnavailable(f"version {version!r} exists already in {self._folder}; drop it first") from error
 
+    def rename(self, version: str, new: str) -> None:
+        place = self._place(self._existing_version(version))
+        self._require_unaliased(version)
+        if self._place(new).exists() or self.resolve(new) is not None:
+            raise IndexUnavailable(f"{new!r} exists already in {self._folder}; give the version another name")
+        self._rows.pop(version, None)
+        place.rename(self._place(new))
+
     def add(self, version: str, chunks: Sequence[IndexedChunk], embedding_CD: np.ndarray) -> None:
         dim = self._dim(self._existing(version))
         embedding_CD = checked_embeddings(chunks, embedding_CD, dim=dim)
-        table = pa.table(
-            {
-                "chunk_id": pa.array([chunk.chunk_id for chunk in chunks], pa.string()),
-                "doc_id": pa.array([chunk.doc_id for chunk in chunks], pa.string()),
-                "crawls": pa.array([list(chunk.crawls) for chunk in chunks], pa.list_(pa.string())),
-                "modality": pa.array([chunk.modality for chunk in chunks], pa.string()),
-                "embedding": pa.FixedSizeListArray.from_arrays(pa.array(embedding_CD.ravel()), dim),
-            }
-        )
-        self._append(version, table)
+        self._append(version, _added(chunks, embedding_CD, dim))
 
     def delete(self, version: str, chunk_ids: Sequence[str]) -> None:
         self._existing(version)
@@ -92,7 +92,7 @@ class ExactIndex:
         rows = self._load(version)
         chunks, embedding_CD = rows.chunks, rows.embedding_CD
         if wanted:
-            kept = [row for row, chunk in enumerate(chunks) if _passes(chunk, wanted)]
+            kept = [row for row, chunk in enumerate(chunks) if passes(chunk, wanted)]
             chunks, embedding_CD = [chunks[row] for row in kept], embedding_CD[kept]
         similarity_BK, row_BK = exact_top_k(query_BD, embedding_CD, top_k=top_k)
         return [
@@ -118,11 +118,7 @@ class ExactIndex:
 
     def drop(self, version: str) -> None:
         place = self._place(self._existing(version))
-        for alias in sorted(path.name for path in (self._folder / "aliases").glob("*") if ".making-" not in path.name):
-            if self.resolve(alias) == version:
-                raise IndexUnavailable(
-                    f"alias {alias!r} points at version {version!r}; point it at another version first"
-                )
+        self._require_unaliased(version)
         self._rows.pop(version, None)
         # Renamed first, so that nobody reads a version that is half gone.
         going = self._beside(place)
@@ -158,6 +154,13 @@ class ExactIndex:
                 f"{self._folder} has no version or alias {version!r} (versions: {known}); materialize final_index"
             )
         return version
+
+    def _require_unaliased(self, version: str) -> None:
+        for alias in sorted(path.name for path in (self._folder / "aliases").glob("*") if ".making-" not in path.name):
+            if self.resolve(alias) == version:
+                raise IndexUnavailable(
+                    f"alias {alias!r} points at version {version!r}; point it at another version first"
+                )
 
     def _place(self, version: str) -> Path:
         return self._folder / "versions" / checked_name(version)
@@ -208,9 +211,18 @@ class ExactIndex:
         return _Rows(files, [chunk for chunk, _ in rows], embedding_CD)
 
 
-def _passes(chunk: IndexedChunk, wanted: Mapping[str, str]) -> bool:
-    return wanted.get("modality", chunk.modality) == chunk.modality and (
-        "crawl" not in wanted or wanted["crawl"] in chunk.crawls
+def _added(chunks: Sequence[IndexedChunk], embedding_CD: np.ndarray, dim: int) -> pa.Table:
+    """The content of a file of chunks to add."""
+    return pa.table(
+        {
+            "chunk_id": pa.array([chunk.chunk_id for chunk in chunks], pa.string()),
+            "doc_id": pa.array([chunk.doc_id for chunk in chunks], pa.string()),
+            "crawls": pa.array([list(chunk.crawls) for chunk in chunks], pa.list_(pa.string())),
+            "modality": pa.array([chunk.modality for chunk in chunks], pa.string()),
+            "language": pa.array([chunk.language for chunk in chunks], pa.string()),
+            "source": pa.array([chunk.source for chunk in chunks], pa.string()),
+            "embedding": pa.FixedSizeListArray.from_arrays(pa.array(embedding_CD.ravel(), pa.float32()), dim),
+        }
     )
 
 

@@ -6,7 +6,7 @@ Milvus Lite holds its path for one process at a time, from the first call until 
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +14,11 @@ import numpy as np
 from resources.exact_search import DECIMALS
 from resources.milvus_connection import open_lite, open_server, release_lite
 from resources.vector_index import (
+    MAX_TOP_K,
+    QUANTISED_TYPES,
     Hit,
     IndexedChunk,
-    checked_dim,
+    IndexSpec,
     checked_embeddings,
     checked_name,
     checked_queries,
@@ -31,10 +33,22 @@ COLLECTION_PREFIX = "nyx_version_"
 ALIAS_PREFIX = "nyx_alias_"
 """Collections and aliases share one name space in Milvus, and a server may hold those of other projects."""
 
-INDEX_PARAMS: dict[str, dict[str, int]] = {"FLAT": {}, "HNSW": {"M": 16, "efConstruction": 200}}
-"""The index types allowed, with their build settings. Milvus Lite accepts names of types that it then cannot load, so
-only those that were tried stand here. Choice: M and efConstruction as in common HNSW practice; recall@10 of 1.0 on
-50,000 embeddings of 256 dims."""
+INDEX_PARAMS: dict[str, dict[str, int | str]] = {
+    "FLAT": {},
+    "HNSW": {"M": 16, "efConstruction": 200},
+    "HNSW_SQ": {"M": 16, "efConstruction": 200, "sq_type": "SQ8"},
+    "IVF_FLAT": {"nlist": 128},
+    "IVF_SQ8": {"nlist": 128},
+}
+"""Build settings of each allowed type. Choice: M and efConstruction as in common HNSW practice; recall@10 of 1.0 on
+50,000 embeddings of 256 dims. 128 cells as Milvus has it by default."""
+
+NUM_PROBES = 64
+"""Cells of an IVF that a query looks into. Choice: half of them; the canary refuses an index that this is too few for."""
+
+OVERSAMPLING = 4
+"""Hits taken of 8-bit numbers for each that is asked for; they are compared again in float32. Choice: 8 bits shift a
+cosine by about 1e-3, and few chunks lie that close around the last place."""
 
 MAX_ID_BYTES = 512
 MAX_CRAWLS = 4_096
@@ -52,27 +66,23 @@ class MilvusIndex:
 
     Args:
         uri: a path that ends in `.db`, or the http(s) address of a server.
-        index_type: FLAT compares with every chunk; HNSW walks a graph and may miss some.
         token: "user:password" or API key of a server that asks for one.
     """
 
-    def __init__(self, uri: str, *, index_type: str = "FLAT", token: str = "") -> None:
+    def __init__(self, uri: str, *, token: str = "") -> None:
         self._is_local = not uri.startswith(("http://", "https://"))
         if self._is_local and not uri.endswith(".db"):
             raise ConfigError(f"an index is a path that ends in .db or an http(s) address, got {uri!r}")
-        if index_type not in INDEX_PARAMS:
-            raise ConfigError(f"index_type {index_type!r} is unknown; known: {', '.join(INDEX_PARAMS)}")
         self._uri = os.path.abspath(uri) if self._is_local else uri
-        self._index_type = index_type
         self._token = token
         self._client: MilvusClient | None = None
         self._lock = threading.Lock()
-        self._searchable: set[str] = set()
+        self._searchable: dict[str, IndexSpec] = {}
 
-    def create(self, version: str, *, dim: int) -> None:
+    def create(self, version: str, *, dim: int, index_type: str = "FLAT", metric: str = "COSINE") -> None:
         from pymilvus import DataType
 
-        checked_dim(dim)
+        spec = IndexSpec(dim=dim, index_type=index_type, metric=metric)
         if self._has(version):
             raise IndexUnavailable(f"version {version!r} exists already in {self._uri}; drop it first")
         if self.resolve(version) is not None:
@@ -81,7 +91,8 @@ class MilvusIndex:
         schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("chunk_id", DataType.VARCHAR, is_primary=True, max_length=MAX_ID_BYTES)
         schema.add_field("doc_id", DataType.VARCHAR, max_length=MAX_ID_BYTES)
-        schema.add_field("modality", DataType.VARCHAR, max_length=MAX_ID_BYTES)
+        for name in ("modality", "language", "source"):
+            schema.add_field(name, DataType.VARCHAR, max_length=MAX_ID_BYTES)
         schema.add_field(
             "crawls",
             DataType.ARRAY,
@@ -89,19 +100,27 @@ class MilvusIndex:
             max_capacity=MAX_CRAWLS,
             max_length=MAX_ID_BYTES,
         )
-        schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=dim)
+        schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=spec.dim)
         index = client.prepare_index_params()
         index.add_index(
-            "embedding", index_type=self._index_type, metric_type="COSINE", params=INDEX_PARAMS[self._index_type]
+            "embedding", index_type=spec.index_type, metric_type=spec.metric, params=INDEX_PARAMS[spec.index_type]
         )
         # Strong: a search right after an add sees what was added.
         client.create_collection(
             COLLECTION_PREFIX + version, schema=schema, index_params=index, consistency_level="Strong"
         )
 
+    def rename(self, version: str, new: str) -> None:
+        self._existing_version(version)
+        self._require_unaliased(version)
+        if self._has(new) or self.resolve(new) is not None:
+            raise IndexUnavailable(f"{new!r} exists already in {self._uri}; give the version another name")
+        self._searchable.pop(COLLECTION_PREFIX + version, None)
+        self._connected().rename_collection(COLLECTION_PREFIX + version, COLLECTION_PREFIX + new)
+
     def add(self, version: str, chunks: Sequence[IndexedChunk], embedding_CD: np.ndarray) -> None:
         collection = self._collection(self._existing_version(version))
-        dim = self._dim(collection)
+        dim = self._searchable[collection].dim
         embedding_CD = checked_embeddings(chunks, embedding_CD, dim=dim)
         for rows in _batches(len(chunks), dim=dim):
             self._connected().upsert(
@@ -111,6 +130,8 @@ class MilvusIndex:
                         "chunk_id": chunks[row].chunk_id,
                         "doc_id": chunks[row].doc_id,
                         "modality": chunks[row].modality,
+                        "language": chunks[row].language,
+                        "source": chunks[row].source,
                         "crawls": list(chunks[row].crawls),
                         "embedding": embedding_CD[row],
                     }
@@ -127,25 +148,46 @@ class MilvusIndex:
         self, name: str, query_BD: np.ndarray, *, top_k: int, where: Mapping[str, str] | None = None
     ) -> list[list[Hit]]:
         collection = self._collection(self._existing(name))
-        query_BD = checked_queries(query_BD, dim=self._dim(collection), top_k=top_k)
+        spec = self._searchable[collection]
+        query_BD = checked_queries(query_BD, dim=spec.dim, top_k=top_k)
+        expression = _expression(checked_where(where))
+        is_rough = spec.index_type in QUANTISED_TYPES
+        limit = min(OVERSAMPLING * top_k, MAX_TOP_K) if is_rough else top_k
         hits: list[list[Hit]] = []
         for start in range(0, len(query_BD), BATCH_QUERIES):
+            batch_BD = query_BD[start : start + BATCH_QUERIES]
             found = self._connected().search(
                 collection,
-                data=list(query_BD[start : start + BATCH_QUERIES]),
-                limit=top_k,
-                filter=_expression(checked_where(where)),
+                data=list(batch_BD),
+                limit=limit,
+                filter=expression,
                 output_fields=["chunk_id"],
-                # ef: how many chunks HNSW keeps in view, at least as many as it must return; FLAT ignores it.
-                search_params={"metric_type": "COSINE", "params": {"ef": max(128, 2 * top_k)}},
+                # ef: how many chunks HNSW keeps in view, at least as many as it must return; each type takes its own
+                search_params={
+                    "metric_type": spec.metric,
+                    "params": {"ef": max(128, 2 * limit), "nprobe": NUM_PROBES},
+                },
             )
-            hits.extend(_settled(found_of_query) for found_of_query in found)
+            if is_rough:
+                hits.extend(self._compared_again(name, batch_BD, found, top_k))
+            else:
+                hits.extend(_settled(found_of_query, spec.metric) for found_of_query in found)
         return hits
+
+    def _compared_again(
+        self, name: str, query_BD: np.ndarray, found: Sequence[Sequence[Mapping[str, Any]]], top_k: int
+    ) -> Iterator[list[Hit]]:
+        """The best of what 8-bit numbers found, by the cosine of the float32 embeddings."""
+        embedding_by_id = self.fetch(name, sorted({row["chunk_id"] for rows in found for row in rows}))
+        for query_D, rows in zip(query_BD.astype(np.float64), found, strict=True):
+            ids = [row["chunk_id"] for row in rows if row["chunk_id"] in embedding_by_id]
+            hits = [Hit(one, round(float(embedding_by_id[one] @ query_D), DECIMALS)) for one in ids]
+            yield _in_order(hits)[:top_k]
 
     def fetch(self, name: str, chunk_ids: Sequence[str]) -> dict[str, np.ndarray]:
         collection = self._collection(self._existing(name))
         embedding_by_id: dict[str, np.ndarray] = {}
-        for rows in _batches(len(chunk_ids), dim=self._dim(collection)):
+        for rows in _batches(len(chunk_ids), dim=self._searchable[collection].dim):
             found = self._connected().get(
                 collection, ids=[chunk_ids[row] for row in rows], output_fields=["chunk_id", "embedding"]
             )
@@ -162,13 +204,8 @@ class MilvusIndex:
 
     def drop(self, version: str) -> None:
         self._existing_version(version)
-        # Milvus Lite drops a collection together with its aliases, without a word.
-        for alias in self._aliases():
-            if self.resolve(alias) == version:
-                raise IndexUnavailable(
-                    f"alias {alias!r} points at version {version!r}; point it at another version first"
-                )
-        self._searchable.discard(COLLECTION_PREFIX + version)
+        self._require_unaliased(version)
+        self._searchable.pop(COLLECTION_PREFIX + version, None)
         self._connected().drop_collection(COLLECTION_PREFIX + version)
 
     def set_alias(self, alias: str, version: str) -> None:
@@ -210,6 +247,14 @@ class MilvusIndex:
         names = self._connected().list_aliases()["aliases"]
         return [name.removeprefix(ALIAS_PREFIX) for name in names if name.startswith(ALIAS_PREFIX)]
 
+    def _require_unaliased(self, version: str) -> None:
+        """Milvus Lite drops a collection together with its aliases, without a word; ours may not lose one."""
+        for alias in self._aliases():
+            if self.resolve(alias) == version:
+                raise IndexUnavailable(
+                    f"alias {alias!r} points at version {version!r}; point it at another version first"
+                )
+
     def _existing(self, name: str) -> str:
         """The version that a version's or alias's name stands for."""
         return self._existing_version(self.resolve(name) or name)
@@ -227,12 +272,15 @@ class MilvusIndex:
         collection = COLLECTION_PREFIX + version
         if collection not in self._searchable:
             self._connected().load_collection(collection)
-            self._searchable.add(collection)
+            self._searchable[collection] = self._spec(collection)
         return collection
 
-    def _dim(self, collection: str) -> int:
-        fields = self._connected().describe_collection(collection)["fields"]
-        return next(int(field["params"]["dim"]) for field in fields if field["name"] == "embedding")
+    def _spec(self, collection: str) -> IndexSpec:
+        client = self._connected()
+        fields = client.describe_collection(collection)["fields"]
+        dim = next(int(field["params"]["dim"]) for field in fields if field["name"] == "embedding")
+        index = client.describe_index(collection, client.list_indexes(collection)[0])
+        return IndexSpec(dim=dim, index_type=index["index_type"], metric=index["metric_type"])
 
 
 def _batches(num_rows: int, *, dim: int) -> Iterator[range]:
@@ -244,11 +292,24 @@ def _batches(num_rows: int, *, dim: int) -> Iterator[range]:
 
 def _expression(where: Mapping[str, str]) -> str:
     """The filter in Milvus's language; its string literals are those of JSON as far as quotes and backslashes go."""
-    clauses = {"modality": "modality == {}", "crawl": "array_contains(crawls, {})"}
-    return " and ".join(clauses[field].format(json.dumps(value, ensure_ascii=False)) for field, value in where.items())
+    clauses = {"crawl": "array_contains(crawls, {})"}
+    return " and ".join(
+        clauses.get(field, field + " == {}").format(json.dumps(value, ensure_ascii=False))
+        for field, value in where.items()
+    )
 
 
-def _settled(found: Sequence[Mapping[str, Any]]) -> list[Hit]:
-    """Hits best first, those of equal similarity in the order of their ids."""
-    hits = [Hit(row["chunk_id"], round(float(row["distance"]), DECIMALS)) for row in found]
+def _settled(found: Sequence[Mapping[str, Any]], metric: str) -> list[Hit]:
+    """Hits with their cosines, best first; `distance` is the cosine, the equal inner product, or 2 - 2 cosine."""
+    return _in_order(
+        Hit(
+            row["chunk_id"],
+            round(1 - float(row["distance"]) / 2 if metric == "L2" else float(row["distance"]), DECIMALS),
+        )
+        for row in found
+    )
+
+
+def _in_order(hits: Iterable[Hit]) -> list[Hit]:
+    """Best first, those of equal similarity in the order of their ids."""
     return sorted(hits, key=lambda hit: (-hit.similarity, hit.chunk_id))

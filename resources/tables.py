@@ -10,7 +10,7 @@ footer says what it was made from, so a table and its provenance cannot come apa
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -25,6 +25,11 @@ from resources.table_writer import FOOTER_KEY, ROWS_PER_GROUP, TableWriter
 from training_kernels.errors import DataError, IncompleteArtifact
 
 __all__ = ["ROWS_PER_GROUP", "Commit", "ParquetTables", "Provenance", "TableWriter", "Tables", "sql_text", "utc_now"]
+
+
+def _difference(before: pa.Table, after: pa.Table) -> int:
+    """Rows taken away, or at least one where others are changed."""
+    return before.num_rows - after.num_rows or int(not before.equals(after))
 
 
 class Tables(Protocol):
@@ -89,6 +94,17 @@ class ParquetTables:
     def write(
         self, asset: str, schema: pa.Schema, *, partition: str | None, provenance: Provenance
     ) -> Iterator[TableWriter]:
+        with self._replaced(asset, schema, partition, provenance) as writer:
+            yield writer
+        mark = self._mark(asset, partition)
+        if self.fs.exists(mark):
+            self.fs.rm(mark)
+
+    @contextmanager
+    def _replaced(
+        self, asset: str, schema: pa.Schema, partition: str | None, provenance: Provenance
+    ) -> Iterator[TableWriter]:
+        """The file beside its place, renamed into it; a mark of quarantine stays."""
         folder, file = self._folder(asset, partition), self._file(asset, partition)
         self.fs.makedirs(folder, exist_ok=True)
         self._sweep(folder)
@@ -107,9 +123,39 @@ class ParquetTables:
             finally:
                 if self.fs.exists(beside):
                     self.fs.rm(beside)
-        mark = self._mark(asset, partition)
-        if self.fs.exists(mark):
-            self.fs.rm(mark)
+
+    def raw_batches(self, asset: str, partition: str | None) -> Iterator[pa.Table]:
+        """The rows of a committed table a row group at a time, whether it is quarantined or not."""
+        with self.fs.open(self._file(asset, partition), "rb") as stream, pq.ParquetFile(stream) as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group).replace_schema_metadata(None)
+
+    def amend(
+        self,
+        asset: str,
+        partition: str | None,
+        change: Callable[[pa.Table], pa.Table],
+        *,
+        added: Sequence[Mapping[str, Any]] = (),
+    ) -> int:
+        """Write a table again with changed rows, in one step; how many rows were changed, taken away or added.
+
+        Nothing is written where nothing changes. The table keeps what its footer says that it was made from, and a
+        quarantine stays: it is the same table, less what may not be kept.
+        """
+        num_changed = len(added) + sum(
+            _difference(table, change(table)) for table in self.raw_batches(asset, partition)
+        )
+        commit = self.commit(asset, partition)
+        if not num_changed or commit is None:
+            return 0
+        with self.fs.open(self._file(asset, partition), "rb") as stream:
+            schema = pq.read_schema(stream).remove_metadata()
+        with self._replaced(asset, schema, partition, commit.provenance) as writer:
+            for table in self.raw_batches(asset, partition):
+                writer.append_table(change(table))
+            writer.append(added)
+        return num_changed
 
     def sweep(self) -> list[str]:
         """Remove what killed writers left beside the tables (a writer sweeps its own folder); returns the files."""

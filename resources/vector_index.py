@@ -25,6 +25,31 @@ class IndexedChunk:
     doc_id: str
     crawls: tuple[str, ...]
     modality: str
+    language: str = ""
+    """Of the page, as its delivery names it; "" where it names none."""
+    source: str = ""
+    """Host of the page's address without "www."; "" for a page without an address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexSpec:
+    """How a version holds its embeddings. Raises ConfigError for what no index of ours can be."""
+
+    dim: int
+    index_type: str
+    metric: str
+
+    def __post_init__(self) -> None:
+        checked_dim(self.dim)
+        if self.index_type not in INDEX_TYPES:
+            raise ConfigError(f"index_type {self.index_type!r} is unknown; known: {', '.join(INDEX_TYPES)}")
+        if self.metric not in METRICS:
+            raise ConfigError(f"metric {self.metric!r} is unknown; known: {', '.join(METRICS)}")
+
+    @property
+    def precision(self) -> str:
+        """Of the numbers that are compared at first: "float32", or "int8" with the best compared again in float32."""
+        return "int8" if self.index_type in QUANTISED_TYPES else "float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +67,12 @@ class VectorIndex(Protocol):
     version or alias that does not exist raises IndexUnavailable.
     """
 
-    def create(self, version: str, *, dim: int) -> None:
-        """An empty version. Raises IndexUnavailable if it exists already."""
+    def create(self, version: str, *, dim: int, index_type: str = "FLAT", metric: str = "COSINE") -> None:
+        """An empty version. Raises IndexUnavailable if it exists already, ConfigError for an impossible one."""
+        ...
+
+    def rename(self, version: str, new: str) -> None:
+        """Give a version another name. Raises IndexUnavailable while an alias points at it, or if the name is taken."""
         ...
 
     def add(self, version: str, chunks: Sequence[IndexedChunk], embedding_CD: np.ndarray) -> None:
@@ -57,7 +86,11 @@ class VectorIndex(Protocol):
     def search(
         self, name: str, query_BD: np.ndarray, *, top_k: int, where: Mapping[str, str] | None = None
     ) -> list[list[Hit]]:
-        """The `top_k` most similar chunks of each query, best first. `where` filters on "modality" or "crawl"."""
+        """The `top_k` most similar chunks of each query, best first.
+
+        `where` filters on FILTERS; a chunk of several crawls passes for each. Whatever the metric, a hit's similarity
+        is the cosine.
+        """
         ...
 
     def fetch(self, name: str, chunk_ids: Sequence[str]) -> dict[str, np.ndarray]:
@@ -95,7 +128,17 @@ MAX_DIM = 32_768
 MAX_TOP_K = 16_384
 """Source: the limit of a Milvus server on the hits of one query."""
 
-FILTERS = ("crawl", "modality")
+FILTERS = ("crawl", "modality", "language", "source")
+
+INDEX_TYPES = ("FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8")
+"""Those that Milvus Lite and a Milvus server both build and load. Milvus Lite takes the names of others (IVF_PQ, SCANN,
+DISKANN) and fails or does something else later, so nothing else is allowed."""
+
+QUANTISED_TYPES = ("HNSW_SQ", "IVF_SQ8")
+"""Those that compare 8-bit numbers at first."""
+
+METRICS = ("COSINE", "IP", "L2")
+"""Of unit vectors all three give one order: the inner product is the cosine, the squared distance 2 - 2 cosine."""
 
 NORM_TOLERANCE = 1e-3
 """Choice: float32 of a unit vector is within 1e-6, one that went through bfloat16 within 1e-2 / sqrt(dim)."""
@@ -136,6 +179,13 @@ def checked_embeddings(chunks: Sequence[IndexedChunk], embedding_CD: np.ndarray,
     return embedding_CD
 
 
+def passes(chunk: IndexedChunk, where: Mapping[str, str]) -> bool:
+    """Whether a chunk fits a checked filter."""
+    return all(
+        value in chunk.crawls if field == "crawl" else value == getattr(chunk, field) for field, value in where.items()
+    )
+
+
 def checked_queries(query_BD: np.ndarray, *, dim: int, top_k: int) -> np.ndarray:
     """float32 queries of the index's width. Raises ConfigError for an impossible top_k, DataError for another width."""
     if not 1 <= top_k <= MAX_TOP_K:
@@ -151,5 +201,5 @@ def checked_where(where: Mapping[str, str] | None) -> dict[str, str]:
     """The filter. Raises ConfigError for a field that the index does not keep."""
     for field in where or {}:
         if field not in FILTERS:
-            raise ConfigError(f"an index is filtered on {' or '.join(FILTERS)}, got {field!r}")
+            raise ConfigError(f"an index is filtered on {', '.join(FILTERS)}, got {field!r}")
     return dict(where or {})

@@ -13,7 +13,7 @@ from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import Any, Literal, Protocol
 
-from training_kernels.documents import Document
+from training_kernels.documents import Document, Segment
 from training_kernels.errors import VLMError
 
 STAND_IN_MODEL = "offline-extractive"
@@ -27,6 +27,12 @@ CLOSING_POLL_SECONDS = 0.05
 CLOSING_SECONDS = 60.0
 """How long calls under way may go on when their reader stops: they will be paid for, so their replies are worth keeping.
 Choice: most replies take less; a person who cannot wait interrupts a second time."""
+
+
+def segment_digest(segment: Segment) -> str:
+    """Of a text or a picture; a picture's own digest does not show in it."""
+    said = f"text {segment.text}" if segment.image is None else f"image {segment.image}"
+    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:20]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,11 @@ class Request:
             "prompt_version": self.prompt_version,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+    def segment_digests(self) -> list[str]:
+        """A digest of each text and picture that the messages hold, by which a kept reply is found when one goes."""
+        segments = [segment for message in self.messages for segment in message.content.segments]
+        return sorted({segment_digest(segment) for segment in segments})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,7 +104,8 @@ class CachedVLM:
                     spent = Spending()
                     return stored
                 reply = await self.inner.complete(request)
-            await asyncio.to_thread(self._replies.write, digest, reply)
+            segments = request.segment_digests()
+            await asyncio.to_thread(self._replies.write, digest, reply, segments=segments)
             spent = Spending.of(reply)
             return reply
         except VLMError:

@@ -4,10 +4,14 @@ import json
 import logging
 import os
 import uuid
+from collections.abc import Collection, Sequence
 
 import fsspec
 
 from resources.vlm import Reply
+
+SEGMENTS = "segments"
+"""Field of a kept reply that is no part of the reply: digests of what its request said, so that it can be found again."""
 
 logger = logging.getLogger(__name__)
 
@@ -36,13 +40,35 @@ class ReplyFolder:
             return None
         return found
 
-    def write(self, digest: str, reply: Reply) -> None:
-        """Keep a reply. It is complete in its place, or not there."""
+    def write(self, digest: str, reply: Reply, *, segments: Sequence[str] = ()) -> None:
+        """Keep a reply, with what its request said by digest of segment. It is complete in its place, or not there."""
         path = self._path(digest)
         beside = f"{path}.{os.getpid()}-{uuid.uuid4().hex}.part"
         self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        self._fs.pipe_file(beside, json.dumps(reply.to_json(), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        self._fs.pipe_file(
+            beside,
+            json.dumps(reply.to_json() | {SEGMENTS: list(segments)}, ensure_ascii=False).encode(
+                "utf-8", "surrogatepass"
+            ),
+        )
         self._fs.mv(beside, path)
+
+    def remove_about(self, segments: Collection[str], digests: Collection[str]) -> int:
+        """Remove replies to requests of these digests, or that said one of these segments; how many they were."""
+        removed, meant = 0, frozenset(segments)
+        for path in self._fs.glob(f"{self._base}/*/*.json*"):
+            digest = path.rsplit("/", 1)[1].partition(".")[0]
+            if digest in digests or self._said(path) & meant:
+                self._fs.rm_file(path)
+                removed += 1
+        return removed
+
+    def _said(self, path: str) -> frozenset[str]:
+        """Digests of what the request of a kept reply said; none where the file does not tell."""
+        try:
+            return frozenset(json.loads(self._fs.cat_file(path)).get(SEGMENTS, ()))
+        except (ValueError, TypeError, AttributeError):
+            return frozenset()
 
     def _path(self, digest: str) -> str:
         return f"{self._base}/{digest[:2]}/{digest}.json"
@@ -54,7 +80,9 @@ class ReplyFolder:
         except FileNotFoundError:
             return None
         try:
-            reply = Reply(**json.loads(content))
+            values = json.loads(content)
+            values.pop(SEGMENTS, None)  # replies kept by an older nyx have none
+            reply = Reply(**values)
             if reply.request_digest != digest or not isinstance(reply.text, str):
                 raise ValueError(f"it answers request {reply.request_digest!r}")
         except (ValueError, TypeError) as error:

@@ -28,6 +28,7 @@ from nyx_assets.records import (
     PICTURE_SIGNATURES,
     REJECTED_DOCUMENTS,
 )
+from nyx_assets.taken_down import TakenDown
 from resources.fetching import WebPictures
 from resources.home import Home
 
@@ -82,9 +83,11 @@ def taken_pages(
     delivery = delivery_from_rows(context.partition_key, landed)
     progress = step.progress("pages", delivery.num_rows)
     schemas = {"link_rot": LINK_ROT, "rejected_documents": REJECTED_DOCUMENTS, "crawl_documents": CRAWL_DOCUMENTS}
-    with web_pictures.session(home.images, recipe.pictures) as session, step.tables(schemas) as tables:
+    taken_down = TakenDown.of(home)
+    store = taken_down.store(home)
+    with web_pictures.session(store, recipe.pictures) as session, step.tables(schemas) as tables:
         links = WebLinks(session)
-        for row in documents_of(delivery, home.images, recipe.pictures, links):
+        for row in documents_of(delivery, store, recipe.pictures, links, taken_down):
             if row.is_document:
                 tables["crawl_documents"].append([row.values])
                 progress.advance()

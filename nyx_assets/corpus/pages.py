@@ -2,17 +2,21 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from nyx_assets.corpus.deliveries import Delivery
 from nyx_assets.corpus.links import WebLinks
 from nyx_assets.corpus.obelics import PictureReference, RefusedPage, WebPage, read_pages
-from nyx_assets.corpus.pictures import ReferencedPictures
+from nyx_assets.corpus.pictures import ReferencedPictures, web_address
 from nyx_assets.recipes import PictureRecipe
 from nyx_assets.records import content_id, document_key
+from nyx_assets.taken_down import RULE, ForgetfulImages, TakenDown, taken_down_row
 from resources.images import ImageStore, PictureRefused
 from training_kernels.documents import Document, Segment
+
+NOTHING = TakenDown([])
+UNSTORED = "memory://nyx-unstored"
 
 PAGES_AHEAD = 64
 """Choice: enough hosts at once that a slow one does not hold up the rest; pages of 1 MB still stay under 100 MB."""
@@ -26,24 +30,33 @@ class PageRow:
     values: dict[str, Any]
 
 
-def documents_of(delivery: Delivery, store: ImageStore, recipe: PictureRecipe, links: WebLinks) -> Iterator[PageRow]:
+def documents_of(
+    delivery: Delivery, store: ImageStore, recipe: PictureRecipe, links: WebLinks, taken_down: TakenDown = NOTHING
+) -> Iterator[PageRow]:
     """Every page of a delivery as a document or a rejected page, and every picture that was not taken as a rejection.
 
     Args:
         links: how pictures on the web are had; those of the next PAGES_AHEAD pages are expected of it.
+        taken_down: what may not come back.
 
     Raises DataError if a file of the delivery cannot be read any more.
     """
     pictures = ReferencedPictures(delivery.folder, store, recipe, links)
+    unstored = ReferencedPictures(delivery.folder, ForgetfulImages(UNSTORED, taken_down.images), recipe, links)
     first_place: dict[str, str] = {}
-    for page in _announced(read_pages(delivery), pictures):
+    for page in _announced(read_pages(delivery), pictures, taken_down):
         if isinstance(page, RefusedPage):
             yield _rejected_page(page, page.reference, rule=page.rule, reason=page.reason)
             continue
         place = f"{page.source_file} row {page.source_row}"
+        if _may_not_come_back(page, unstored, taken_down):
+            yield PageRow(False, taken_down_row(asdict(page)))
+            continue
         document, failures = take_page(page, pictures)
         doc_id = content_id(page.url, document_key(document))
-        if not document.segments:
+        if taken_down.refuses_document(doc_id) or any(refusal.rule == RULE for _, refusal in failures):
+            yield PageRow(False, taken_down_row(asdict(page)))
+        elif not document.segments:
             yield from (_rejected_picture(page, *failure, doc_id=None) for failure in failures)
             reason = f"{place}: neither a text nor a picture that could be taken is left of the page"
             yield _rejected_page(page, page.url or place, rule="empty", reason=reason)
@@ -56,11 +69,30 @@ def documents_of(delivery: Delivery, store: ImageStore, recipe: PictureRecipe, l
             yield _document(page, document, doc_id)
 
 
-def _announced(pages: Iterable[WebPage | RefusedPage], pictures: ReferencedPictures) -> Iterator[WebPage | RefusedPage]:
+def _may_not_come_back(page: WebPage, unstored: ReferencedPictures, taken_down: TakenDown) -> bool:
+    """Whether a page is known to be taken down before anything of it is stored.
+
+    Pictures on the web are stored as they are fetched, so of a page that has some the address decides alone.
+    """
+    if taken_down.refuses_address(page.url):
+        return True
+    if not taken_down.is_suspect(page.url):
+        return False
+    references = [part.reference for part in page.parts if isinstance(part, PictureReference)]
+    if page.url and any(web_address(reference) is not None for reference in references):
+        return True
+    document, failures = take_page(page, unstored)
+    doc_id = content_id(page.url, document_key(document))
+    return taken_down.refuses_document(doc_id) or any(refusal.rule == RULE for _, refusal in failures)
+
+
+def _announced(
+    pages: Iterable[WebPage | RefusedPage], pictures: ReferencedPictures, taken_down: TakenDown
+) -> Iterator[WebPage | RefusedPage]:
     """The pages in their order, the pictures of each expected PAGES_AHEAD pages before it comes."""
     waiting: deque[WebPage | RefusedPage] = deque()
     for page in pages:
-        if isinstance(page, WebPage):
+        if isinstance(page, WebPage) and not (taken_down.refuses_address(page.url) or taken_down.is_suspect(page.url)):
             for part in page.parts:
                 if isinstance(part, PictureReference):
                     pictures.expect(part.reference)

@@ -9,11 +9,13 @@ from nyx_assets.index.building import build_version
 from nyx_assets.index.embedding import embedded_rows, known_embeddings
 from nyx_assets.materialization import Step, settings
 from nyx_assets.partitions import CRAWL
+from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.records import FINAL_INDEX, chunk_embeddings_schema
 from nyx_assets.retrievers import DENSE_RETRIEVERS, RetrieverSpec
 from resources.embedder import Embedders
 from resources.home import Home
 from resources.vector_index import VectorIndex
+from training_kernels.manifest import read_manifest
 
 
 def embeddings_asset(retriever: RetrieverSpec) -> dg.AssetsDefinition:
@@ -56,22 +58,28 @@ EMBEDDING_ASSETS = [embeddings_asset(retriever) for retriever in DENSE_RETRIEVER
 
 
 @dg.asset(
-    deps=[["promoted", "chunk_embeddings"], "chunked_corpus"],
+    deps=[["promoted", "chunk_embeddings"], "chunked_corpus", "crawl_documents"],
     description="The index that search uses: every chunk once, in a version of its own behind the alias `live`.",
     group_name="index",
     kinds={"milvus"},
-    code_version="1",
+    code_version="2",
     pool="index",
-    metadata=settings("backbone"),
+    metadata=settings("backbone", "index"),
 )
 def final_index(
-    context: dg.AssetExecutionContext, home: dg.ResourceParam[Home], index: dg.ResourceParam[VectorIndex]
+    context: dg.AssetExecutionContext,
+    home: dg.ResourceParam[Home],
+    recipe: dg.ResourceParam[PipelineRecipe],
+    index: dg.ResourceParam[VectorIndex],
 ) -> Iterator[dg.MaterializeResult]:
     step = Step(context, home)
+    dims = read_manifest(home.artifacts.require("promoted_checkpoint").folder).dims
+    inputs = step.provenance("final_index").inputs
     with closing(index):
-        rows = build_version(home, index, inputs=step.provenance("final_index").inputs, log=step.log)
+        rows = build_version(home, index, recipe=recipe.index, dims=dims, inputs=inputs, log=step.log)
     with step.tables({"final_index": FINAL_INDEX}) as tables:
         tables["final_index"].append(rows)
     live = next(row for row in rows if row["is_live"])
     step.report("final_index", chunks=live["num_chunks"], dim=live["dim"], recall_at_10=live["recall_at_10"])
+    step.preview("final_index", ["version", "is_live", "num_chunks", "dim", "index_type", "built_at"])
     yield from step.results("final_index")

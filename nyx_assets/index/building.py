@@ -1,100 +1,277 @@
-"""Building a version of the index beside the live one, checking it, and swapping it in."""
+"""Building a version of the index beside the live one, checking it, and swapping it in.
+
+Shape letters: C chunks, D width.
+"""
 
 import hashlib
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
+import pyarrow as pa
 
+from nyx_assets.index_versions import (
+    VERSION_CHUNKS,
+    VersionRecord,
+    chunk_table,
+    embedding_digests,
+    forget_version,
+    indexed_chunks,
+    make_live,
+    record_of,
+    records,
+    remove_drafts,
+    version_rows,
+    write_version,
+)
 from nyx_assets.rag.corpus import corpus_embeddings
+from nyx_assets.rag.dense import prefix
+from nyx_assets.recipes import IndexRecipe
 from resources.home import Home
-from resources.vector_index import LIVE, IndexedChunk, VectorIndex
-from training_kernels.errors import IndexUnavailable
+from resources.tables import utc_now
+from resources.vector_index import LIVE, IndexSpec, VectorIndex
+from training_kernels.errors import ConfigError, IndexUnavailable
 
 CANARY_QUERIES = 50
 """Choice: each is a chunk's own embedding; at 10 hits a query, 500 comparisons show a loss of 1 % as 5 misses."""
 MIN_CANARY_RECALL = 0.99
 """Choice: an index below this against exact search does not go live."""
-KEPT_VERSIONS = 2
-"""The live one and the one before it, for rollback."""
 EMBEDDINGS = "promoted/chunk_embeddings"
+ROWS_PER_CALL = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedCorpus:
+    """What a version is to hold: rows of VERSION_CHUNKS in order of id, and the embedding of each."""
+
+    chunks: pa.Table
+    embedding_CD: np.ndarray
 
 
 def build_version(
-    home: Home, index: VectorIndex, *, inputs: Mapping[str, str], log: Callable[[str], None]
+    home: Home,
+    index: VectorIndex,
+    *,
+    recipe: IndexRecipe,
+    dims: Sequence[int],
+    inputs: Mapping[str, str],
+    log: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     """Rows of `final_index` after a version made of these inputs went live.
 
-    A version is named by its inputs. A half-built one, left by a run that was killed, is dropped and built again; the
-    live version is not touched until the new one has every chunk and passes the canary. Raises IndexUnavailable else.
+    A version is named by its inputs and by how it is held. A half-built one, left by a run that was killed, is dropped
+    and built again; the live version is not touched until the new one has every chunk and passes the canary. Raises
+    IndexUnavailable else.
+
+    Args:
+        dims: Matryoshka dims of the promoted checkpoint.
     """
-    version = "v" + hashlib.sha256(repr(sorted(inputs.items())).encode()).hexdigest()[:16]
-    chunks, embedding_CD = every_chunk_once(home)
-    if index.resolve(LIVE) != version:
-        if version in index.versions():
-            index.drop(version)
-        index.create(version, dim=embedding_CD.shape[1])
-        index.add(version, chunks, embedding_CD)
-    if (count := index.count(version)) != len(chunks):
-        raise IndexUnavailable(
-            f"index version {version} holds {count:,} chunks, the corpus has {len(chunks):,}; rebuild final_index"
+    with home.alone("index", log=log):
+        spec = IndexSpec(
+            dim=widest_dim(dims, at_most=recipe.max_dim), index_type=recipe.index_type, metric=recipe.metric
         )
-    recall = canary_recall(index, version, [chunk.chunk_id for chunk in chunks], embedding_CD)
+        version = "v" + hashlib.sha256(repr((sorted(inputs.items()), spec)).encode()).hexdigest()[:16]
+        remove_drafts(home)
+        _drop_half_built(home, index, log)
+        if record_of(home, version) is None and index.resolve(LIVE) == version:
+            version += "_again"  # its record is lost, and what is live is not torn down to be built again
+        if record_of(home, version) is None or version not in index.versions():
+            _build(home, index, version, spec, kept_old=recipe.kept_versions, log=log)
+        record = record_of(home, version)
+        assert record is not None
+        make_live(home, index, record)
+        log(
+            f"version {version} is live with {record.num_chunks:,} chunks, {record.dim} dims, "
+            f"canary recall@10 {record.recall_at_10:.3f}"
+        )
+        for old in kept_in_order(home, version)[1 + recipe.kept_versions :]:
+            _drop(home, index, old)
+        return version_rows(home, index)
+
+
+def widest_dim(dims: Sequence[int], *, at_most: int) -> int:
+    """The widest Matryoshka dim that is at most this. Raises ConfigError if all are wider."""
+    fitting = [dim for dim in dims if dim <= at_most]
+    if not fitting:
+        raise ConfigError(f"the index takes at most {at_most} dims, the checkpoint has {list(dims)}; raise max_dim")
+    return max(fitting)
+
+
+def kept_in_order(home: Home, live: str) -> list[str]:
+    """All versions: the live one, then those that a rollback leads to, then the others, the one built last first."""
+    record_by_version = {record.version: record for record in records(home)}
+    chain: list[str] = []
+    version: str | None = live
+    while version in record_by_version and version not in chain:
+        chain.append(version)
+        version = record_by_version[version].previous
+    return chain + [version for version in record_by_version if version not in chain]
+
+
+def _build(
+    home: Home, index: VectorIndex, version: str, spec: IndexSpec, *, kept_old: int, log: Callable[[str], None]
+) -> None:
+    """Make the version whole, and take note of it."""
+    artifact = home.artifacts.require("promoted_checkpoint")
+    checkpoint = artifact.commit.data_version
+    corpus = corpus_to_index(home, dim=spec.dim)
+    base = _base(home, index, spec, checkpoint, kept_old=kept_old)
+    num_added, num_deleted = _fill(home, index, version, spec, corpus, base=base)
+    log(
+        f"version {version}: {num_added:,} chunks written, {num_deleted:,} deleted"
+        + (f", the others taken over from {base}, which was to go" if base else "")
+    )
+    ids = corpus.chunks["chunk_id"].to_pylist()
+    if (count := index.count(version)) != len(ids):
+        raise IndexUnavailable(
+            f"index version {version} holds {count:,} chunks, the corpus has {len(ids):,}; rebuild final_index"
+        )
+    recall = canary_recall(index, version, ids, corpus.embedding_CD)
     if recall < MIN_CANARY_RECALL:
         raise IndexUnavailable(
             f"index version {version} finds {recall:.3f} of the 10 nearest chunks, at least {MIN_CANARY_RECALL} is required; "
             f"the version before it stays live"
         )
-    previous = index.resolve(LIVE)
-    index.set_alias(LIVE, version)
-    log(f"version {version} is live with {len(chunks):,} chunks, canary recall@10 {recall:.3f}")
-    keep = {version, previous}
-    for old in index.versions():
-        if old not in keep:
-            index.drop(old)
-    checkpoint = home.artifacts.require("promoted_checkpoint").commit.data_version
-    return [
-        {
-            "version": name,
-            "is_live": name == version,
-            "checkpoint": checkpoint if name == version else None,
-            "dim": embedding_CD.shape[1],
-            "num_chunks": index.count(name),
-            "recall_at_10": recall if name == version else None,
-        }
-        for name in index.versions()
-    ]
+    crawls = {}
+    for crawl in home.tables.partitions("chunked_corpus"):
+        # a chunk's embedding may be another partition's: its own may be made again at this moment
+        commit = home.tables.commit(EMBEDDINGS, crawl)
+        crawls[crawl] = commit.data_version if commit else ""
+    record = VersionRecord(
+        version=version,
+        previous=None,
+        has_been_live=False,
+        sequence=1 + max((one.sequence for one in records(home)), default=0),
+        checkpoint=checkpoint,
+        checkpoint_folder=os.path.relpath(artifact.folder, home.root),
+        checkpoint_examples=artifact.commit.num_rows,
+        dim=spec.dim,
+        index_type=spec.index_type,
+        metric=spec.metric,
+        precision=spec.precision,
+        crawls=crawls,
+        num_chunks=len(ids),
+        recall_at_10=recall,
+        built_at=utc_now(),
+    )
+    write_version(home, record, corpus.chunks)
 
 
-def every_chunk_once(home: Home) -> tuple[list[IndexedChunk], np.ndarray]:
-    """All chunks in order of id, and their embeddings [C, D]; a chunk of several crawls stands once and names them all."""
+def _base(home: Home, index: VectorIndex, spec: IndexSpec, checkpoint: str, *, kept_old: int) -> str | None:
+    """A version that goes when the new one is live and holds embeddings of the same checkpoint in the same way: it
+    becomes the new one by its differences alone. Never the live one, and never the only one to roll back to."""
+    live = index.resolve(LIVE)
+    if live is None:
+        return None
+    for version in reversed(kept_in_order(home, live)[max(2, kept_old) :]):
+        record = record_of(home, version)
+        assert record is not None
+        same = (record.checkpoint, record.dim, record.index_type, record.metric) == (
+            checkpoint, spec.dim, spec.index_type, spec.metric,
+        )  # fmt: skip
+        if same and index.count(version) == record.num_chunks:
+            return version
+    return None
+
+
+def _fill(
+    home: Home, index: VectorIndex, version: str, spec: IndexSpec, corpus: IndexedCorpus, *, base: str | None
+) -> tuple[int, int]:
+    """Bring the version to hold the corpus and nothing else; how many chunks were written and how many deleted."""
+    known: dict[str, dict[str, Any]] = {}
+    if base is None:
+        index.create(version, dim=spec.dim, index_type=spec.index_type, metric=spec.metric)
+    else:
+        known = {row["chunk_id"]: row for row in _compared(chunk_table(home, base))}
+        forget_version(home, base)
+        index.rename(base, version)
+    wanted = {row["chunk_id"]: row for row in _compared(corpus.chunks)}
+    index.delete(version, sorted(known.keys() - wanted.keys()))
+    new = [place for place, (chunk_id, row) in enumerate(wanted.items()) if known.get(chunk_id) != row]
+    chunks = indexed_chunks(corpus.chunks)
+    for start in range(0, len(new), ROWS_PER_CALL):
+        places = new[start : start + ROWS_PER_CALL]
+        index.add(version, [chunks[place] for place in places], corpus.embedding_CD[places])
+    return len(new), len(known.keys() - wanted.keys())
+
+
+def _compared(chunks: pa.Table) -> list[dict[str, Any]]:
+    """What the vector index holds of each chunk."""
+    columns = ["chunk_id", "doc_id", "crawls", "modality", "language", "source", "embedding_digest"]
+    return chunks.select(columns).to_pylist()
+
+
+def _drop_half_built(home: Home, index: VectorIndex, log: Callable[[str], None]) -> None:
+    """Drop versions that have no record: a build that was killed left them, or they are of an older nyx."""
+    live = index.resolve(LIVE)
+    for version in index.versions():
+        if record_of(home, version) is None and version != live:
+            log(f"version {version} is half built and is dropped")
+            index.drop(version)
+
+
+def _drop(home: Home, index: VectorIndex, version: str) -> None:
+    forget_version(home, version)
+    if version in index.versions():
+        index.drop(version)
+
+
+def corpus_to_index(home: Home, *, dim: int) -> IndexedCorpus:
+    """Every chunk once with its page and its embedding's first `dim` numbers; one of several crawls names them all.
+
+    Raises IndexUnavailable for a chunk without an embedding.
+    """
     ids, embedding_CD = corpus_embeddings(home, "promoted")
-    facts: dict[str, dict[str, Any]] = {}
-    for row in home.tables.read("chunked_corpus", columns=["chunk_id", "doc_id", "modality"]).to_pylist():
-        known = facts.setdefault(row["chunk_id"], {"doc_id": row["doc_id"], "modality": row["modality"], "crawls": []})
-        known["crawls"].append(row["crawl"])
-    if missing := sorted(facts.keys() - set(ids)):
+    table = home.tables.query(
+        "WITH placed AS (SELECT chunk.chunk_id, chunk.doc_id, chunk.position, chunk.segments, chunk.modality, page.url, "
+        "page.title, page.language, chunk.crawl, row_number() OVER (PARTITION BY chunk.chunk_id ORDER BY chunk.crawl) AS "
+        "place FROM chunked_corpus AS chunk LEFT JOIN crawl_documents AS page USING (doc_id, crawl)), "
+        "held AS (SELECT chunk_id, list(DISTINCT crawl ORDER BY crawl) AS crawls FROM chunked_corpus GROUP BY chunk_id) "
+        "SELECT placed.* EXCLUDE (place, crawl), crawls FROM placed JOIN held USING (chunk_id) WHERE place = 1 ORDER BY chunk_id"
+    )
+    wanted = table["chunk_id"].to_pylist()
+    row_by_id = dict(zip(ids, range(len(ids)), strict=True))
+    if missing := [chunk_id for chunk_id in wanted if chunk_id not in row_by_id]:
         raise IndexUnavailable(
             f"{len(missing):,} chunks have no embedding, e.g. {missing[0]}; materialize {EMBEDDINGS} for every crawl partition"
         )
     # embeddings of chunks that are gone stay out: the partition they came from was made again
-    rows = [row for row, chunk_id in enumerate(ids) if chunk_id in facts]
-    chunks = [
-        IndexedChunk(ids[row], facts[ids[row]]["doc_id"], tuple(facts[ids[row]]["crawls"]), facts[ids[row]]["modality"])
-        for row in rows
-    ]
-    return chunks, embedding_CD[rows]
+    cut_CD = prefix(embedding_CD[[row_by_id[chunk_id] for chunk_id in wanted]], dim)
+    columns = {name: table[name] for name in VERSION_CHUNKS.names if name in table.column_names}
+    columns["language"] = pa.array([language or "" for language in table["language"].to_pylist()], pa.string())
+    columns["source"] = pa.array([source_of(url) for url in table["url"].to_pylist()], pa.string())
+    columns["embedding_digest"] = pa.array(embedding_digests(cut_CD), pa.string())
+    ordered = pa.table([columns[name] for name in VERSION_CHUNKS.names], names=VERSION_CHUNKS.names)
+    return IndexedCorpus(ordered.cast(VERSION_CHUNKS), cut_CD)
+
+
+def source_of(url: str | None) -> str:
+    """The host of an address without "www."; "" for none."""
+    try:
+        host = urlsplit(url or "").hostname or ""
+    except ValueError:  # brackets that hold no address
+        return ""
+    return host.removeprefix("www.")
 
 
 def canary_recall(index: VectorIndex, version: str, ids: list[str], embedding_CD: np.ndarray) -> float:
     """Share of the exact 10 nearest chunks that the index finds, for chunks spread evenly over the corpus."""
     rows = np.unique(np.linspace(0, len(ids) - 1, min(CANARY_QUERIES, len(ids))).astype(int))
+    row_by_id = dict(zip(ids, range(len(ids)), strict=True))
     query_BD, top_k = embedding_CD[rows], min(10, len(ids))
     found = index.search(version, query_BD, top_k=top_k)
     similarity_BC = query_BD @ embedding_CD.T
     right = 0
     for query, hits in enumerate(found):
-        # a tie at the last place is no miss: what counts is that no hit is less similar than the exact last one
+        # a tie at the last place is no miss: what counts is that no hit is less similar than the exact last one, in
+        # truth and by its own word
         last = np.partition(similarity_BC[query], -top_k)[-top_k]
-        right += sum(hit.similarity >= last - 1e-4 for hit in hits)
+        right += sum(
+            min(similarity_BC[query, row_by_id[hit.chunk_id]], hit.similarity) >= last - 1e-4
+            for hit in hits
+            if hit.chunk_id in row_by_id
+        )
     return float(right / (len(rows) * top_k))

@@ -1,9 +1,11 @@
 """BM25 over the texts of candidates, by the library bm25s: the first miner, and the baseline beside every retriever."""
 
+import json
 import logging
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +15,8 @@ from training_kernels.errors import ConfigError, DataError
 CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 RUN = re.compile(rf"[{CJK}]+|[^\W_{CJK}]+")
 FIRST_CJK = re.compile(rf"[{CJK}]")
+
+IDS = "ids.json"
 
 K1, B = 1.5, 0.75
 """Choice: the defaults of bm25s, with its Lucene variant, whose weights are never negative."""
@@ -57,6 +61,26 @@ class Bm25Corpus:
         # bm25s cannot index a corpus without a single term; such a corpus has no hits.
         if self._term_ids:
             self._bm25.index((term_ids_by_row, dict(self._term_ids)), show_progress=False)
+
+    def save(self, folder: Path) -> None:
+        """Keep the index in a new folder."""
+        folder.mkdir()
+        (folder / IDS).write_text(json.dumps(self._ids))
+        if self._term_ids:
+            self._bm25.save(folder, show_progress=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Bm25Corpus":
+        """The index that was kept in a folder."""
+        from bm25s import BM25
+
+        self = cls([], [])
+        self._ids = json.loads((folder / IDS).read_text())
+        logging.getLogger("bm25s").setLevel(logging.WARNING)
+        if (folder / "vocab.index.json").exists():
+            self._bm25 = BM25.load(folder, load_vocab=True, show_progress=False)
+            self._term_ids = self._bm25.vocab_dict
+        return self
 
     def search(self, queries: Iterable[str], top_k: int) -> list[Ranking]:
         """The best candidates of each query. One that shares no term with it is no hit, so there may be fewer."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nyx_assets.lineage import note_seen
 from resources.artifacts import MANIFEST
 from resources.gpu import Launcher, TrainJob
 from resources.home import Home
@@ -58,6 +59,7 @@ def trained_checkpoint(
         provenance=provenance,
         written_at=utc_now(),
     )
+    note_seen(home, folder, documents, start_from=start_from)
     home.artifacts.publish(asset, folder, commit)
     return {"examples": len(examples), "folder": str(folder), **_headline(folder)}
 

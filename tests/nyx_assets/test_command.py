@@ -262,12 +262,43 @@ def test_an_image_that_is_no_picture_is_refused_by_name(nyx: Nyx, small_home: Pa
     assert f"query picture {tmp_path / 'page.png'}: " in said
 
 
-def test_search_refuses_an_index_of_another_checkpoint(nyx: Nyx, changed_home: Path) -> None:
-    pointer = changed_home / "artifacts" / "promoted_checkpoint.json"
-    promoted = json.loads(pointer.read_text())
-    pointer.write_text(json.dumps(promoted | {"data_version": "newer"}))
-    said = refusal(nyx("search", "words", home=changed_home))
-    assert f"embeddings of checkpoint {promoted['data_version']}, promoted since is newer" in said
+def test_search_keeps_to_the_checkpoint_of_the_live_index_when_another_is_promoted(
+    nyx: Nyx, changed_home: Path
+) -> None:
+    """Between the gate and the next index nothing is refused and nothing is mixed."""
+    before = search(nyx, changed_home, "a flag")
+    home = Home.at(changed_home)
+    pretrained = home.artifacts.require("pretrained_checkpoint")
+    home.artifacts.publish("promoted_checkpoint", pretrained.folder, pretrained.commit)
+    assert search(nyx, changed_home, "a flag") == before
+
+
+def test_a_hybrid_search_fuses_two_rankings_within_the_filter(nyx: Nyx, small_home: Path) -> None:
+    chunk = a_chunk_with(small_home, modality="mixed")
+    words = next(segment["text"] for segment in chunk["segments"] if segment["text"])
+    hits = search(nyx, small_home, words, "--hybrid", "--top-k", 7)
+    assert hits[0]["chunk_id"] == chunk["chunk_id"]
+    assert hits[0]["bm25_rank"] == 1
+    for hit in hits:
+        places = [hit[name] for name in ("dense_rank", "bm25_rank") if hit[name]]
+        assert hit["score"] == pytest.approx(sum(1 / (60 + place) for place in places), abs=1e-6)
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+    [source] = {hit["source"] for hit in hits if hit["chunk_id"] == chunk["chunk_id"]}
+    kept = search(nyx, small_home, words, "--hybrid", "--source", source, "--language", hits[0]["language"])
+    assert {hit["source"] for hit in kept} == {source}
+    assert search(nyx, small_home, words, "--hybrid", "--source", "nowhere.example") == []
+
+
+def test_the_versions_of_the_index_are_listed_and_the_first_cannot_be_rolled_back(nyx: Nyx, small_home: Path) -> None:
+    listed = nyx("index", "list", "--json", home=small_home)
+    [row] = json.loads(listed.output)
+    assert row["is_live"]
+    assert row["crawls"] == ["2026-01-atlas", "2026-02-almanac"]
+    assert (Path(small_home) / row["checkpoint_folder"] / "manifest.json").is_file()
+    assert f"live  {row['version']}" in nyx("index", "list", home=small_home).output
+    assert "no version before it is kept" in refusal(nyx("index", "rollback", home=small_home))
+    assert "'v7' is no whole version" in refusal(nyx("index", "swap", "v7", home=small_home))
+    assert json.loads(nyx("index", "swap", row["version"], "--json", home=small_home).output) == [row]
 
 
 @pytest.fixture

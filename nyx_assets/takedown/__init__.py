@@ -1,0 +1,1 @@
+"""Taking pages down: out of every table, store and index version of a home."""
