@@ -146,6 +146,12 @@ class Budget:
                 self._settled,
             )
 
+    def open_calls(self) -> list[str]:
+        """Request digests of calls that a living process has under way; writes nothing."""
+        with self._guard:
+            self._catch_up()
+            return [digest for journal in self._journals.values() for digest in journal.open]
+
     def interrupted(self) -> list[str]:
         """Request digests of calls that were under way when their process died, one a call; writes nothing.
 

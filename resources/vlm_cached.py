@@ -23,6 +23,10 @@ class PaidVLM(VLM, Protocol):
         """The most that one call may take, to hold back under a cap until it is known what it took."""
         ...
 
+    def stop_retrying(self) -> None:
+        """From now on an attempt that fails is a refusal."""
+        ...
+
 
 class CachedVLM:
     """Another VLM behind a folder of replies, which asks only for what is not there and only within a budget.
@@ -39,6 +43,7 @@ class CachedVLM:
         self._replies = replies
         self._budget = budget
         self._under_way: dict[str, Future[Reply | None]] = {}
+        self._entered: set[str] = set()
         self._lock = Lock()
         self._places: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
@@ -54,6 +59,10 @@ class CachedVLM:
     def max_in_flight(self) -> int:
         """As many as the endpoint takes at once, and as many again that are looked up, prepared or kept meanwhile."""
         return 2 * self.inner.max_in_flight
+
+    def is_under_way(self, digest: str) -> bool:
+        """True if a call for this request is entered in the journal and not settled yet: it is or may be paid for."""
+        return digest in self._entered
 
     async def complete(self, request: Request) -> Reply:
         digest = request.digest(self.model)
@@ -86,7 +95,7 @@ class CachedVLM:
 
     async def _stored_or_paid(self, request: Request, digest: str) -> Reply:
         num_foreign_rows = self._budget.num_foreign_rows
-        if (stored := await self._stored(digest)) is not None:
+        if (stored := await self._replies.find(digest)) is not None:
             return stored
         most = await asyncio.to_thread(self.inner.bound, request)
         spent = most  # of a call that is cancelled nobody knows what it took
@@ -95,16 +104,17 @@ class CachedVLM:
             async with self._endpoint_places():
                 while not self._budget.start(digest, most):
                     await asyncio.sleep(POLL_SECONDS)
-                    if (stored := await self._stored(digest)) is not None:
+                    if (stored := await self._replies.find(digest)) is not None:
                         return stored
                 is_entered = True
+                self._entered.add(digest)
                 # another process may have kept it between the first look and our entry in the journal
                 others_wrote = self._budget.num_foreign_rows != num_foreign_rows
-                if others_wrote and (stored := await self._stored(digest)) is not None:
+                if others_wrote and (stored := await self._replies.find(digest)) is not None:
                     spent = Spending()
                     return stored
                 reply = await self.inner.complete(request)
-            await asyncio.to_thread(self._replies.write, digest, reply)
+            await self._replies.keep(digest, reply)
             spent = Spending.of(reply)
             return reply
         except VLMError:
@@ -112,11 +122,8 @@ class CachedVLM:
             raise
         finally:
             if is_entered:
+                self._entered.discard(digest)
                 self._budget.settle(digest, spent)
-
-    async def _stored(self, digest: str) -> Reply | None:
-        stored = await asyncio.to_thread(self._replies.read, digest)
-        return None if stored is None else stored.from_cache()
 
     def _endpoint_places(self) -> asyncio.Semaphore:
         """Places at the endpoint. A semaphore belongs to one event loop."""

@@ -8,10 +8,10 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from resources.retrying import RETRIED_STATUSES, retry_after_seconds
 from resources.vlm import STAND_IN_MODEL, Message, Reply, Request
 from resources.vlm_budget import Spending
 from resources.vlm_tokens import most_input_tokens
@@ -21,11 +21,10 @@ from training_kernels.images import PictureFolder
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-RETRIED_STATUSES = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
-"""Statuses that a later attempt may not meet: time-outs, conflicts, rate limits, an overloaded or restarting server."""
-
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
+PAUSE_STEP_SECONDS = 0.25
+"""How long a pause goes on after it was told to end."""
 SHORTEST_SECRET = 8
 LONGEST_RETRY_AFTER_SECONDS = 300.0
 """A server that asks for a longer rest has refused: a partition must not sleep for an hour on one row."""
@@ -90,6 +89,7 @@ class OpenAIVLM:
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[AsyncOpenAI, AsyncIterator]] = (
             WeakKeyDictionary()
         )
+        self._is_stopping = False
 
     def __repr__(self) -> str:
         return f"OpenAIVLM({self.endpoint.model!r} at {self.endpoint.base_url!r})"
@@ -116,6 +116,15 @@ class OpenAIVLM:
             usd=self.endpoint.cost_usd(input_tokens, output_tokens),
         )
 
+    def stop_retrying(self) -> None:
+        """From now on an attempt that fails is a refusal, and pauses end at once."""
+        self._is_stopping = True
+
+    async def _pause(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not self._is_stopping and (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, PAUSE_STEP_SECONDS))
+
     async def complete(self, request: Request) -> Reply:
         digest = request.digest(self.model)
         if any(message.content.images for message in request.messages):
@@ -130,7 +139,9 @@ class OpenAIVLM:
             except _Fault as fault:
                 if not fault.is_transient or attempt >= self.endpoint.max_retries:
                     raise VLMError(self._refusal(str(fault), digest, attempt + 1)) from None
-                await asyncio.sleep(max(fault.retry_after_seconds, pause_seconds(attempt, digest)))
+                await self._pause(max(fault.retry_after_seconds, pause_seconds(attempt, digest)))
+                if self._is_stopping:
+                    raise VLMError(self._refusal(str(fault), digest, attempt + 1)) from None
                 attempt += 1
             else:
                 return self._reply(answer, digest, time.perf_counter() - began)
@@ -261,22 +272,6 @@ def _status_fault(status: int, retry_after: str | None, message: str) -> _Fault:
         is_transient=status in RETRIED_STATUSES,
         retry_after_seconds=wait_seconds,
     )
-
-
-def retry_after_seconds(header: str | None, *, now: datetime) -> float:
-    """Seconds that a Retry-After header asks to wait; 0 where it is absent or unreadable.
-
-    Source: RFC 9110, section 10.2.3: a number of seconds or an HTTP date.
-    """
-    if header is None:
-        return 0.0
-    if header.strip().isdigit():
-        return float(header)
-    try:
-        moment = parsedate_to_datetime(header)
-    except ValueError:
-        return 0.0
-    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())
 
 
 def pause_seconds(attempt: int, digest: str) -> float:

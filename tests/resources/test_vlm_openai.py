@@ -6,7 +6,6 @@ import hashlib
 import json
 import threading
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -14,7 +13,7 @@ from PIL import Image
 
 from resources.vlm import Message, Request, Sampling, complete_all
 from resources.vlm_offline import OfflineVLM
-from resources.vlm_openai import Endpoint, OpenAIVLM, pause_seconds, retry_after_seconds
+from resources.vlm_openai import Endpoint, OpenAIVLM, pause_seconds
 from resources.vlm_server import OfflineService, serve_offline_vlm
 from training_kernels.documents import Document, Segment
 from training_kernels.errors import ConfigError, VLMError
@@ -222,15 +221,6 @@ def test_one_vlm_serves_one_event_loop_after_another(pictures):
         vlm = vlm_at(service, pictures)
         answers = [reply.text for i in range(3) for reply in complete_all(vlm, [question(i), question(i + 10)])]
     assert answers == ["1900", "1910", "1901", "1911", "1902", "1912"]
-
-
-def test_retry_after_is_seconds_or_a_date():
-    now = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
-    assert retry_after_seconds("7", now=now) == 7.0
-    assert retry_after_seconds("Thu, 01 Jan 2026 12:01:30 GMT", now=now) == 90.0
-    assert retry_after_seconds("Thu, 01 Jan 2026 11:00:00 GMT", now=now) == 0.0
-    assert retry_after_seconds("soon", now=now) == 0.0
-    assert retry_after_seconds(None, now=now) == 0.0
 
 
 def test_pauses_double_up_to_a_limit_and_differ_between_requests():
