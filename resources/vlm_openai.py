@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -28,6 +29,9 @@ PAUSE_STEP_SECONDS = 0.25
 SHORTEST_SECRET = 8
 LONGEST_RETRY_AFTER_SECONDS = 300.0
 """A server that asks for a longer rest has refused: a partition must not sleep for an hour on one row."""
+
+REMEMBERED_PICTURES = 64
+"""Choice: a page's pictures are shown in several requests, one soon after the other; this many take some 10 MB encoded."""
 
 MEDIA_TYPE_BY_SUFFIX = {"jpg": "image/jpeg"}
 """Where a media type is not `image/<suffix>`."""
@@ -89,6 +93,7 @@ class OpenAIVLM:
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[AsyncOpenAI, AsyncIterator]] = (
             WeakKeyDictionary()
         )
+        self._data_urls = lru_cache(maxsize=REMEMBERED_PICTURES)(self._data_url)
         self._is_stopping = False
 
     def __repr__(self) -> str:
@@ -128,9 +133,9 @@ class OpenAIVLM:
     async def complete(self, request: Request) -> Reply:
         digest = request.digest(self.model)
         if any(message.content.images for message in request.messages):
-            body = await asyncio.to_thread(self._body, request)
+            body = await asyncio.to_thread(self.body, request)
         else:  # nothing to read: a thread takes longer to come and go than the work takes
-            body = self._body(request)
+            body = self.body(request)
         attempt = 0
         while True:
             began = time.perf_counter()
@@ -146,14 +151,14 @@ class OpenAIVLM:
             else:
                 return self._reply(answer, digest, time.perf_counter() - began)
 
-    async def _ask(self, body: dict[str, Any]) -> dict[str, Any]:
+    async def _ask(self, body: bytes) -> dict[str, Any]:
         """The decoded answer of one attempt. Raises _Fault."""
         import openai
 
         client = await self._client()
         try:
             # client.chat.completions.create would walk through the body field by field, 40 % of a call's processor time
-            text = await client.post("/chat/completions", cast_to=str, body=body)
+            text = await client.post("/chat/completions", cast_to=str, content=body)
         except openai.APITimeoutError:
             raise _Fault(f"no answer within {self.endpoint.timeout_seconds} s", is_transient=True) from None
         except openai.APIConnectionError as error:
@@ -179,7 +184,8 @@ class OpenAIVLM:
             await anext(guard)
         return self._clients[loop][0]
 
-    def _body(self, request: Request) -> dict[str, Any]:
+    def body(self, request: Request) -> bytes:
+        """What is posted: a chat completion's JSON."""
         sampling = request.sampling
         body: dict[str, Any] = {
             "model": self.model,
@@ -194,7 +200,7 @@ class OpenAIVLM:
                 "type": "json_schema",
                 "json_schema": {"name": "reply", "schema": schema, "strict": True},
             }
-        return body
+        return json.dumps(body, separators=(",", ":")).encode()
 
     def _content(self, message: Message) -> str | list[dict[str, Any]]:
         """Parts in reading order; a plain string where there is one text only, which every server takes for a system."""
@@ -204,7 +210,7 @@ class OpenAIVLM:
         return [
             {"type": "text", "text": segment.text}
             if segment.image is None
-            else {"type": "image_url", "image_url": {"url": self._data_url(segment.image)}}
+            else {"type": "image_url", "image_url": {"url": self._data_urls(segment.image)}}
             for segment in segments
         ]
 
