@@ -6,6 +6,7 @@ from threading import Lock
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
+from resources.file_work import at_hand
 from resources.vlm import VLM, Reply, Request
 from resources.vlm_budget import Budget, Spending
 from resources.vlm_replies import ReplyFolder
@@ -97,7 +98,7 @@ class CachedVLM:
         num_foreign_rows = self._budget.num_foreign_rows
         if (stored := await self._replies.find(digest)) is not None:
             return stored
-        most = await asyncio.to_thread(self.inner.bound, request)
+        most = await at_hand(self._replies.is_near, self.inner.bound, request)
         spent = most  # of a call that is cancelled nobody knows what it took
         is_entered = False
         try:
@@ -114,7 +115,8 @@ class CachedVLM:
                     spent = Spending()
                     return stored
                 reply = await self.inner.complete(request)
-            await self._replies.keep(digest, reply)
+            await asyncio.sleep(0)  # whoever waits for the place asks before this reply is kept: the endpoint stays busy
+            await at_hand(self._replies.is_near, self._replies.write, digest, reply)
             spent = Spending.of(reply)
             return reply
         except VLMError:

@@ -11,6 +11,7 @@ from typing import Any
 
 import fsspec
 
+from resources.file_work import is_near
 from resources.vlm import VLM, Reply, Request
 from training_kernels.errors import VLMError
 
@@ -37,6 +38,7 @@ class Ledger:
         self._clock = clock
         self._fs, self._base = fsspec.core.url_to_fs(str(root))
         self._fs.makedirs(self._base, exist_ok=True)
+        self._is_near = is_near(self._fs)
 
     def enter(self, reply: Reply, seconds: float) -> None:
         """A call that was answered; `seconds` is what a cached reply took to find."""
@@ -77,7 +79,7 @@ class Ledger:
         heading = {"time": moment, "asset": self.asset, "partition": self.partition}
         path = f"{self._base}/{socket.gethostname()}-{os.getpid()}-{PROCESS_START_NS:x}.jsonl"
         line = json.dumps(heading | row, ensure_ascii=True).encode() + b"\n"
-        with _WRITING, self._fs.open(path, "ab") as file:
+        with _WRITING, open(path, "ab", buffering=0) if self._is_near else self._fs.open(path, "ab") as file:
             file.write(line)
 
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from resources.file_work import at_hand, is_near
 from resources.retrying import RETRIED_STATUSES, retry_after_seconds
 from resources.vlm import STAND_IN_MODEL, Message, Reply, Request
 from resources.vlm_budget import Spending
@@ -132,10 +133,7 @@ class OpenAIVLM:
 
     async def complete(self, request: Request) -> Reply:
         digest = request.digest(self.model)
-        if any(message.content.images for message in request.messages):
-            body = await asyncio.to_thread(self.body, request)
-        else:  # nothing to read: a thread takes longer to come and go than the work takes
-            body = self.body(request)
+        body = await at_hand(is_near(self._images.fs), self.body, request)
         attempt = 0
         while True:
             began = time.perf_counter()

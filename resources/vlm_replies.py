@@ -1,14 +1,13 @@
 """The folder of replies by the digest of their request: `<root>/<first two digits>/<request digest>.json`."""
 
-import asyncio
 import json
 import logging
 import os
 import uuid
 
 import fsspec
-from fsspec.implementations.local import LocalFileSystem
 
+from resources.file_work import at_hand, is_near
 from resources.vlm import Reply
 
 logger = logging.getLogger(__name__)
@@ -24,7 +23,7 @@ class ReplyFolder:
     def __init__(self, root: str) -> None:
         self.root = str(root)
         self._fs, self._base = fsspec.core.url_to_fs(self.root)
-        self.is_local = isinstance(self._fs, LocalFileSystem)
+        self.is_near = is_near(self._fs)
 
     def peek(self, digest: str) -> Reply | None:
         """The stored reply, or None where there is none that can be read. Changes nothing."""
@@ -40,24 +39,22 @@ class ReplyFolder:
         return found
 
     async def find(self, digest: str) -> Reply | None:
-        """The stored reply, marked as not paid again. A file of this machine is read faster than a thread is woken."""
-        stored = self.read(digest) if self.is_local else await asyncio.to_thread(self.read, digest)
+        """The stored reply, marked as not paid again."""
+        stored = await at_hand(self.is_near, self.read, digest)
         return None if stored is None else stored.from_cache()
-
-    async def keep(self, digest: str, reply: Reply) -> None:
-        """Write a reply without holding up others for longer than a thread would."""
-        if self.is_local:
-            self.write(digest, reply)
-        else:
-            await asyncio.to_thread(self.write, digest, reply)
 
     def write(self, digest: str, reply: Reply) -> None:
         """Keep a reply. It is complete in its place, or not there."""
         path = self._path(digest)
         beside = f"{path}.{os.getpid()}-{uuid.uuid4().hex}.part"
-        self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        self._fs.pipe_file(beside, json.dumps(reply.to_json(), ensure_ascii=False).encode("utf-8", "surrogatepass"))
-        self._fs.mv(beside, path)
+        content = json.dumps(reply.to_json(), ensure_ascii=False).encode("utf-8", "surrogatepass")
+        if self.is_near:  # fsspec looks at every folder above before it writes a file
+            _write_near(beside, content)
+            os.rename(beside, path)
+        else:
+            self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+            self._fs.pipe_file(beside, content)
+            self._fs.mv(beside, path)
 
     def _path(self, digest: str) -> str:
         return f"{self._base}/{digest[:2]}/{digest}.json"
@@ -65,7 +62,7 @@ class ReplyFolder:
     def _load(self, digest: str) -> Reply | ValueError | TypeError | None:
         """The reply, None where no file is there, or what is wrong with the file."""
         try:
-            content = self._fs.cat_file(self._path(digest))
+            content = _read_near(self._path(digest)) if self.is_near else self._fs.cat_file(self._path(digest))
         except FileNotFoundError:
             return None
         try:
@@ -82,3 +79,18 @@ class ReplyFolder:
             self._fs.mv(path, f"{path}.damaged")
         except FileNotFoundError:
             logger.info("cached reply %s was set aside by another process at the same time", path)
+
+
+def _read_near(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
+
+
+def _write_near(path: str, content: bytes) -> None:
+    try:
+        file = open(path, "xb", buffering=0)
+    except FileNotFoundError:
+        os.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        file = open(path, "xb", buffering=0)
+    with file:
+        file.write(content)
