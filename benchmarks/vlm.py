@@ -102,7 +102,9 @@ def bare_calls_a_second(base_url: str, bodies: list[bytes], places: int) -> floa
     async def send() -> None:
         reader, writer = await asyncio.open_connection(address.hostname, address.port)
         for body in left:
-            writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+            writer.write(
+                b"POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+            )
             head = await reader.readuntil(b"\r\n\r\n")
             await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]))
         writer.close()

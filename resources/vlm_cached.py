@@ -115,7 +115,9 @@ class CachedVLM:
                     spent = Spending()
                     return stored
                 reply = await self.inner.complete(request)
-            await asyncio.sleep(0)  # whoever waits for the place asks before this reply is kept: the endpoint stays busy
+            await asyncio.sleep(
+                0
+            )  # whoever waits for the place asks before this reply is kept: the endpoint stays busy
             await at_hand(self._replies.is_near, self._replies.write, digest, reply)
             spent = Spending.of(reply)
             return reply

@@ -22,6 +22,7 @@ from resources.vlm import Reply
 from resources.vlm_cached import CachedVLM, PaidVLM
 from resources.vlm_courier_notes import finishing_line
 from resources.vlm_courier_wire import MAX_LINE_BYTES, Ask, Order, line_of, receive_order
+from resources.vlm_embeddings import EmbeddingsVLM, TextLists
 from resources.vlm_folders import budget_in, ledger_in, replies_in
 from resources.vlm_ledger import MeteredVLM
 from resources.vlm_openai import OpenAIVLM
@@ -41,9 +42,7 @@ class Courier:
         self._order = order
         self._worker = worker
         self._paid = paid_vlm(order)
-        self._cached = CachedVLM(
-            self._paid, replies_in(order.vlm_root), budget_in(order.vlm_root, order.caps)
-        )
+        self._cached = CachedVLM(self._paid, replies_in(order.vlm_root), budget_in(order.vlm_root, order.caps))
         self._metered: dict[tuple[str, str | None], MeteredVLM] = {}
         self._calls: dict[asyncio.Task[None], str] = {}
         """Calls that have not come to an end, each with its request's digest."""
@@ -156,6 +155,9 @@ class _watched:
 
 def paid_vlm(order: Order) -> PaidVLM:
     """The client of what an order asks for."""
+    if order.service == "embeddings":
+        lists = TextLists(order.vlm_root, order.endpoint.model)
+        return EmbeddingsVLM(order.endpoint, api_key=order.api_key, lists=lists)
     images = PictureFolder(order.images_root)
     return OpenAIVLM(order.endpoint, api_key=order.api_key, images=images)
 

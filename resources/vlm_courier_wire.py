@@ -5,9 +5,9 @@ import socket
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from resources.endpoint_client import Endpoint
 from resources.vlm import Message, Reply, Request, Sampling
 from resources.vlm_budget import Caps
-from resources.vlm_openai import Endpoint
 from training_kernels import errors
 from training_kernels.documents import Document
 from training_kernels.errors import NyxError
@@ -33,7 +33,9 @@ class Order:
     """The home's folder of replies, journals, ledger and couriers."""
 
     def __repr__(self) -> str:
-        return f"Order({self.service} of {self.endpoint.model!r} at {self.endpoint.base_url!r}, kept in {self.vlm_root!r})"
+        return (
+            f"Order({self.service} of {self.endpoint.model!r} at {self.endpoint.base_url!r}, kept in {self.vlm_root!r})"
+        )
 
 
 def send_order(control: socket.socket, order: Order, *, worker: int) -> None:

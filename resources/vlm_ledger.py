@@ -30,9 +30,7 @@ class Ledger:
     process that is killed leaves whole lines.
     """
 
-    def __init__(
-        self, root: str, *, asset: str, partition: str | None, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, root: str, *, asset: str, partition: str | None, clock: Callable[[], float] = time.time) -> None:
         self.asset = asset
         self.partition = partition
         self._clock = clock

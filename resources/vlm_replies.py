@@ -88,9 +88,12 @@ def _read_near(path: str) -> bytes:
 
 def _write_near(path: str, content: bytes) -> None:
     try:
-        file = open(path, "xb", buffering=0)
-    except FileNotFoundError:
+        _write_new(path, content)
+    except FileNotFoundError:  # the first reply of its folder
         os.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        file = open(path, "xb", buffering=0)
-    with file:
+        _write_new(path, content)
+
+
+def _write_new(path: str, content: bytes) -> None:
+    with open(path, "xb", buffering=0) as file:
         file.write(content)

@@ -67,7 +67,9 @@ def worker(home: Path, base_url: str, **more: str) -> "subprocess.Popen[bytes]":
     """A process, in a group of its own, that asks all questions."""
     code = "import tests.resources.test_vlm_courier as t; t.work()"
     env = os.environ | environment(home, base_url, **more)
-    return subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2], env=env, start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], env=env, start_new_session=True
+    )
 
 
 def work() -> None:
@@ -118,7 +120,9 @@ def test_ten_kills_at_random_moments_and_a_finish_pay_for_every_request_exactly_
             assert run.poll() is None
             os.killpg(run.pid, signal.SIGKILL)
             run.wait()
-            killed_with_calls_under_way += bool(budget_of(settings_for(home, service.base_url), Home.at(home)).open_calls())
+            killed_with_calls_under_way += bool(
+                budget_of(settings_for(home, service.base_url), Home.at(home)).open_calls()
+            )
         assert killed_with_calls_under_way >= 5
         assert len(service.answers_by_digest) < NUM_QUESTIONS
         assert worker(home, service.base_url).wait(60) == 0
@@ -169,7 +173,9 @@ def test_the_next_run_says_that_it_waits_for_the_courier_of_a_dead_one(tmp_path,
         wait_until(lambda: sum(service.attempts_by_digest.values()) == 8)
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
-        wait_until(lambda: b"under_way" in b"".join(note.read_bytes() for note in couriers_in(tmp_path / "vlm").iterdir()))
+        wait_until(
+            lambda: b"under_way" in b"".join(note.read_bytes() for note in couriers_in(tmp_path / "vlm").iterdir())
+        )
         with caplog.at_level(logging.WARNING):
             wait_for_finishing(couriers_in(tmp_path / "vlm"))
         assert sum(service.answers_by_digest.values()) == 8
@@ -254,7 +260,11 @@ def test_a_cap_holds_over_several_workers_at_once_and_its_message_comes_through(
         assert all(run.wait(60) != 0 for run in runs)
         assert sum(service.answers_by_digest.values()) == 100
         with pytest.raises(BudgetReached, match="NYX_MAX_CALLS=100 leaves no room"):
-            list(complete_all(teacher(tmp_path, service.base_url, NYX_MAX_CALLS="100").for_step("a", None), [question(-1)]))
+            list(
+                complete_all(
+                    teacher(tmp_path, service.base_url, NYX_MAX_CALLS="100").for_step("a", None), [question(-1)]
+                )
+            )
     assert set(service.answers_by_digest.values()) == {1}
 
 

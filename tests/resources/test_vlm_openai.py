@@ -11,9 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from PIL import Image
 
+from resources.endpoint_client import Endpoint, pause_seconds
 from resources.vlm import Message, Request, Sampling, complete_all
 from resources.vlm_offline import OfflineVLM
-from resources.vlm_openai import Endpoint, OpenAIVLM, pause_seconds
+from resources.vlm_openai import OpenAIVLM
 from resources.vlm_server import OfflineService, serve_offline_vlm
 from training_kernels.documents import Document, Segment
 from training_kernels.errors import ConfigError, VLMError
