@@ -2,7 +2,7 @@
 
 Three homes are made from one crawl up to `filtered_qa`, each with a loopback server of its own: one in peace, one whose
 runs are killed with kill -9 at random moments, and one that is stopped by a cap of half the calls and then goes on. Tables
-must be equal row for row, and no request may be answered twice but those that a kill caught on their way.
+must be equal row for row, and no request may be answered twice: what a kill caught on its way, the courier finishes.
 """
 
 import argparse
@@ -25,6 +25,8 @@ from benchmarks.vlm import server
 from resources.home import Home
 from resources.settings import ROLES, Settings
 from resources.vlm import STAND_IN_MODEL
+from resources.vlm_budget import Budget
+from resources.vlm_folders import couriers_in
 from resources.vlm_roles import budget_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -132,6 +134,9 @@ class Factory:
     def finish(self, **more: str) -> int:
         return self.start(**more).wait()
 
+    def budget(self) -> Budget:
+        return budget_of(Settings.from_env(self.environment()), Home.at(self.home))
+
     def counts(self) -> dict[str, dict[str, int]]:
         with urllib.request.urlopen(f"{self.base_url.removesuffix('/v1')}/counts") as answer:
             return json.load(answer)
@@ -191,7 +196,7 @@ def killed(folder: Path, options: argparse.Namespace, peace: Peace) -> dict[str,
     """Runs that end by kill -9 while calls are under way, and one that finishes."""
     draw = random.Random(options.seed)
     with factory_in(folder, options) as factory:
-        kills = 0
+        kills, caught = 0, []
         for _ in range(options.kills):
             before = sum(factory.counts()["attempts"].values())
             run = factory.start()
@@ -201,15 +206,17 @@ def killed(folder: Path, options: argparse.Namespace, peace: Peace) -> dict[str,
             if run.poll() is None:
                 os.killpg(run.pid, signal.SIGKILL)
                 kills += 1
+                caught.append(len(factory.budget().open_calls()))
             run.wait()
         status = factory.finish()
-        interrupted = budget_of(Settings.from_env(factory.environment()), Home.at(factory.home)).interrupted()
         return {
             "scene": "killed",
             "exit": status,
             "kills": kills,
             **answers(factory),
-            "interrupted": len(interrupted),
+            "caught_under_way": caught,
+            "interrupted": len(factory.budget().interrupted()),
+            "couriers_left": len(list(couriers_in(factory.home / "vlm").iterdir())),
             "same_tables": factory.versions() == peace.versions,
         }
 

@@ -122,7 +122,7 @@ def resources_of(settings: Settings, home: Home) -> dict[str, Any]:
         ),
         "foreign_embedders": {
             "sentence-transformers": SentenceTransformersEmbedder.load,
-            "endpoint": partial(_endpoint_embedder, settings),
+            "endpoint": partial(_endpoint_embedder, settings, home),
         },
         "public_sets": PublicSets(settings.public_sets),
         "held_out": _held_out,
@@ -144,14 +144,14 @@ def _held_out(home: Home) -> HeldOut:
     return HeldOut({"nyxqa": nyxqa_questions(home, HELD_OUT), **suites}, picture_hashes(home))
 
 
-def _endpoint_embedder(settings: Settings, model: str) -> Embedder:
+def _endpoint_embedder(settings: Settings, home: Home, model: str) -> Embedder:
     """The embeddings server of the settings. Raises ConfigError if there is none for this model."""
     if settings.embedder is None or settings.embedder.model != model:
         raise ConfigError(
             f"the miner endpoint:{model} needs NYX_EMBEDDER_BASE_URL, and NYX_EMBEDDER_MODEL={model}, got "
             f"{settings.embedder}"
         )
-    return EndpointEmbedder(settings.embedder, api_key=settings.embedder_api_key)
+    return EndpointEmbedder.of(settings, home, asset="negatives")
 
 
 def setting_values(recipe: PipelineRecipe, resources: Mapping[str, Any]) -> dict[str, str]:

@@ -1,53 +1,70 @@
 """Embeddings from any server with the /v1/embeddings of OpenAI's API: vLLM, TEI, Infinity, hosted ones.
 
-Texts only: the API has no agreed place for pictures.
+Texts only: the API has no agreed place for pictures. A text is embedded once for a model in a home, whoever asks: see
+vlm_embeddings.py.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from resources.embedder import Side
-from resources.vlm_openai import Endpoint
+from resources.home import Home
+from resources.settings import Settings
+from resources.vlm import VLM, Reply, complete_all
+from resources.vlm_courier import CourierVLM
+from resources.vlm_courier_wire import Order
+from resources.vlm_embeddings import TextLists, embeddings_of, request_of, text_digest
+from resources.vlm_folders import ledger_in, replies_in
+from resources.vlm_ledger import MeteredVLM
+from resources.vlm_replay import ReplayVLM
+from resources.vlm_replies import ReplyFolder
 from training_kernels.documents import Document
-from training_kernels.errors import DataError, VLMError
-
-if TYPE_CHECKING:
-    from openai import OpenAI
+from training_kernels.errors import ConfigError, DataError
 
 TEXTS_PER_CALL = 64
 """Choice: some 13,000 tokens of 200-token chunks, below the limits of hosted servers, and enough to fill a GPU."""
 
 
 class EndpointEmbedder:
-    """One model behind one endpoint. Rate limits and server errors are tried again by the client, as the endpoint says.
+    """One model behind one endpoint, asked only for texts that it has not embedded yet.
 
     Shape letters: N texts, D width.
     """
 
     reads_pictures = False
 
-    def __init__(self, endpoint: Endpoint, *, api_key: str) -> None:
-        self.endpoint = endpoint
-        self._api_key = api_key
+    def __init__(self, vlm: VLM, replies: ReplyFolder, lists: TextLists) -> None:
+        self._vlm = vlm
+        self._replies = replies
+        self._lists = lists
 
-    @cached_property
-    def _client(self) -> "OpenAI":
-        from openai import OpenAI
+    @classmethod
+    def of(cls, settings: Settings, home: Home, *, asset: str) -> "EndpointEmbedder":
+        """The server of the settings; its calls are entered in the ledger under this asset. Raises ConfigError for none."""
+        endpoint, root = settings.embedder, str(home.root / "vlm")
+        if endpoint is None:
+            raise ConfigError("embeddings over HTTP need NYX_EMBEDDER_BASE_URL and NYX_EMBEDDER_MODEL, neither is set")
+        replies = replies_in(root)
+        vlm: VLM
+        if settings.is_replay:
+            kept = ReplayVLM(endpoint.model, replies, max_in_flight=endpoint.max_in_flight)
+            vlm = MeteredVLM(kept, ledger_in(root), asset=asset, partition=None)
+        else:
+            order = Order(
+                service="embeddings",
+                endpoint=endpoint,
+                api_key=settings.embedder_api_key,
+                caps=settings.caps,
+                images_root=home.images.root,
+                vlm_root=root,
+            )
+            vlm = CourierVLM(order).for_step(asset, None)
+        return cls(vlm, replies, TextLists(root, endpoint.model))
 
-        return OpenAI(
-            base_url=self.endpoint.base_url,
-            api_key=self._api_key,
-            timeout=self.endpoint.timeout_seconds,
-            max_retries=self.endpoint.max_retries,
-        )
-
-    @cached_property
+    @property
     def dim(self) -> int:
-        return self._call(["a"]).shape[1]
+        return self._embeddings(["a"]).shape[1]
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -56,38 +73,37 @@ class EndpointEmbedder:
     def embed(self, documents: Sequence[Document], *, side: Side) -> np.ndarray:
         """Both sides are embedded alike: the API knows no query instruction.
 
-        Raises VLMError when the server refuses, DataError for a document without text or an answer that is no set of
-        embeddings.
+        Raises VLMError when the server refuses, BudgetReached when a cap leaves no room for a call, DataError for a
+        document without text or an answer that is no set of embeddings.
         """
         texts = [document.text for document in documents]
         if (empty := next((place for place, text in enumerate(texts) if not text.strip()), None)) is not None:
-            raise DataError(f"document {empty} has no text, and {self.endpoint.model} reads nothing else; leave it out")
-        calls = [texts[start : start + TEXTS_PER_CALL] for start in range(0, len(texts), TEXTS_PER_CALL)]
-        with ThreadPoolExecutor(self.endpoint.max_in_flight) as workers:
-            parts = list(workers.map(self._call, calls))
-        if len(widths := {part.shape[1] for part in parts}) > 1:
-            raise DataError(f"{self.endpoint.model} answered with embeddings of different widths: {sorted(widths)}")
-        return np.concatenate(parts) if parts else np.empty((0, self.dim), dtype=np.float32)
+            raise DataError(f"document {empty} has no text, and {self._vlm.model} reads nothing else; leave it out")
+        return self._embeddings(texts) if texts else np.empty((0, self.dim), dtype=np.float32)
 
-    def _call(self, texts: list[str]) -> np.ndarray:
-        """float32 [N, D], unit norm, in the order of the texts, whatever the order of the answer."""
-        from openai import OpenAIError
+    def _embeddings(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 [N, D], unit norm, in the order of the texts."""
+        digests = [text_digest(text) for text in texts]
+        row_by_text = self._kept(set(digests))
+        missing = [
+            (one, text) for one, text in dict(zip(digests, texts, strict=True)).items() if one not in row_by_text
+        ]
+        calls = [missing[start : start + TEXTS_PER_CALL] for start in range(0, len(missing), TEXTS_PER_CALL)]
+        asked = (request_of([text for _, text in call]) for call in calls)
+        for call, reply in zip(calls, complete_all(self._vlm, asked), strict=True):
+            if not isinstance(reply, Reply):
+                raise reply
+            row_by_text |= zip((digest for digest, _ in call), embeddings_of(reply), strict=True)
+        rows = [row_by_text[digest] for digest in digests]
+        if len(widths := {len(row) for row in rows}) > 1:
+            raise DataError(f"{self._vlm.model} answered with embeddings of different widths: {sorted(widths)}")
+        return np.stack(rows)
 
-        try:
-            answer = self._client.embeddings.create(model=self.endpoint.model, input=texts, encoding_format="float")
-        except OpenAIError as error:
-            raise VLMError(
-                f"{self.endpoint.model} at {self.endpoint.base_url} did not embed {len(texts)} texts after "
-                f"{self.endpoint.max_retries + 1} attempts: {str(error)[:300]}; check the server, its key and its limits"
-            ) from error
-        by_place = {item.index: item.embedding for item in answer.data}
-        if sorted(by_place) != list(range(len(texts))) or len({len(row) for row in by_place.values()}) != 1:
-            raise DataError(
-                f"{self.endpoint.model} answered {len(texts)} texts with embeddings of places {sorted(by_place)[:5]}…, not "
-                "one of equal width for each; is it an embedding model?"
-            )
-        row_ND = np.array([by_place[place] for place in range(len(texts))], dtype=np.float32)
-        norm_N1 = np.linalg.norm(row_ND, axis=1, keepdims=True)
-        if not np.isfinite(norm_N1).all() or not (norm_N1 > 0).all():
-            raise DataError(f"{self.endpoint.model} answered with an embedding of norm zero or not a number")
-        return row_ND / norm_N1
+    def _kept(self, wanted: set[str]) -> dict[str, np.ndarray]:
+        """Rows of the texts that were paid for before, in whatever call, by the texts' digests."""
+        found: dict[str, np.ndarray] = {}
+        for request_digest, text_digests in self._lists.read().items():
+            if not wanted.isdisjoint(text_digests) and (reply := self._replies.read(request_digest)) is not None:
+                rows = zip(text_digests, embeddings_of(reply), strict=True)
+                found |= {digest: row for digest, row in rows if digest in wanted}
+        return found

@@ -21,7 +21,7 @@ from resources.fetch_connection import CheckedBackend, Resolve, system_resolver
 from resources.fetch_limits import FetchLimits, Gates, PassingFault
 from resources.fetch_robots import MAX_ROBOTS_BYTES, PRODUCT, Robots, refuse_by_tag
 from resources.images import PictureRefused
-from resources.vlm_openai import RETRIED_STATUSES, retry_after_seconds
+from resources.retrying import RETRIED_STATUSES, retry_after_seconds
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 

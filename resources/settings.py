@@ -34,9 +34,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from resources.endpoint_client import Endpoint
 from resources.fetch_addresses import AllowList, WebAccess
 from resources.vlm_budget import Caps
-from resources.vlm_openai import Endpoint
 from training_kernels.errors import ConfigError
 
 Role = Literal["teacher", "generator", "judge"]

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import Any, Literal, Protocol
@@ -22,6 +23,9 @@ STAND_IN_MODEL = "offline-extractive"
 LOOK_AHEAD = 32
 """Requests drawn beyond the reply that is handed out next, in multiples of max_in_flight. Choice: one call in its last
 retry may take 30 times as long as the others before it holds them up; a finished reply waits in about 2 kB."""
+
+REMEMBERED_DIGESTS = 512
+"""Choice: a request's digest is asked for several times while it is under way; so many requests take some megabytes."""
 
 CLOSING_POLL_SECONDS = 0.05
 CLOSING_SECONDS = 60.0
@@ -64,18 +68,23 @@ class Request:
 
     def digest(self, model: str) -> str:
         """SHA-256 of everything the reply depends on: model, messages with picture digests, sampling, prompt version."""
-        content = {
-            "model": model,
-            "messages": [[message.role, message.content.to_rows()] for message in self.messages],
-            "sampling": [
-                self.sampling.temperature,
-                self.sampling.max_output_tokens,
-                self.sampling.seed,
-                self.sampling.json_schema,
-            ],
-            "prompt_version": self.prompt_version,
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+        return _digest(self, model)
+
+
+@lru_cache(maxsize=REMEMBERED_DIGESTS)
+def _digest(request: Request, model: str) -> str:
+    content = {
+        "model": model,
+        "messages": [[message.role, message.content.to_rows()] for message in request.messages],
+        "sampling": [
+            request.sampling.temperature,
+            request.sampling.max_output_tokens,
+            request.sampling.seed,
+            request.sampling.json_schema,
+        ],
+        "prompt_version": request.prompt_version,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
     def segment_digests(self) -> list[str]:
         """A digest of each text and picture that the messages hold, by which a kept reply is found when one goes."""

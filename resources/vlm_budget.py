@@ -146,6 +146,12 @@ class Budget:
                 self._settled,
             )
 
+    def open_calls(self) -> list[str]:
+        """Request digests of calls that a living process has under way; writes nothing."""
+        with self._guard:
+            self._catch_up()
+            return [digest for journal in self._journals.values() for digest in journal.open]
+
     def interrupted(self) -> list[str]:
         """Request digests of calls that were under way when their process died, one a call; writes nothing.
 
@@ -167,13 +173,17 @@ class Budget:
     def _locked(self) -> Iterator[None]:
         """Alone among all processes; opens this process's own journal on first use."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / "lock").open("ab") as lock:
+        lock = os.open(self.root / "lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if self._ours is None:
                 self._our_name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}.jsonl"
                 self._ours = (self.root / self._our_name).open("ab", buffering=0)
                 fcntl.flock(self._ours, fcntl.LOCK_EX)
+                self._journals[self._our_name] = _Journal(self.root / self._our_name)
             yield
+        finally:
+            os.close(lock)
 
     def _enter(self, state: str, digest: str, amount: Spending) -> None:
         assert self._ours is not None
@@ -186,30 +196,35 @@ class Budget:
             "usd": amount.usd,
         }
         self._ours.write(json.dumps(row).encode() + b"\n")
+        self._take_in(self._journals[self._our_name], row)
 
     def _catch_up(self) -> None:
         """Read what journals have gained since the last look."""
-        if not self.root.is_dir():
+        try:
+            names = os.listdir(self.root)
+        except FileNotFoundError:
             return
-        for name in os.listdir(self.root):
-            if not name.endswith(".jsonl"):
+        for name in names:
+            if not name.endswith(".jsonl") or name == self._our_name:  # our own rows are taken in as they are entered
                 continue
             journal = self._journals.setdefault(name, _Journal(self.root / name))
-            if journal.is_ended:
-                continue
-            with journal.path.open("rb") as file:
-                # asked before reading: a journal whose process is gone gains nothing afterwards
-                is_ended = name != self._our_name and _is_released(file)
-                file.seek(journal.num_bytes_read)
-                lines = file.read()
-            lines = lines[: lines.rfind(b"\n") + 1]  # a torn last line belongs to a call that was never made
-            journal.num_bytes_read += len(lines)
-            rows = [json.loads(line) for line in lines.splitlines()]
-            for row in rows:
-                self._take_in(journal, row)
-            self.num_foreign_rows += len(rows) if name != self._our_name else 0
-            if is_ended and journal.num_bytes_read:  # an empty one may be about to be locked
-                self._end(journal)
+            if not journal.is_ended and (journal.open or os.stat(journal.path).st_size != journal.num_bytes_read):
+                self._read_on(journal)
+
+    def _read_on(self, journal: _Journal) -> None:
+        with journal.path.open("rb") as file:
+            # asked before reading: a journal whose process is gone gains nothing afterwards
+            is_ended = _is_released(file)
+            file.seek(journal.num_bytes_read)
+            lines = file.read()
+        lines = lines[: lines.rfind(b"\n") + 1]  # a torn last line belongs to a call that was never made
+        journal.num_bytes_read += len(lines)
+        rows = [json.loads(line) for line in lines.splitlines()]
+        for row in rows:
+            self._take_in(journal, row)
+        self.num_foreign_rows += len(rows)
+        if is_ended and journal.num_bytes_read:  # an empty one may be about to be locked
+            self._end(journal)
 
     def _take_in(self, journal: _Journal, row: dict[str, Any]) -> None:
         amount = Spending(calls=row["calls"], tokens=row["tokens"], usd=row["usd"])

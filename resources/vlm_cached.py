@@ -6,6 +6,7 @@ from threading import Lock
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
+from resources.file_work import at_hand
 from resources.vlm import VLM, Reply, Request
 from resources.vlm_budget import Budget, Spending
 from resources.vlm_replies import ReplyFolder
@@ -21,6 +22,10 @@ class PaidVLM(VLM, Protocol):
 
     def bound(self, request: Request) -> Spending:
         """The most that one call may take, to hold back under a cap until it is known what it took."""
+        ...
+
+    def stop_retrying(self) -> None:
+        """From now on an attempt that fails is a refusal."""
         ...
 
 
@@ -39,6 +44,7 @@ class CachedVLM:
         self._replies = replies
         self._budget = budget
         self._under_way: dict[str, Future[Reply | None]] = {}
+        self._entered: set[str] = set()
         self._lock = Lock()
         self._places: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
@@ -54,6 +60,10 @@ class CachedVLM:
     def max_in_flight(self) -> int:
         """As many as the endpoint takes at once, and as many again that are looked up, prepared or kept meanwhile."""
         return 2 * self.inner.max_in_flight
+
+    def is_under_way(self, digest: str) -> bool:
+        """True if a call for this request is entered in the journal and not settled yet: it is or may be paid for."""
+        return digest in self._entered
 
     async def complete(self, request: Request) -> Reply:
         digest = request.digest(self.model)
@@ -86,26 +96,29 @@ class CachedVLM:
 
     async def _stored_or_paid(self, request: Request, digest: str) -> Reply:
         num_foreign_rows = self._budget.num_foreign_rows
-        if (stored := await self._stored(digest)) is not None:
+        if (stored := await self._replies.find(digest)) is not None:
             return stored
-        most = await asyncio.to_thread(self.inner.bound, request)
+        most = await at_hand(self._replies.is_near, self.inner.bound, request)
         spent = most  # of a call that is cancelled nobody knows what it took
         is_entered = False
         try:
             async with self._endpoint_places():
                 while not self._budget.start(digest, most):
                     await asyncio.sleep(POLL_SECONDS)
-                    if (stored := await self._stored(digest)) is not None:
+                    if (stored := await self._replies.find(digest)) is not None:
                         return stored
                 is_entered = True
+                self._entered.add(digest)
                 # another process may have kept it between the first look and our entry in the journal
                 others_wrote = self._budget.num_foreign_rows != num_foreign_rows
-                if others_wrote and (stored := await self._stored(digest)) is not None:
+                if others_wrote and (stored := await self._replies.find(digest)) is not None:
                     spent = Spending()
                     return stored
                 reply = await self.inner.complete(request)
+            # whoever waits for the place asks before this reply is kept: the endpoint stays busy
+            await asyncio.sleep(0)
             segments = request.segment_digests()
-            await asyncio.to_thread(self._replies.write, digest, reply, segments=segments)
+            await at_hand(self._replies.is_near, self._replies.write, digest, reply, segments)
             spent = Spending.of(reply)
             return reply
         except VLMError:
@@ -113,11 +126,8 @@ class CachedVLM:
             raise
         finally:
             if is_entered:
+                self._entered.discard(digest)
                 self._budget.settle(digest, spent)
-
-    async def _stored(self, digest: str) -> Reply | None:
-        stored = await asyncio.to_thread(self._replies.read, digest)
-        return None if stored is None else stored.from_cache()
 
     def _endpoint_places(self) -> asyncio.Semaphore:
         """Places at the endpoint. A semaphore belongs to one event loop."""

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 
 import fsspec
 
+from resources.file_work import at_hand, is_near
 from resources.vlm import Reply
 
 SEGMENTS = "segments"
@@ -26,6 +27,7 @@ class ReplyFolder:
     def __init__(self, root: str) -> None:
         self.root = str(root)
         self._fs, self._base = fsspec.core.url_to_fs(self.root)
+        self.is_near = is_near(self._fs)
 
     def peek(self, digest: str) -> Reply | None:
         """The stored reply, or None where there is none that can be read. Changes nothing."""
@@ -40,18 +42,24 @@ class ReplyFolder:
             return None
         return found
 
-    def write(self, digest: str, reply: Reply, *, segments: Sequence[str] = ()) -> None:
+    async def find(self, digest: str) -> Reply | None:
+        """The stored reply, marked as not paid again."""
+        stored = await at_hand(self.is_near, self.read, digest)
+        return None if stored is None else stored.from_cache()
+
+    def write(self, digest: str, reply: Reply, segments: Sequence[str] = ()) -> None:
         """Keep a reply, with what its request said by digest of segment. It is complete in its place, or not there."""
         path = self._path(digest)
         beside = f"{path}.{os.getpid()}-{uuid.uuid4().hex}.part"
-        self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        self._fs.pipe_file(
-            beside,
-            json.dumps(reply.to_json() | {SEGMENTS: list(segments)}, ensure_ascii=False).encode(
-                "utf-8", "surrogatepass"
-            ),
-        )
-        self._fs.mv(beside, path)
+        values = reply.to_json() | {SEGMENTS: list(segments)}
+        content = json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        if self.is_near:  # fsspec looks at every folder above before it writes a file
+            _write_near(beside, content)
+            os.rename(beside, path)
+        else:
+            self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+            self._fs.pipe_file(beside, content)
+            self._fs.mv(beside, path)
 
     def remove_about(self, segments: Collection[str], digests: Collection[str]) -> int:
         """Remove replies to requests of these digests, or that said one of these segments; how many they were."""
@@ -76,7 +84,7 @@ class ReplyFolder:
     def _load(self, digest: str) -> Reply | ValueError | TypeError | None:
         """The reply, None where no file is there, or what is wrong with the file."""
         try:
-            content = self._fs.cat_file(self._path(digest))
+            content = _read_near(self._path(digest)) if self.is_near else self._fs.cat_file(self._path(digest))
         except FileNotFoundError:
             return None
         try:
@@ -95,3 +103,21 @@ class ReplyFolder:
             self._fs.mv(path, f"{path}.damaged")
         except FileNotFoundError:
             logger.info("cached reply %s was set aside by another process at the same time", path)
+
+
+def _read_near(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
+
+
+def _write_near(path: str, content: bytes) -> None:
+    try:
+        _write_new(path, content)
+    except FileNotFoundError:  # the first reply of its folder
+        os.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        _write_new(path, content)
+
+
+def _write_new(path: str, content: bytes) -> None:
+    with open(path, "xb", buffering=0) as file:
+        file.write(content)

@@ -146,7 +146,7 @@ def test_every_exception_is_used() -> None:
         ("training_kernels/losses.py", "from resources.home import Home"),
         ("training_kernels/trainer.py", "def train():\n    import dagster"),
         ("resources/tables.py", "import nyx_assets.records"),
-        ("resources/vlm_openai.py", "from openai import AsyncOpenAI"),
+        ("resources/endpoint_client.py", "from openai import AsyncOpenAI"),
         ("resources/vlm.py", "def ask():\n    from openai import OpenAI"),
         ("resources/home.py", "import dagster as dg"),
         ("nyx_assets/recipes.py", "from dagster import asset"),

@@ -7,6 +7,7 @@
       VLMError(RuntimeError)                   a VLM server refused, after retries
         ReplyFormatError                       a reply did not parse; becomes a rejected row, never leaves its stage
       BudgetReached(RuntimeError)              a cap on calls, tokens or money is reached; the asset stops, no row is rejected
+      CourierFailed(RuntimeError)              the process that makes VLM calls was ended, or met a bug; the asset stops
       ReplyMissing(LookupError)                replay mode met a request whose reply is not in the cache
       IndexUnavailable(RuntimeError)           the vector index is held by another process, or lacks what was asked
       TrainingDiverged(RuntimeError)           the loss or its gradient stopped being a number
@@ -42,6 +43,10 @@ class ReplyFormatError(VLMError):
 
 class BudgetReached(NyxError, RuntimeError):
     """A cap on calls, tokens or money is reached: nothing more may be asked. No VLMError, which becomes a row."""
+
+
+class CourierFailed(NyxError, RuntimeError):
+    """The process that makes VLM calls was ended, or met a bug of ours. No VLMError, which becomes a row."""
 
 
 class ReplyMissing(NyxError, LookupError):

@@ -1,8 +1,9 @@
 """Embeddings over a real loopback server with /v1/embeddings."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 
 from resources.embedder_endpoint import TEXTS_PER_CALL, EndpointEmbedder
-from resources.vlm_openai import Endpoint
+from resources.home import Home
+from resources.settings import Settings
 from training_kernels.documents import Document, Segment
-from training_kernels.errors import DataError, VLMError
+from training_kernels.errors import BudgetReached, DataError, ReplyMissing, VLMError
 
 
 class Server(ThreadingHTTPServer):
@@ -47,7 +49,10 @@ class Handler(BaseHTTPRequestHandler):
             {"object": "embedding", "index": place, "embedding": [3.0 * text.count(letter) for letter in "abc"]}
             for place, text in enumerate(body["input"])
         ]
-        self._send(200, {"object": "list", "data": self.server.spoil(data[::-1]), "model": body["model"]})
+        usage = {"prompt_tokens": sum(map(len, body["input"]))}
+        self._send(
+            200, {"object": "list", "data": self.server.spoil(data[::-1]), "model": body["model"], "usage": usage}
+        )
 
     def _send(self, status: int, body: dict[str, Any]) -> None:
         content = json.dumps(body).encode()
@@ -72,38 +77,97 @@ def server() -> Iterator[Server]:
     thread.join()
 
 
-def embedder(server: Server, *, max_retries: int = 2) -> EndpointEmbedder:
-    endpoint = Endpoint(
-        base_url=server.url,
-        model="counts",
-        max_in_flight=3,
-        timeout_seconds=10,
-        max_retries=max_retries,
-        price_per_million_input_tokens=0,
-        price_per_million_output_tokens=0,
-    )
-    return EndpointEmbedder(endpoint, api_key="the key")
+@pytest.fixture
+def embedder(server: Server, tmp_path: Path) -> Callable[..., EndpointEmbedder]:
+    """An embedder of the home, as a new process would open it."""
+
+    def open_embedder(model: str = "counts", **more: str) -> EndpointEmbedder:
+        env = {
+            "NYX_EMBEDDER_BASE_URL": server.url,
+            "NYX_EMBEDDER_MODEL": model,
+            "NYX_EMBEDDER_API_KEY": "the key",
+            "NYX_EMBEDDER_MAX_IN_FLIGHT": "3",
+            "NYX_EMBEDDER_TIMEOUT_SECONDS": "10",
+            "NYX_EMBEDDER_MAX_RETRIES": "2",
+            "NYX_EMBEDDER_USD_PER_MILLION_INPUT": "1000",
+        }
+        return EndpointEmbedder.of(Settings.from_env(env | more), Home.at(tmp_path), asset="negatives")
+
+    return open_embedder
 
 
-def test_each_text_gets_its_own_unit_embedding_however_many_calls_and_whatever_their_order(server: Server) -> None:
-    texts = [
-        "a" * (number % 5 + 1) + "b" * (number % 3) + "c" * (number % 7) for number in range(2 * TEXTS_PER_CALL + 9)
-    ]
-    found = embedder(server).embed([Document.of(text) for text in texts], side="candidate")
-    counts = np.array([[text.count(letter) for letter in "abc"] for text in texts], dtype=np.float64)
+def documents(*texts: str) -> list[Document]:
+    return [Document.of(text) for text in texts]
+
+
+def counts(*texts: str) -> np.ndarray:
+    """Unit embeddings as the server has them."""
+    found = np.array([[text.count(letter) for letter in "abc"] for text in texts], dtype=np.float64)
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def test_each_text_gets_its_own_unit_embedding_however_many_calls_and_whatever_their_order(server, embedder) -> None:
+    texts = ["a" * (number % 5 + 1) + "b" * (number % 9) + "c" * number for number in range(2 * TEXTS_PER_CALL + 9)]
+    found = embedder().embed(documents(*texts), side="candidate")
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, counts / np.linalg.norm(counts, axis=1, keepdims=True), atol=1e-6)
+    np.testing.assert_allclose(found, counts(*texts), atol=1e-6)
     assert sorted(len(call["input"]) for call in server.calls) == [9, TEXTS_PER_CALL, TEXTS_PER_CALL]
     assert {call["model"] for call in server.calls} == {"counts"}
     assert server.keys == {"Bearer the key"}
 
 
-def test_a_busy_server_is_asked_again_and_one_that_stays_busy_is_named(server: Server) -> None:
+def test_a_text_is_paid_for_once_whatever_stands_beside_it_and_on_whichever_side(server, embedder) -> None:
+    first = embedder().embed(documents("ab", "bc", "ab"), side="candidate")
+    np.testing.assert_allclose(first, counts("ab", "bc", "ab"), atol=1e-6)
+    second = embedder().embed(documents("cc", "bc", "ab"), side="query")
+    np.testing.assert_allclose(second, counts("cc", "bc", "ab"), atol=1e-6)
+    assert [call["input"] for call in server.calls] == [["ab", "bc"], ["cc"]]
+    assert embedder(model="another").embed(documents("ab"), side="query").shape == (1, 3)
+    assert server.calls[2:] == [{"model": "another", "input": ["ab"], "encoding_format": "float"}]
+
+
+def test_every_call_is_a_row_of_the_ledger_with_its_cost(server, embedder, tmp_path) -> None:
+    embedder().embed(documents("ab", "bc"), side="candidate")
+    (file,) = (tmp_path / "vlm" / "ledger").glob("*.jsonl")
+    (row,) = (json.loads(line) for line in file.read_text().splitlines())
+    assert (row["asset"], row["partition"], row["model"], row["error"]) == ("negatives", None, "counts", None)
+    assert (row["input_tokens"], row["output_tokens"], row["cost_usd"]) == (4, 0, 4 * 1000 / 1e6)
+
+
+def test_a_cap_stops_between_calls_and_a_raised_one_pays_only_for_the_rest(server, embedder) -> None:
+    texts = ["a" + "b" * number for number in range(3 * TEXTS_PER_CALL)]
+    with pytest.raises(BudgetReached, match="NYX_MAX_CALLS=2"):
+        embedder(NYX_MAX_CALLS="2").embed(documents(*texts), side="candidate")
+    assert len(server.calls) == 2
+    np.testing.assert_allclose(
+        embedder(NYX_MAX_CALLS="3").embed(documents(*texts), side="candidate"), counts(*texts), atol=1e-6
+    )
+    assert sorted(text for call in server.calls for text in call["input"]) == sorted(texts)
+
+
+def test_replay_answers_from_what_is_kept_and_fails_on_a_text_that_is_not(server, embedder) -> None:
+    embedder().embed(documents("ab", "bc"), side="candidate")
+    replay = embedder(NYX_VLM="replay")
+    np.testing.assert_allclose(replay.embed(documents("bc"), side="query"), counts("bc"), atol=1e-6)
+    with pytest.raises(ReplyMissing):
+        replay.embed(documents("bc", "c"), side="query")
+    assert len(server.calls) == 1
+
+
+def test_a_list_whose_reply_was_lost_counts_for_nothing(server, embedder, tmp_path) -> None:
+    embedder().embed(documents("ab"), side="candidate")
+    (reply,) = (tmp_path / "vlm" / "replies").rglob("*.json")
+    reply.unlink()
+    np.testing.assert_allclose(embedder().embed(documents("ab"), side="query"), counts("ab"), atol=1e-6)
+    assert len(server.calls) == 2
+
+
+def test_a_busy_server_is_asked_again_and_one_that_stays_busy_is_named(server, embedder) -> None:
     server.refusals = 2
-    assert embedder(server).embed([Document.of("ab")], side="query").shape == (1, 3)
+    assert embedder().embed(documents("ab"), side="query").shape == (1, 3)
     server.refusals = 2
-    with pytest.raises(VLMError, match="counts at http://127.0.0.1:.* after 1 attempts.*busy"):
-        embedder(server, max_retries=0).embed([Document.of("ab")], side="query")
+    with pytest.raises(VLMError, match="counts at http://127.0.0.1:.* after 1 attempt.*busy"):
+        embedder(NYX_EMBEDDER_MAX_RETRIES="0").embed(documents("bc"), side="query")
 
 
 @pytest.mark.parametrize(
@@ -114,15 +178,14 @@ def test_a_busy_server_is_asked_again_and_one_that_stays_busy_is_named(server: S
         (lambda data: [{**one, "embedding": [0.0, 0.0, 0.0]} for one in data], "norm zero"),
     ],
 )
-def test_an_answer_that_is_no_set_of_embeddings_is_refused(server: Server, spoil: Any, message: str) -> None:
+def test_an_answer_that_is_no_set_of_embeddings_is_refused(server, embedder, spoil: Any, message: str) -> None:
     server.spoil = spoil
     with pytest.raises(DataError, match=message):
-        embedder(server).embed([Document.of("ab"), Document.of("bc")], side="query")
+        embedder().embed(documents("ab", "bc"), side="query")
 
 
-def test_a_document_without_text_is_named_before_anything_is_sent(server: Server) -> None:
-    documents = [Document.of("a"), Document.of(Segment(image="aa"))]
+def test_a_document_without_text_is_named_before_anything_is_sent(server, embedder) -> None:
     with pytest.raises(DataError, match="document 1 has no text"):
-        embedder(server).embed(documents, side="candidate")
+        embedder().embed([Document.of("a"), Document.of(Segment(image="aa"))], side="candidate")
     assert server.calls == []
-    assert embedder(server).embed([], side="query").shape == (0, 3)
+    assert embedder().embed([], side="query").shape == (0, 3)

@@ -6,15 +6,15 @@ import hashlib
 import json
 import threading
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from PIL import Image
 
+from resources.endpoint_client import Endpoint, pause_seconds
 from resources.vlm import Message, Request, Sampling, complete_all
 from resources.vlm_offline import OfflineVLM
-from resources.vlm_openai import Endpoint, OpenAIVLM, pause_seconds, retry_after_seconds
+from resources.vlm_openai import OpenAIVLM
 from resources.vlm_server import OfflineService, serve_offline_vlm
 from training_kernels.documents import Document, Segment
 from training_kernels.errors import ConfigError, VLMError
@@ -147,8 +147,8 @@ def test_pictures_go_out_in_their_places_as_the_stored_bytes(pictures, tmp_path)
 
 @pytest.mark.parametrize("fault", ["500", "503", "429", "cut", "not_json"])
 def test_each_fault_is_survived_and_the_answer_paid_once(pictures, fault):
-    # seed 2: some of the 6 requests meet the fault, none more than max_retries times
-    with serve_offline_vlm(OfflineService(fault_shares={fault: 0.4}, seed=2)) as service:
+    # seed 3: some of the 6 requests meet the fault, none more than max_retries times
+    with serve_offline_vlm(OfflineService(fault_shares={fault: 0.4}, seed=3)) as service:
         replies = list(complete_all(vlm_at(service, pictures, max_retries=6), [question(i) for i in range(6)]))
     assert [reply.text for reply in replies] == [str(1900 + i) for i in range(6)]
     assert service.faults_by_name[fault] >= 1
@@ -222,15 +222,6 @@ def test_one_vlm_serves_one_event_loop_after_another(pictures):
         vlm = vlm_at(service, pictures)
         answers = [reply.text for i in range(3) for reply in complete_all(vlm, [question(i), question(i + 10)])]
     assert answers == ["1900", "1910", "1901", "1911", "1902", "1912"]
-
-
-def test_retry_after_is_seconds_or_a_date():
-    now = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
-    assert retry_after_seconds("7", now=now) == 7.0
-    assert retry_after_seconds("Thu, 01 Jan 2026 12:01:30 GMT", now=now) == 90.0
-    assert retry_after_seconds("Thu, 01 Jan 2026 11:00:00 GMT", now=now) == 0.0
-    assert retry_after_seconds("soon", now=now) == 0.0
-    assert retry_after_seconds(None, now=now) == 0.0
 
 
 def test_pauses_double_up_to_a_limit_and_differ_between_requests():
