@@ -73,7 +73,7 @@ class MiningRecipe:
 
     name: str
     miner: str
-    """A name that nyx_assets/mining/miners.py lists."""
+    """A name that nyx_assets/miners.py lists."""
     first_rank: int
     depth: int
     keep: int

@@ -6,7 +6,7 @@ NYX_RECIPE    pipeline recipe (nyx_assets/recipes.py); default tiny
 NYX_BACKBONE  backbone in place of the recipe's: a known name, a folder or a hub name
 NYX_INDEX_URI Milvus server in place of the embedded index file
 NYX_MINING    mining recipe in place of the recipe's: paper, published, guarded or judged
-NYX_MINER     miner in place of the recipe's, by a name that nyx_assets/mining/miners.py lists
+NYX_MINER     miner in place of the recipe's, by a name that nyx_assets/miners.py lists
 NYX_PUBLIC_SETS
               folder of public training sets (nyx_assets/training/public_sets.py); without it none is trained on
 NYX_EMBEDDER_BASE_URL, _MODEL, _API_KEY, _MAX_IN_FLIGHT, _TIMEOUT_SECONDS, _MAX_RETRIES:

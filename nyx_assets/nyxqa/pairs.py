@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from nyx_assets.miners import Miner
 from nyx_assets.nyxqa.asking import Tally, ask_all
 from resources.vlm import VLM, Reply, Request
 from training_kernels.documents import Document
@@ -59,6 +60,15 @@ class Objection:
     """In the unit of the check's threshold; None where nothing could be measured."""
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A retriever over the chunks that a round trip goes through."""
+
+    miner: Miner
+    described: str
+    """Who searches in how many chunks, for a rejection's reason."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Means:
     """What a check may use besides the pairs."""
@@ -67,6 +77,8 @@ class Means:
     chunk_by_id: Mapping[str, Row]
     """Chunks of the crawl partition."""
     seed: int
+    open_search: Callable[[], Search]
+    """The retriever of the recipe's round trip; opened only by the check that asks for it."""
     tally: Tally = field(default_factory=Tally)
     """Of the check that is under way."""
 

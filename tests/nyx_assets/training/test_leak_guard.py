@@ -75,9 +75,7 @@ def test_a_picture_that_many_examples_ask_about_is_found_in_each_of_them() -> No
 
 def test_a_held_out_chunk_as_a_negative_gives_nothing_away() -> None:
     negative = Document.of(CHUNK, Segment(image="aa"))
-    one = PublicExample(
-        example_id="e", source="s", query=FREE, positive=OTHER_WORDS, negatives=(negative,), copies=1
-    )
+    one = PublicExample(example_id="e", source="s", query=FREE, positive=OTHER_WORDS, negatives=(negative,), copies=1)
     assert HELD_OUT.leaks([one]) == {}
 
 

@@ -133,7 +133,11 @@ def test_what_leaks_is_refused_with_the_guards_reason(tmp_path: Path) -> None:
     write(root, "a.jsonl", [text_row(number) for number in range(3)])
 
     def guard(examples: Sequence[PublicExample]) -> dict[str, Objection]:
-        return {example.example_id: Objection("leaks_a_suite", "held out") for example in examples if example.query.text == "question 2"}
+        return {
+            example.example_id: Objection("leaks_a_suite", "held out")
+            for example in examples
+            if example.query.text == "question 2"
+        }
 
     made, refused = run(root, leaks=guard)
     assert queries(made) == {"question 0", "question 1"}
