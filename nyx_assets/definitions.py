@@ -106,6 +106,7 @@ SECTIONS = (
     "qa.writing",
     "qa.checks",
     "qa.round_trip",
+    "qa.blocked_domains",
     "qa.dev_share",
     "qa.test_share",
     "mining",

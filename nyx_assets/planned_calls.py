@@ -44,6 +44,7 @@ ROLE_BY_CHECK: dict[str, Role] = {
     "answered_closed_book": "generator",
     "answered_without_picture": "generator",
     "judged_unfit": "judge",
+    "judged_unsafe": "judge",
     "bad_options": "teacher",
     "options_not_solved": "generator",
 }

@@ -19,6 +19,8 @@ QuestionType = Literal[
 
 QACheckName = Literal[
     "empty",
+    "unsafe_source",
+    "personal_data",
     "names_its_source",
     "unresolved_picture",
     "question_too_short",
@@ -32,6 +34,7 @@ QACheckName = Literal[
     "answered_closed_book",
     "answered_without_picture",
     "judged_unfit",
+    "judged_unsafe",
     "bad_options",
     "options_not_solved",
 ]
@@ -156,6 +159,8 @@ class QARecipe:
     sampling: SamplingRecipe
     writing: WritingRecipe
     round_trip: RoundTripRecipe
+    blocked_domains: tuple[str, ...]
+    """Domains whose pages nothing is asked about, for the check `unsafe_source`; a top-level domain counts as one."""
     checks: tuple[QACheck, ...]
     """In the order in which a pair meets them; the first that refuses it gives rule and reason."""
     dev_share: float
@@ -168,6 +173,10 @@ class QARecipe:
                 f"QA checks must be different ones, {' and '.join(sorted(CANNOT_BE_MARKED))} among them, got {names}"
             )
 
+
+ADULT_DOMAINS = ("adult", "porn", "sex", "sexy", "xxx")
+"""Top-level domains that ICANN delegated for sexual content. Choice: names that say so themselves; lists of single sites
+age in weeks and have millions of lines, so they are for whoever crawls to bring (NYX_BLOCKED_DOMAINS)."""
 
 PAPER_SHARES: dict[Stratum, float] = {"text_only": 0.6329, "single_image": 0.2985, "multi_image": 0.0686}
 """Of the paper's corpus, as its published code has them."""
@@ -208,6 +217,7 @@ def paper_qa() -> QARecipe:
             max_output_tokens=4096,  # published code
             temperature=0.0,  # published code: greedy
         ),
+        blocked_domains=ADULT_DOMAINS,  # the paper filters nothing, so no check below asks for them, nor for personal data
         round_trip=BACKFILLED_ROUND_TRIP,  # the paper tries no question, so no check below asks for it
         checks=(
             QACheck(name="empty", threshold=1),
@@ -246,6 +256,10 @@ def nyx_qa() -> QARecipe:
         checks=(
             # free ones first: every pair refused here saves the calls below
             QACheck(name="empty", threshold=1),
+            QACheck(name="unsafe_source", threshold=0),  # a data set is handed on; nobody wants to be surprised by it
+            # somebody's number in a question trains a search engine to find people; finds nothing in 1,263 benchmark
+            # questions, and in the 2.9 million characters of 467 real pages three mailboxes, all of offices
+            QACheck(name="personal_data", threshold=0),
             QACheck(name="names_its_source", threshold=0),
             QACheck(name="unresolved_picture", threshold=0),
             QACheck(name="question_too_short", threshold=4),  # shorter ones name nothing to look for
@@ -265,6 +279,8 @@ def nyx_qa() -> QARecipe:
             # marked: a picture that the text also describes is still a good query, and a bad test of seeing
             QACheck(name="answered_without_picture", threshold=0.8, on_failure="mark"),
             QACheck(name="judged_unfit", threshold=7),  # of 10; the paper verifies nothing
+            # judged_unsafe (threshold 4) is off: one more call for each pair with pictures, and hosted models refuse to
+            # describe such pictures by themselves; for a crawl of the open web, add it here
             QACheck(name="bad_options", threshold=4),
             QACheck(name="options_not_solved", threshold=1),  # the right option must be the one that the chunk tells
         ),

@@ -113,13 +113,14 @@ def sorted_qa_asset(round_trip: RoundTripRecipe) -> dg.AssetsDefinition:
         specs=[
             dg.AssetSpec(
                 name,
-                deps=["raw_qa", corpus, "sampled_chunks", "page_clusters"],
+                deps=["raw_qa", corpus, "crawl_documents", "sampled_chunks", "page_clusters"],
                 description=description,
                 kinds={"parquet"},
                 code_version="3",
                 metadata=settings(
                     "qa.checks",
                     "qa.round_trip",
+                    "qa.blocked_domains",
                     "qa.dev_share",
                     "qa.test_share",
                     "teacher",
@@ -166,6 +167,8 @@ def sorted_qa_asset(round_trip: RoundTripRecipe) -> dg.AssetsDefinition:
                 "judge": judge.for_step("filtered_qa", step.partition),
             },
             chunk_by_id=chunk_by_id,
+            url_by_doc={row["doc_id"]: row["url"] for row in _rows(home, "crawl_documents", step.partition)},
+            blocked_domains=recipe.qa.blocked_domains,
             seed=recipe.seed,
             open_search=partial(
                 open_search,

@@ -1,6 +1,6 @@
 """A pair on its way through the checks, and what a check may say about it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from nyx_assets.miners import Miner
 from nyx_assets.nyxqa.asking import Tally, ask_all
 from resources.vlm import VLM, Reply, Request
 from training_kernels.documents import Document
-from training_kernels.errors import VLMError
+from training_kernels.errors import ReplyFormatError, VLMError
 
 Row = Mapping[str, Any]
 Role = Literal["teacher", "generator", "judge"]
@@ -76,6 +76,10 @@ class Means:
     vlm_by_role: Mapping[Role, VLM]
     chunk_by_id: Mapping[str, Row]
     """Chunks of the crawl partition."""
+    url_by_doc: Mapping[str, str | None]
+    """Address of each page of the partition."""
+    blocked_domains: Collection[str]
+    """Of the recipe."""
     seed: int
     open_search: Callable[[], Search]
     """The retriever of the recipe's round trip; opened only by the check that asks for it."""
@@ -104,10 +108,27 @@ Check = Callable[[Sequence[Pair], float, Means], Iterator[Outcome]]
 """Pairs and threshold in; for each pair in order: the pair, with what the check adds to it, or the objection."""
 
 
-def refused(error: VLMError) -> Objection:
-    """A call that was refused has approved nothing; its own rule shows a broken server as such."""
-    return Objection("refused_call", str(error), None)
+def asked_about(
+    role: Role,
+    pairs: Sequence[Pair],
+    request_of: Callable[[Pair], Request | None],
+    outcome: Callable[[Pair, Reply], Outcome],
+    *,
+    means: Means,
+    check: str,
+) -> Iterator[Outcome]:
+    """What a check makes of the replies about its pairs, in order; a pair that there is nothing to ask about passes.
 
-
-def unreadable(error: VLMError) -> Objection:
-    return Objection("unreadable_reply", str(error), None)
+    A refused call has approved nothing and is an objection under a rule of its own, which shows a broken server as such;
+    so is a reply that `outcome` cannot read (ReplyFormatError).
+    """
+    for pair, reply in means.ask(role, pairs, request_of, check=check):
+        if reply is None:
+            yield pair
+        elif isinstance(reply, VLMError):
+            yield Objection("refused_call", str(reply), None)
+        else:
+            try:
+                yield outcome(pair, reply)
+            except ReplyFormatError as error:
+                yield Objection("unreadable_reply", str(error), None)

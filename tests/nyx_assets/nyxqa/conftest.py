@@ -24,6 +24,7 @@ CHUNKS = {
     "c2": {"chunk_id": "c2", "doc_id": "d2", "segments": Document.of("The tower burned in the great fire.").to_rows()},
     "c3": {"chunk_id": "c3", "doc_id": "d1", "segments": Document.of("A bridge again, and a mill.").to_rows()},
 }  # fmt: skip
+URLS = {"d1": "https://town.example/bridge", "d2": None}
 SPLITS = {"d1": "train", "d2": "test"}
 GOOD = "Who finished the stone bridge over the river?"
 
@@ -69,9 +70,12 @@ def search_by_words() -> Search:
     return Search(Bm25Miner(documents), "bm25 among the town's chunks")
 
 
-def means(open_search=search_by_words, **vlm_by_role) -> Means:
+def means(open_search=search_by_words, url_by_doc=URLS, **vlm_by_role) -> Means:
     roles = {role: OfflineVLM() for role in ("teacher", "generator", "judge")} | vlm_by_role
-    return Means(vlm_by_role=roles, chunk_by_id=CHUNKS, seed=3, open_search=open_search)
+    return Means(
+        vlm_by_role=roles, chunk_by_id=CHUNKS, url_by_doc=url_by_doc, blocked_domains=["xxx", "bad.example"], seed=3,
+        open_search=open_search,
+    )  # fmt: skip
 
 
 def sort(rows: Sequence[dict], *checks: QACheck, **means_by_name) -> Sorted:
