@@ -172,7 +172,7 @@ def in_two_splits(
     clusters: Mapping[str, Mapping[str, str]],
     furniture: Collection[tuple[str, str]],
 ) -> dict[str, list[str]]:
-    """What stands in more than one split, a message each, by kind: "page", "chunk" or "picture".
+    """What stands in more than one split, a message each, by kind: "page", "cluster" (of pages), "chunk" or "picture".
 
     Near copies count as one thing. The splits were drawn by page cluster; this looks at the things themselves, so it
     finds a cluster that came apart as well as a pair whose split is wrong.
@@ -180,18 +180,20 @@ def in_two_splits(
     Args:
         pairs: rows of filtered_qa (doc_id, chunk_id, question, split).
         chunk_by_id: every golden chunk.
-        clusters: for each kind, the cluster of what has a copy or near copy.
+        clusters: for each kind, the cluster of what has a copy or near copy; of pages also those that are tied together
+            otherwise, by an address, a picture or a chunk.
         furniture: (kind, cluster or id) of what stands on too many pages to tell one from another.
     """
     splits: dict[tuple[str, str], set[str]] = defaultdict(set)
     for pair in pairs:
         golden, asked = chunk_by_id[pair["chunk_id"]], Document.from_rows(pair["question"])
-        things = [("page", pair["doc_id"]), ("chunk", pair["chunk_id"])]
+        things = [("page", pair["doc_id"]), ("cluster", pair["doc_id"]), ("chunk", pair["chunk_id"])]
         things += [("picture", image) for image in (*golden.images, *asked.images)]
         for kind, thing in things:
             splits[kind, clusters[kind].get(thing, thing)].add(pair["split"])
-    faults: dict[str, list[str]] = {"page": [], "chunk": [], "picture": []}
+    faults: dict[str, list[str]] = {"page": [], "cluster": [], "chunk": [], "picture": []}
     for (kind, thing), found in sorted(splits.items()):
         if len(found) > 1 and (kind, thing) not in furniture:
-            faults[kind].append(f"{kind} {thing}, or a near copy of it, stands in {' and '.join(sorted(found))}")
+            also = "" if kind == "cluster" else ", or a near copy of it,"
+            faults[kind].append(f"{kind} {thing}{also} stands in {' and '.join(sorted(found))}")
     return faults

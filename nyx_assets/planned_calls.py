@@ -75,7 +75,7 @@ class Planner:
     needs: Callable[[str, str | None], bool]
     past: Mapping[tuple[str, str], PastCalls]
     """By asset and model."""
-    funnel: Mapping[str, Mapping[str, int]]
+    funnel: Mapping[str, Mapping[str, Any]]
     """What all stored funnels come to, by check."""
 
     def planned(self, deliveries: Sequence[Delivery]) -> Iterator[PlannedCalls]:
