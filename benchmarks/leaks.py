@@ -13,7 +13,7 @@ import json
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from nyx_assets.evaluation.checks import (
     picture_hashes,
     questions_of,
 )
-from nyx_assets.evaluation.suites import read_suite
+from nyx_assets.evaluation.suites import Suite, read_suite
 from nyx_assets.leaks import QuestionSet, leaks
 from nyx_assets.query_pictures import query_picture_store
 from nyx_assets.recipes import MixtureRecipe, SetShare, nyx_paper
@@ -55,19 +55,23 @@ def main() -> None:
     parser.add_argument("--home", type=Path, help="a home made of shared/data/interleaved, at least up to filtered_qa")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nyx-leaks-") as folder:
-        suites = dict(retrieval_suites(options.shared, Path(folder)))
-        results = public_sets(options.shared, Path(folder), suites)
+        suites = list(retrieval_suites(options.shared, Path(folder)))
+        questions = {suite.name: questions_of(suite) for suite in suites}
+        pool = {image for suite in suites for document in suite.candidates.values() for image in document.images}
+        results = public_sets(options.shared, Path(folder), questions, pool)
         if options.home is not None:
-            results["home"] = of_home(Home.at(options.home), options.shared, suites)
+            results["home"] = of_home(Home.at(options.home), options.shared, questions)
     print(json.dumps(results, indent=1))
 
 
-def retrieval_suites(shared: Path, folder: Path) -> Iterator[tuple[str, QuestionSet]]:
+def retrieval_suites(shared: Path, folder: Path) -> Iterator[Suite]:
     for one in make_suites(shared, folder / "suites"):
-        yield one.name, questions_of(read_suite(one, query_picture_store(), limits=nyx_paper().pictures))
+        yield read_suite(one, query_picture_store(), limits=nyx_paper().pictures)
 
 
-def public_sets(shared: Path, folder: Path, retrieval: Mapping[str, QuestionSet]) -> dict[str, Any]:
+def public_sets(
+    shared: Path, folder: Path, retrieval: Mapping[str, QuestionSet], pool: Iterable[str]
+) -> dict[str, Any]:
     """For each training set: examples, refused by rule, and what the check would still find among the rest."""
     root = folder / "sets"
     root.mkdir()
@@ -77,14 +81,22 @@ def public_sets(shared: Path, folder: Path, retrieval: Mapping[str, QuestionSet]
         asked[name] = question_set(rows)
         if name in TRAINING_SETS:
             (root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    num_planted = plant_pictures(shared, root / "planted", retrieval["retrieval_image"])
+    num_planted = plant_pictures(root / "planted", retrieval["retrieval_image"])
+    free = set(pool) - {
+        image
+        for suite in retrieval.values()
+        for side in (suite.queries, suite.answers)
+        for one in side.values()
+        for image in one.images
+    }
+    num_free = other_pictures(root / "other_pictures", sorted(free))
     home = Home.at(folder / "home")
     made = Provenance(code_version="benchmark")
     with home.tables.write("picture_signatures", PICTURE_SIGNATURES, partition="none", provenance=made):
         pass  # no page has a picture here, so every hash is computed
     hash_of = picture_hashes(home)
     results: dict[str, Any] = {}
-    for name in (*TRAINING_SETS, "planted"):
+    for name in (*TRAINING_SETS, "planted", "other_pictures"):
         one = folder / "one" / name
         one.parent.mkdir(exist_ok=True)
         one.mkdir()
@@ -96,6 +108,7 @@ def public_sets(shared: Path, folder: Path, retrieval: Mapping[str, QuestionSet]
             itself = guarded(home, one, {name: asked[name]}, hash_of)
             results[name]["planted: against itself"] = {key: itself[key] for key in ("examples", "passed")}
     results["planted"]["rows that show a suite's picture"] = num_planted
+    results["other_pictures"]["rows that show none of a suite's pictures"] = num_free
     return results
 
 
@@ -110,7 +123,7 @@ def question_set(rows: Iterable[Mapping[str, Any]]) -> QuestionSet:
     return QuestionSet({str(row["id"]): Document.of(row["question"]) for row in rows}, answers)
 
 
-def plant_pictures(shared: Path, folder: Path, suite: QuestionSet) -> int:
+def plant_pictures(folder: Path, suite: QuestionSet) -> int:
     """A set whose rows show pictures of the suite in three states, a third of the rows each; returns their number."""
     folder.mkdir()
     store, rows = query_picture_store(), []
@@ -125,12 +138,29 @@ def plant_pictures(shared: Path, folder: Path, suite: QuestionSet) -> int:
             else:
                 shown.save(data, "JPEG", quality=quality)
             (folder / f"{number}-{state}.jpg").write_bytes(data.getvalue())
-            rows.append({
-                "qry": f"<|image_1|> What does planted picture {number} show, {state}?",
-                "qry_image_path": f"{number}-{state}.jpg", "pos_text": f"answer {number} {state}",
-            })  # fmt: skip
+            rows.append(picture_row(f"{number}-{state}"))
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return len(rows)
+
+
+def other_pictures(folder: Path, digests: Sequence[str]) -> int:
+    """A set whose rows show pictures of the same pages that no suite asks about; returns the number of rows."""
+    folder.mkdir()
+    store, rows = query_picture_store(), []
+    for digest in digests:
+        (folder / f"{digest}.jpg").write_bytes(store.fs.cat_file(store.path(digest)))
+        rows.append(picture_row(digest))
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return len(rows)
+
+
+def picture_row(name: str) -> dict[str, str]:
+    """A row of MMEB's schema that asks about a picture."""
+    return {
+        "qry": f"<|image_1|> What does picture {name} show?",
+        "qry_image_path": f"{name}.jpg",
+        "pos_text": f"answer {name}",
+    }
 
 
 def guarded(home: Home, sets: Path, held_out: Mapping[str, QuestionSet], hash_of: Any) -> dict[str, Any]:
