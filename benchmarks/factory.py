@@ -62,6 +62,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--delay", type=float, default=0.05, help="seconds that the server takes for an answer")
     parser.add_argument("--peace-only", action="store_true", help="neither kill nor cap")
+    parser.add_argument(
+        "--keep", type=Path, help="new folder to make the homes in and leave there; default: a passing one"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument(
         "--run", action="store_true", help="make the home of NYX_HOME in this process (used from inside)"
@@ -69,13 +72,24 @@ def main() -> None:
     options = parser.parse_args()
     if options.run:
         sys.exit(make(options.crawl))
-    with tempfile.TemporaryDirectory(prefix="nyx-factory-") as folder:
-        peace = in_peace(Path(folder) / "peace", options)
+    with kept_or_temporary(options.keep) as folder:
+        peace = in_peace(folder / "peace", options)
         results = [peace.result]
         if not options.peace_only:
-            results.append(killed(Path(folder) / "killed", options, peace))
-            results.append(capped(Path(folder) / "capped", options, peace))
+            results.append(killed(folder / "killed", options, peace))
+            results.append(capped(folder / "capped", options, peace))
     print(json.dumps(results, indent=1))
+
+
+@contextmanager
+def kept_or_temporary(folder: Path | None) -> Iterator[Path]:
+    """The folder, made; or one that goes when the block ends."""
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="nyx-factory-") as passing:
+            yield Path(passing)
+    else:
+        folder.mkdir(parents=True)
+        yield folder
 
 
 def make(crawl: Path, *, until: str = UNTIL) -> int:

@@ -35,9 +35,9 @@ from nyx_assets.index.assets import EMBEDDING_ASSETS, final_index
 from nyx_assets.index.checks import INDEX_CHECKS
 from nyx_assets.main_job import Pipeline
 from nyx_assets.materialization import SETTINGS_KEY, name_of
-from nyx_assets.mining.assets import mined_negatives
+from nyx_assets.mining.assets import mined_negatives_asset
 from nyx_assets.mining.checks import MINING_CHECKS
-from nyx_assets.nyxqa.assets import raw_qa, sampled_chunks, sorted_qa
+from nyx_assets.nyxqa.assets import raw_qa, sampled_chunks, sorted_qa_asset
 from nyx_assets.nyxqa.checks import NYXQA_CHECKS
 from nyx_assets.recipes import PipelineRecipe, recipe_of
 from nyx_assets.records import content_id
@@ -64,30 +64,35 @@ from sensors.landings import landings_sensor
 from training_kernels.errors import ConfigError
 from training_kernels.recipes import train_recipe
 
-ASSETS = [
-    taken_pages,
-    chunked_corpus,
-    signed_pages,
-    signed_chunks,
-    near_duplicates,
-    clustered_pages,
-    sampled_chunks,
-    raw_qa,
-    sorted_qa,
-    mined_negatives,
-    public_training_sets,
-    training_manifest,
-    pretrained_checkpoint,
-    feedback_preferences,
-    finetuned_checkpoint,
-    *EMBEDDING_ASSETS,
-    altered_queries,
-    retrieval_scores,
-    rag_scores,
-    gate,
-    final_index,
-]
-ASSETS.append(catalog_over([landed_crawl, *(spec for asset in ASSETS for spec in asset.specs)]))
+
+def assets_of(recipe: PipelineRecipe) -> list[dg.AssetsDefinition]:
+    """Every asset that we make; what two of them read and wait for is the recipe's to say."""
+    assets = [
+        taken_pages,
+        chunked_corpus,
+        signed_pages,
+        signed_chunks,
+        near_duplicates,
+        clustered_pages,
+        sampled_chunks,
+        raw_qa,
+        sorted_qa_asset(recipe.qa.round_trip),
+        mined_negatives_asset(recipe.mining),
+        public_training_sets,
+        training_manifest,
+        pretrained_checkpoint,
+        feedback_preferences,
+        finetuned_checkpoint,
+        *EMBEDDING_ASSETS,
+        altered_queries,
+        retrieval_scores,
+        rag_scores,
+        gate,
+        final_index,
+    ]
+    return [*assets, catalog_over([landed_crawl, *(spec for asset in assets for spec in asset.specs)])]
+
+
 CHECKS = [*CORPUS_CHECKS, *NYXQA_CHECKS, *MINING_CHECKS, *FEEDBACK_CHECKS, *EVALUATION_CHECKS, *INDEX_CHECKS]
 
 
@@ -100,6 +105,8 @@ SECTIONS = (
     "qa.sampling",
     "qa.writing",
     "qa.checks",
+    "qa.round_trip",
+    "qa.blocked_domains",
     "qa.dev_share",
     "qa.test_share",
     "mining",
@@ -165,6 +172,7 @@ def setting_values(recipe: PipelineRecipe, resources: Mapping[str, Any]) -> dict
     guarded = PublicSets(suites if suites.is_dir() else None)  # a new suite may be leaked by what was drawn before
     values["public_sets"] = f"{resources['public_sets'].fingerprint()} {guarded.fingerprint()}"
     values["mining"] += f" {recipe.backbone if recipe.mining.miner == UNTRAINED.name else ''} {judge_of_negatives}"
+    values["qa.round_trip"] += f" {recipe.backbone if recipe.qa.round_trip.retriever == UNTRAINED.name else ''}"
     return values | {role: resources[role].model for role in ROLES}
 
 
@@ -181,7 +189,7 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
         digest = content_id(*(values[name] for name in names.split(", ")))[:8]
         return spec.replace_attributes(code_version=f"{spec.code_version}-{digest}")
 
-    assets = [asset.map_asset_specs(with_settings) for asset in ASSETS]
+    assets = [asset.map_asset_specs(with_settings) for asset in assets_of(resources["recipe"])]
     defs = dg.Definitions(
         assets=[landed_crawl, *assets],
         asset_checks=CHECKS,

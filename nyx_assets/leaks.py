@@ -5,7 +5,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nyx_assets.near_copies import SHINGLE_TERMS, Groups, near_pictures, near_texts, text_digest, text_signatures
+from nyx_assets.near_copies import (
+    SHINGLE_TERMS,
+    near_pictures_between,
+    near_texts_between,
+    text_digest,
+    text_signatures,
+)
 from nyx_assets.rag.bm25 import terms
 from training_kernels.documents import Document
 
@@ -87,15 +93,16 @@ def _text_matches(training: Mapping[str, Document], suite: Mapping[str, Document
         [digest for digest, names in sorted(side.items()) if len(terms(documents[names[0]].text)) >= SHINGLE_TERMS]
         for side, documents in ((ours, suite), (theirs, training))
     ]
-    # The suite's come first: of many training texts in one band, its own are compared with those next to them.
     in_suite, in_training = long_enough
-    texts = [suite[ours[digest][0]].text for digest in in_suite]
-    texts += [training[theirs[digest][0]].text for digest in in_training]
     if in_suite and in_training:
-        for left, right, similarity in near_texts(text_signatures(texts), min_similarity=MIN_SIMILARITY):
-            if left < len(in_suite) <= right:
-                for pair in _pairs(ours[in_suite[left]], theirs[in_training[right - len(in_suite)]]):
-                    matches.setdefault(pair, similarity)
+        near = near_texts_between(
+            text_signatures([suite[ours[digest][0]].text for digest in in_suite]),
+            text_signatures([training[theirs[digest][0]].text for digest in in_training]),
+            min_similarity=MIN_SIMILARITY,
+        )
+        for left, right, similarity in near:
+            for pair in _pairs(ours[in_suite[left]], theirs[in_training[right]]):
+                matches.setdefault(pair, similarity)
     return matches
 
 
@@ -110,31 +117,47 @@ def _by_text(documents: Mapping[str, Document]) -> dict[str, list[str]]:
 
 def _picture_matches(training: Mapping[str, Document], suite: Mapping[str, Document], hash_of: PictureHash) -> Matches:
     """Pairs that show a picture in common, or near copies of one."""
-    shown = sorted({image for side in (training, suite) for document in side.values() for image in document.images})
-    if not any(document.images for document in suite.values()):
-        return {}
-    hashed = [(image, one) for image in shown if (one := hash_of(image)) is not None]
-    groups, least = Groups(), {}
-    for left, right, similarity in near_pictures([one for _, one in hashed], max_distance=MAX_PICTURE_DISTANCE):
-        groups.join(hashed[left][0], hashed[right][0])
-        least[groups.of(hashed[left][0])] = similarity
-    theirs, ours = _by_picture(training, groups), _by_picture(suite, groups)
+    ours, theirs = _by_picture(suite), _by_picture(training)
     matches: dict[tuple[str, str], float] = {}
-    for group in ours.keys() & theirs.keys():
-        if len(theirs[group]) > MAX_SHOWINGS:
+    for picture, copies in picture_copies(theirs, ours, hash_of=hash_of).items():
+        shown_by = {name for copy in copies for name in theirs[copy]}
+        if len(shown_by) > MAX_SHOWINGS:
             continue
-        for suite_id, training_id in _pairs(ours[group], theirs[group]):
-            equal = set(suite[suite_id].images) & set(training[training_id].images)
-            matches[suite_id, training_id] = 1.0 if equal else least.get(group, 1.0)
+        for copy, similarity in copies.items():
+            for pair in _pairs(ours[picture], theirs[copy]):
+                matches[pair] = max(similarity, matches.get(pair, 0.0))
     return matches
 
 
-def _by_picture(documents: Mapping[str, Document], groups: Groups) -> dict[str, list[str]]:
-    """Names by group of near copies of the pictures that they show."""
+def picture_copies(
+    training: Collection[str], held_out: Collection[str], *, hash_of: PictureHash
+) -> dict[str, dict[str, float]]:
+    """For each held-out picture that training has, by digest: the training pictures that are it (1), or near copies of it.
+
+    A near copy has nearly the same perceptual hash; a plain area has none and equals only itself.
+    """
+    found = {picture: {picture: 1.0} for picture in held_out if picture in training}
+    if not held_out or not training:
+        return found
+    ours, theirs = _hashed(held_out, hash_of), _hashed(training, hash_of)
+    near = near_pictures_between(list(ours.values()), list(theirs.values()), max_distance=MAX_PICTURE_DISTANCE)
+    our_names, their_names = list(ours), list(theirs)
+    for left, right, similarity in near:
+        found.setdefault(our_names[left], {}).setdefault(their_names[right], similarity)
+    return found
+
+
+def _hashed(pictures: Collection[str], hash_of: PictureHash) -> dict[str, str]:
+    """Perceptual hash by digest, in order of digests, of the pictures that have one."""
+    return {picture: one for picture in sorted(pictures) if (one := hash_of(picture)) is not None}
+
+
+def _by_picture(documents: Mapping[str, Document]) -> dict[str, list[str]]:
+    """Names by picture that they show."""
     names: dict[str, list[str]] = defaultdict(list)
     for name, document in documents.items():
-        for group in {groups.of(image) for image in document.images}:
-            names[group].append(name)
+        for image in set(document.images):
+            names[image].append(name)
     return names
 
 
@@ -149,7 +172,7 @@ def in_two_splits(
     clusters: Mapping[str, Mapping[str, str]],
     furniture: Collection[tuple[str, str]],
 ) -> dict[str, list[str]]:
-    """What stands in more than one split, a message each, by kind: "page", "chunk" or "picture".
+    """What stands in more than one split, a message each, by kind: "page", "cluster" (of pages), "chunk" or "picture".
 
     Near copies count as one thing. The splits were drawn by page cluster; this looks at the things themselves, so it
     finds a cluster that came apart as well as a pair whose split is wrong.
@@ -157,18 +180,20 @@ def in_two_splits(
     Args:
         pairs: rows of filtered_qa (doc_id, chunk_id, question, split).
         chunk_by_id: every golden chunk.
-        clusters: for each kind, the cluster of what has a copy or near copy.
+        clusters: for each kind, the cluster of what has a copy or near copy; of pages also those that are tied together
+            otherwise, by an address, a picture or a chunk.
         furniture: (kind, cluster or id) of what stands on too many pages to tell one from another.
     """
     splits: dict[tuple[str, str], set[str]] = defaultdict(set)
     for pair in pairs:
         golden, asked = chunk_by_id[pair["chunk_id"]], Document.from_rows(pair["question"])
-        things = [("page", pair["doc_id"]), ("chunk", pair["chunk_id"])]
+        things = [("page", pair["doc_id"]), ("cluster", pair["doc_id"]), ("chunk", pair["chunk_id"])]
         things += [("picture", image) for image in (*golden.images, *asked.images)]
         for kind, thing in things:
             splits[kind, clusters[kind].get(thing, thing)].add(pair["split"])
-    faults: dict[str, list[str]] = {"page": [], "chunk": [], "picture": []}
+    faults: dict[str, list[str]] = {"page": [], "cluster": [], "chunk": [], "picture": []}
     for (kind, thing), found in sorted(splits.items()):
         if len(found) > 1 and (kind, thing) not in furniture:
-            faults[kind].append(f"{kind} {thing}, or a near copy of it, stands in {' and '.join(sorted(found))}")
+            also = "" if kind == "cluster" else ", or a near copy of it,"
+            faults[kind].append(f"{kind} {thing}{also} stands in {' and '.join(sorted(found))}")
     return faults

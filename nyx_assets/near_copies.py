@@ -88,19 +88,36 @@ def near_texts(signature_NP: np.ndarray, *, min_similarity: float) -> Iterator[t
 
     A row of a text without terms must not be among them: it agrees with every other such row.
     """
-    rows_per_band = _rows_per_band(min_similarity)
-    # Odd multipliers fold a band into one number; a collision only costs a comparison.
-    factors = np.random.default_rng(SEED).integers(1, 2**63, size=rows_per_band, dtype=np.uint64) | np.uint64(1)
-    keys_NK = np.empty((len(signature_NP), NUM_PERMUTATIONS // rows_per_band), dtype=np.uint64)
-    for band in range(keys_NK.shape[1]):  # all at once, the wider numbers would take four times the signatures' memory
-        rows_NR = signature_NP[:, band * rows_per_band : (band + 1) * rows_per_band]
-        keys_NK[:, band] = (rows_NR.astype(np.uint64) * factors).sum(axis=1, dtype=np.uint64)
 
     def similarity(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        equal_MP = (signature_NP[left] == signature_NP[right]).view(np.uint8)
-        return equal_MP.sum(axis=1, dtype=np.uint8) / NUM_PERMUTATIONS
+        return _agreement(signature_NP[left], signature_NP[right])
 
-    return _agreeing(keys_NK, similarity, min_similarity)
+    return _agreeing(_band_keys(signature_NP, min_similarity), similarity, min_similarity)
+
+
+def near_texts_between(
+    left_NP: np.ndarray, right_NP: np.ndarray, *, min_similarity: float
+) -> Iterator[tuple[int, int, float]]:
+    """Pairs of a row of one side and a row of the other whose estimated Jaccard similarity reaches the least one.
+
+    Whether a pair is found depends on its two rows alone, however many others share a band with them.
+    """
+    left_NK, right_NK = _band_keys(left_NP, min_similarity), _band_keys(right_NP, min_similarity)
+    seen = np.empty(0, dtype=np.int64)
+    for left_N, right_N in zip(left_NK.T, right_NK.T, strict=True):
+        order = np.argsort(right_N, kind="stable")
+        ordered = right_N[order]
+        first_N, last_N = np.searchsorted(ordered, left_N, "left"), np.searchsorted(ordered, left_N, "right")
+        pairs = [
+            left * len(right_NP) + order[first:last].astype(np.int64)
+            for left, (first, last) in enumerate(zip(first_N.tolist(), last_N.tolist(), strict=True))
+            if last > first
+        ]
+        candidates = np.setdiff1d(np.concatenate(pairs), seen, assume_unique=True) if pairs else seen[:0]
+        seen = np.union1d(seen, candidates)
+        for start in range(0, len(candidates), PAIRS_PER_COMPARISON):
+            left, right = np.divmod(candidates[start : start + PAIRS_PER_COMPARISON], len(right_NP))
+            yield from _reaching(left, right, _agreement(left_NP[left], right_NP[right]), min_similarity)
 
 
 def near_pictures(hashes: Sequence[str], *, max_distance: int) -> Iterator[tuple[int, int, float]]:
@@ -108,13 +125,50 @@ def near_pictures(hashes: Sequence[str], *, max_distance: int) -> Iterator[tuple
 
     No pair is missed while max_distance is below the 16 bands that a hash is cut into: one of them is then equal.
     """
-    bits_NK = np.array([np.frombuffer(bytes.fromhex(one), dtype=np.uint16) for one in hashes], dtype=np.uint16)
-    bits_NK = bits_NK.reshape(len(hashes), PICTURE_BITS // 16)
+    bits_NK = _bits(hashes, np.uint16)
 
     def similarity(left: np.ndarray, right: np.ndarray) -> np.ndarray:
         return 1 - np.bitwise_count(bits_NK[left] ^ bits_NK[right]).sum(axis=1) / PICTURE_BITS
 
     return _agreeing(bits_NK, similarity, 1 - max_distance / PICTURE_BITS)
+
+
+def near_pictures_between(
+    left: Sequence[str], right: Sequence[str], *, max_distance: int
+) -> Iterator[tuple[int, int, float]]:
+    """Pairs of a hash of one side and a hash of the other that differ in at most max_distance bits, with the share of
+    equal bits. Every pair is compared.
+    """
+    left_NW, right_NW = _bits(left, np.uint64), _bits(right, np.uint64)
+    step = max(1, PAIRS_PER_COMPARISON * 16 // max(1, len(right)))
+    for start in range(0, len(left), step):
+        distance_NM = np.bitwise_count(left_NW[start : start + step, None] ^ right_NW[None]).sum(axis=-1)
+        rows, columns = np.nonzero(distance_NM <= max_distance)
+        similarity = 1 - distance_NM[rows, columns] / PICTURE_BITS
+        yield from zip((rows + start).tolist(), columns.tolist(), similarity.tolist(), strict=True)
+
+
+def _bits(hashes: Sequence[str], word: type[np.unsignedinteger]) -> np.ndarray:
+    """[N, words]: the bits of picture hashes in words of that size."""
+    words = np.array([np.frombuffer(bytes.fromhex(one), dtype=word) for one in hashes], dtype=word)
+    return words.reshape(len(hashes), PICTURE_BITS // (8 * np.dtype(word).itemsize))
+
+
+def _band_keys(signature_NP: np.ndarray, min_similarity: float) -> np.ndarray:
+    """uint64 [N, K]: a number for each band of rows of a signature; a collision only costs a comparison."""
+    rows_per_band = _rows_per_band(min_similarity)
+    # Odd multipliers fold a band into one number.
+    factors = np.random.default_rng(SEED).integers(1, 2**63, size=rows_per_band, dtype=np.uint64) | np.uint64(1)
+    keys_NK = np.empty((len(signature_NP), NUM_PERMUTATIONS // rows_per_band), dtype=np.uint64)
+    for band in range(keys_NK.shape[1]):  # all at once, the wider numbers would take four times the signatures' memory
+        rows_NR = signature_NP[:, band * rows_per_band : (band + 1) * rows_per_band]
+        keys_NK[:, band] = (rows_NR.astype(np.uint64) * factors).sum(axis=1, dtype=np.uint64)
+    return keys_NK
+
+
+def _agreement(left_MP: np.ndarray, right_MP: np.ndarray) -> np.ndarray:
+    """Share of equal permutations of each pair of signatures, [M]."""
+    return (left_MP == right_MP).view(np.uint8).sum(axis=1, dtype=np.uint8) / NUM_PERMUTATIONS
 
 
 def _rows_per_band(min_similarity: float) -> int:
@@ -143,11 +197,8 @@ def _agreeing(keys_NK: np.ndarray, similarity: Similarity, minimum: float) -> It
             pairs = candidates[start : start + PAIRS_PER_COMPARISON]
             left, right = np.divmod(pairs, num_rows)
             found = similarity(left, right)
-            reached = found >= minimum
-            reached_here.append(pairs[reached])
-            yield from zip(
-                left[reached].tolist(), right[reached].tolist(), found[reached].astype(float).tolist(), strict=True
-            )
+            reached_here.append(pairs[found >= minimum])
+            yield from _reaching(left, right, found, minimum)
         known = np.sort(np.concatenate(reached_here))
 
 
@@ -157,6 +208,14 @@ def _stand_in(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
         return np.zeros(len(values), dtype=bool)
     places = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
     return ordered[places] == values
+
+
+def _reaching(
+    left: np.ndarray, right: np.ndarray, found: np.ndarray, minimum: float
+) -> Iterator[tuple[int, int, float]]:
+    """The compared pairs that reach the least similarity."""
+    reached = found >= minimum
+    return zip(left[reached].tolist(), right[reached].tolist(), found[reached].astype(float).tolist(), strict=True)
 
 
 def _sharing(keys_N: np.ndarray) -> np.ndarray:

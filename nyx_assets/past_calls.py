@@ -6,6 +6,7 @@ from typing import Any
 
 import duckdb
 
+from nyx_assets.funnels import summed
 from nyx_assets.planning import Range
 from resources.home import Home
 from resources.vlm_roles import ledger_folder
@@ -53,16 +54,11 @@ def answered_before(home: Home, asset: str, partition: str) -> dict[str, int]:
     return {row["model"]: row["number"] for row in rows}
 
 
-def funnel_sums(home: Home) -> Mapping[str, Mapping[str, int]]:
-    """By check: num_in, num_out and num_calls, added up over the partitions that are through."""
-    sums: dict[str, dict[str, int]] = {}
+def funnel_sums(home: Home) -> Mapping[str, Mapping[str, Any]]:
+    """By check: the funnel's counts, added up over the partitions that are through."""
     if not home.tables.partitions("qa_funnel"):
-        return sums
-    for row in home.tables.read("qa_funnel", columns=["check", "num_in", "num_out", "num_calls"]).to_pylist():
-        check = sums.setdefault(row["check"], {"num_in": 0, "num_out": 0, "num_calls": 0})
-        for name in check:
-            check[name] += row[name]
-    return sums
+        return {}
+    return {row["check"]: row for row in summed(home.tables.read("qa_funnel").to_pylist())}
 
 
 def _ledger(home: Home, sql: str, values: list[str]) -> list[dict[str, Any]]:

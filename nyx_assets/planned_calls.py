@@ -44,6 +44,7 @@ ROLE_BY_CHECK: dict[str, Role] = {
     "answered_closed_book": "generator",
     "answered_without_picture": "generator",
     "judged_unfit": "judge",
+    "judged_unsafe": "judge",
     "bad_options": "teacher",
     "options_not_solved": "generator",
 }
@@ -74,7 +75,7 @@ class Planner:
     needs: Callable[[str, str | None], bool]
     past: Mapping[tuple[str, str], PastCalls]
     """By asset and model."""
-    funnel: Mapping[str, Mapping[str, int]]
+    funnel: Mapping[str, Mapping[str, Any]]
     """What all stored funnels come to, by check."""
 
     def planned(self, deliveries: Sequence[Delivery]) -> Iterator[PlannedCalls]:

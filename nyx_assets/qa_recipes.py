@@ -19,6 +19,8 @@ QuestionType = Literal[
 
 QACheckName = Literal[
     "empty",
+    "unsafe_source",
+    "personal_data",
     "names_its_source",
     "unresolved_picture",
     "question_too_short",
@@ -32,6 +34,7 @@ QACheckName = Literal[
     "answered_closed_book",
     "answered_without_picture",
     "judged_unfit",
+    "judged_unsafe",
     "bad_options",
     "options_not_solved",
 ]
@@ -127,11 +130,37 @@ class QACheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoundTripRecipe:
+    """Who searches for the chunk of a question, and where; the rank that counts is the threshold of `not_found_again`."""
+
+    scope: Literal["partition", "corpus"]
+    """Chunks that are searched: those of the pair's crawl partition, or of all.
+
+    Of its partition, a pair's fate hangs on nothing that lands later, so that deliveries can be made in any order and
+    again, and what was trained on stays as it was. Of the whole corpus, the rank is the one that a user would see, and
+    does not depend on how large a delivery happens to be; every landing tries all pairs again (no call is paid twice).
+    """
+    retriever: str
+    """A name that nyx_assets/miners.py lists."""
+
+    def __post_init__(self) -> None:
+        if self.scope not in ("partition", "corpus"):
+            raise ConfigError(f"a round trip goes through the 'partition' or the 'corpus', got {self.scope!r}")
+
+
+BACKFILLED_ROUND_TRIP = RoundTripRecipe(scope="partition", retriever="bm25")
+"""The default: for homes that are filled delivery by delivery, without an accelerator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QARecipe:
     """How question-answer pairs are written and sorted out."""
 
     sampling: SamplingRecipe
     writing: WritingRecipe
+    round_trip: RoundTripRecipe
+    blocked_domains: tuple[str, ...]
+    """Domains whose pages nothing is asked about, for the check `unsafe_source`; a top-level domain counts as one."""
     checks: tuple[QACheck, ...]
     """In the order in which a pair meets them; the first that refuses it gives rule and reason."""
     dev_share: float
@@ -144,6 +173,10 @@ class QARecipe:
                 f"QA checks must be different ones, {' and '.join(sorted(CANNOT_BE_MARKED))} among them, got {names}"
             )
 
+
+ADULT_DOMAINS = ("adult", "porn", "sex", "sexy", "xxx")
+"""Top-level domains that ICANN delegated for sexual content. Choice: names that say so themselves; lists of single sites
+age in weeks and have millions of lines, so they are for whoever crawls to bring (NYX_BLOCKED_DOMAINS)."""
 
 PAPER_SHARES: dict[Stratum, float] = {"text_only": 0.6329, "single_image": 0.2985, "multi_image": 0.0686}
 """Of the paper's corpus, as its published code has them."""
@@ -184,6 +217,8 @@ def paper_qa() -> QARecipe:
             max_output_tokens=4096,  # published code
             temperature=0.0,  # published code: greedy
         ),
+        blocked_domains=ADULT_DOMAINS,  # the paper filters nothing, so no check below asks for them, nor for personal data
+        round_trip=BACKFILLED_ROUND_TRIP,  # the paper tries no question, so no check below asks for it
         checks=(
             QACheck(name="empty", threshold=1),
             QACheck(name="names_its_source", threshold=0),  # section 3.2, by phrases instead of two substrings
@@ -213,9 +248,18 @@ def nyx_qa() -> QARecipe:
                 replace(multi_image, pairs_per_chunk=3),  # the same chunk has up to five pairs from single_image
             ),
         ),
+        # the whole corpus, as the index that is asked later: a partition is as large as its delivery, so rank 50 among its
+        # 82 chunks says nothing and among 792 little. It costs no good question: of 330 review questions that textbook
+        # authors wrote, BM25 finds the page within rank 50 of 4,950 chunks for 326, and of its own partition for 328. By
+        # words, for no embedding trained on these pairs should choose them, and an untrained one finds less.
+        round_trip=RoundTripRecipe(scope="corpus", retriever="bm25"),
         checks=(
             # free ones first: every pair refused here saves the calls below
             QACheck(name="empty", threshold=1),
+            QACheck(name="unsafe_source", threshold=0),  # a data set is handed on; nobody wants to be surprised by it
+            # somebody's number in a question trains a search engine to find people; finds nothing in 1,263 benchmark
+            # questions, and in the 2.9 million characters of 467 real pages three mailboxes, all of offices
+            QACheck(name="personal_data", threshold=0),
             QACheck(name="names_its_source", threshold=0),
             QACheck(name="unresolved_picture", threshold=0),
             QACheck(name="question_too_short", threshold=4),  # shorter ones name nothing to look for
@@ -235,6 +279,8 @@ def nyx_qa() -> QARecipe:
             # marked: a picture that the text also describes is still a good query, and a bad test of seeing
             QACheck(name="answered_without_picture", threshold=0.8, on_failure="mark"),
             QACheck(name="judged_unfit", threshold=7),  # of 10; the paper verifies nothing
+            # judged_unsafe (threshold 4) is off: one more call for each pair with pictures, and hosted models refuse to
+            # describe such pictures by themselves; for a crawl of the open web, add it here
             QACheck(name="bad_options", threshold=4),
             QACheck(name="options_not_solved", threshold=1),  # the right option must be the one that the chunk tells
         ),
@@ -247,6 +293,7 @@ def tiny_qa() -> QARecipe:
     return replace(
         ours,
         writing=replace(ours.writing, max_output_tokens=1024),
+        round_trip=BACKFILLED_ROUND_TRIP,
         # The stand-in reads captions and sees no picture, so what it answers without one says nothing.
         checks=tuple(check for check in ours.checks if check.name != "answered_without_picture"),
         dev_share=0.15,  # a small crawl has few pages to hold out

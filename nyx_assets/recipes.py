@@ -74,7 +74,7 @@ class MiningRecipe:
 
     name: str
     miner: str
-    """A name that nyx_assets/mining/miners.py lists."""
+    """A name that nyx_assets/miners.py lists."""
     first_rank: int
     depth: int
     keep: int
@@ -364,4 +364,7 @@ def recipe_of(settings: Settings) -> PipelineRecipe:
         # rows name the model that mined them, so the server's model is part of the miner's name
         served = f":{settings.embedder.model}" if settings.miner == "endpoint" and settings.embedder else ""
         recipe = replace(recipe, mining=replace(recipe.mining, miner=settings.miner + served))
+    if settings.blocked_domains:
+        blocked = (*recipe.qa.blocked_domains, *settings.blocked_domains)
+        recipe = replace(recipe, qa=replace(recipe.qa, blocked_domains=blocked))
     return replace(recipe, backbone=settings.backbone) if settings.backbone else recipe

@@ -230,6 +230,7 @@ QA_FUNNEL = pa.schema(
         ("input_tokens", pa.int64()),
         ("output_tokens", pa.int64()),
         ("cost_usd", pa.float64()),  # what the replies cost when they were paid, in whichever run that was
+        ("request_digests", pa.list_(pa.string())),  # of its answered calls, as in the ledger; of "write", see raw_qa
         ("examples", pa.list_(pa.string())),  # qa_id or chunk_id of the first that were rejected
     ]
 )

@@ -6,9 +6,11 @@ NYX_RECIPE    pipeline recipe (nyx_assets/recipes.py); default tiny
 NYX_BACKBONE  backbone in place of the recipe's: a known name, a folder or a hub name
 NYX_INDEX_URI Milvus server in place of the embedded index file
 NYX_MINING    mining recipe in place of the recipe's: paper, published, guarded or judged
-NYX_MINER     miner in place of the recipe's, by a name that nyx_assets/mining/miners.py lists
+NYX_MINER     miner in place of the recipe's, by a name that nyx_assets/miners.py lists
 NYX_PUBLIC_SETS
               folder of public training sets (nyx_assets/training/public_sets.py); without it none is trained on
+NYX_BLOCKED_DOMAINS
+              file of domains, one a line, whose pages no question is kept of (nyx_assets/nyxqa/unsafe.py)
 NYX_EMBEDDER_BASE_URL, _MODEL, _API_KEY, _MAX_IN_FLIGHT, _TIMEOUT_SECONDS, _MAX_RETRIES:
               a server with /v1/embeddings, for the miner `endpoint`
 NYX_<ROLE>_BASE_URL, _MODEL, _API_KEY, _MAX_IN_FLIGHT, _TIMEOUT_SECONDS, _MAX_RETRIES,
@@ -61,6 +63,8 @@ class Settings:
     """None: the mining recipe's."""
     public_sets: Path | None
     """Folder of public training sets; None: there are none."""
+    blocked_domains: tuple[str, ...]
+    """In addition to the recipe's."""
     embedder: Endpoint | None
     """Server of embeddings for mining; None: there is none."""
     embedder_api_key: str = field(repr=False)
@@ -85,6 +89,7 @@ class Settings:
             mining=env.get("NYX_MINING") or None,
             miner=env.get("NYX_MINER") or None,
             public_sets=Path(env["NYX_PUBLIC_SETS"]) if env.get("NYX_PUBLIC_SETS") else None,
+            blocked_domains=_lines_of(env, "NYX_BLOCKED_DOMAINS"),
             embedder=_endpoint("embedder", env),
             embedder_api_key=env.get("NYX_EMBEDDER_API_KEY") or "none",
             endpoints={role: endpoint for role in ROLES if (endpoint := _endpoint(role, env)) is not None},
@@ -98,6 +103,18 @@ class Settings:
             web=_web_access(env),
             is_replay=_is_replay(env),
         )
+
+
+def _lines_of(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """The lines of a file, in small letters and without comments; none where it is not set."""
+    if not env.get(name):
+        return ()
+    try:
+        text = Path(env[name]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name} must be a text file, got {env[name]!r}: {error}") from None
+    lines = (line.partition("#")[0].strip().casefold().strip(".") for line in text.splitlines())
+    return tuple(sorted({line for line in lines if line}))
 
 
 def _moment(env: Mapping[str, str], name: str) -> float:

@@ -20,9 +20,9 @@ HELD_OUT = ("dev", "test")
 
 
 def no_page_or_near_copy_stands_in_two_splits(home: Home, partition: str | None) -> list[str]:
-    """Over all crawls, no page, no golden chunk and no near copy of one is in two splits."""
+    """Over all crawls, no page, no golden chunk, no near copy of one and no cluster of pages is in two splits."""
     faults = _in_two_splits(home)
-    return faults["page"] + faults["chunk"]
+    return faults["page"] + faults["chunk"] + faults["cluster"]
 
 
 def no_picture_stands_in_two_splits(home: Home, partition: str | None) -> list[str]:
@@ -90,7 +90,10 @@ def _in_two_splits(home: Home) -> dict[str, list[str]]:
     return in_two_splits(
         home.tables.read("filtered_qa", columns=columns).to_pylist(),
         chunk_documents(home),
-        clusters={kind: near_copy_clusters(home, kind) for kind in ("page", "chunk", "picture")},
+        clusters={
+            "cluster": {row["doc_id"]: row["cluster"] for row in home.tables.read("page_clusters").to_pylist()},
+            **{kind: near_copy_clusters(home, kind) for kind in ("page", "chunk", "picture")},
+        },
         furniture={(row["kind"], row["id"]) for row in home.tables.read("page_furniture").to_pylist()},
     )
 

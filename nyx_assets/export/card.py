@@ -3,50 +3,18 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import duckdb
-
 from nyx_assets.export.nyxqa import SPLITS, NyxQA
-from resources.home import Home
+from nyx_assets.export.spending import Cost
+from nyx_assets.funnels import cells_of
 
 UNKNOWN_LICENCE = "not stated by the source"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spending:
-    """What the calls to one model cost that were made for NyxQA, by the ledger."""
-
-    model: str
-    num_calls: int
-    """Answered and paid for; replies from the cache do not count."""
-    input_tokens: int
-    output_tokens: int
-    usd: float
-
-
-def spending(home: Home) -> list[Spending]:
-    """By model, of all calls in the home's ledger."""
-    ledger = home.root / "vlm" / "ledger"
-    if not any(ledger.glob("*.jsonl")):
-        return []
-    with duckdb.connect(":memory:") as connection:
-        rows = connection.execute(
-            "SELECT model, count(*), sum(input_tokens)::BIGINT, sum(output_tokens)::BIGINT, sum(cost_usd)::DOUBLE "
-            "FROM read_json(?, format = 'newline_delimited', union_by_name = true) "
-            "WHERE NOT is_cached AND error IS NULL GROUP BY model ORDER BY model",
-            [str(ledger / "*.jsonl")],
-        ).fetchall()
-    return [
-        Spending(model=model, num_calls=calls, input_tokens=inputs, output_tokens=outputs, usd=usd)
-        for model, calls, inputs, outputs, usd in rows
-    ]
-
-
 def card(
     data: NyxQA,
-    spent: Sequence[Spending],
+    cost: Cost,
     *,
     export_format: str,
     counts: Mapping[str, int],
@@ -65,8 +33,11 @@ def card(
         "## Sources and licences\n\n"
         "Texts and pictures belong to the pages that they come from; each chunk's page and licence:\n\n"
         + _table(("licence", "pages", "chunks"), _licences(data)),
-        "## Funnel\n\n" + _table(("step", "rows"), _funnel(data)),
-        "## Cost\n\n" + _costs(spent),
+        "## Funnel\n\nOver all crawls, what went into each step and why the rest did not come out:\n\n"
+        + _table(("step", "in", "out", "rejected", "marked", "refined", "why"), _steps(data))
+        + "\n\nWhat became of the pairs that came out:\n\n"
+        + _table(("part", "rows"), _rest(data)),
+        "## Cost\n\n" + _costs(cost),
         "## Provenance\n\nData versions of the tables that it was read from:\n\n"
         + _table(("table", "version"), list(data.versions.items())),
     ]
@@ -107,14 +78,19 @@ def _licences(data: NyxQA) -> list[tuple[str, str, str]]:
     return [(licence, f"{len(pages[licence]):,}", f"{number:,}") for licence, number in chunks.most_common()]
 
 
-def _funnel(data: NyxQA) -> list[tuple[str, str]]:
+def _steps(data: NyxQA) -> list[list[str]]:
+    rows = []
+    for step in data.funnel.steps:
+        name, num_in, num_out, rejected, marked, refined, *_, why = cells_of(step)
+        rows.append([name, num_in, num_out, rejected, marked, refined, why])
+    return rows
+
+
+def _rest(data: NyxQA) -> list[tuple[str, str]]:
     funnel = data.funnel
     splits = Counter(pair.split for pair in data.pairs)
     return [
-        ("chunks", f"{funnel.num_chunks:,}"),
-        ("drafts of the teacher", f"{funnel.num_drafts:,}"),
-        *((f"– rejected: {rule}", f"{number:,}") for rule, number in funnel.rejected_by_rule.items()),
-        ("– in another crawl already", f"{funnel.num_repeated:,}"),
+        ("in another crawl already", f"{funnel.num_repeated:,}"),
         ("pairs", f"{funnel.num_pairs:,}"),
         *((f"– {split}", f"{splits[split]:,}") for split in SPLITS),
         ("hard negatives", f"{funnel.num_negatives:,}"),
@@ -122,16 +98,25 @@ def _funnel(data: NyxQA) -> list[tuple[str, str]]:
     ]
 
 
-def _costs(spent: Sequence[Spending]) -> str:
-    if not spent:
-        return "No call of a VLM is in the ledger."
-    rows = [
-        (one.model, f"{one.num_calls:,}", f"{one.input_tokens:,}", f"{one.output_tokens:,}", f"{one.usd:.2f}")
-        for one in spent
-    ]
-    return "All calls in the ledger of the home that it was made in:\n\n" + _table(
-        ("model", "calls", "input tokens", "output tokens", "USD"), rows
+def _costs(cost: Cost) -> str:
+    said = (
+        f"The {cost.num_requests:,} different requests that this data set was made of, by the ledger: each was paid for "
+        "where it was made first."
     )
+    if cost.num_unknown:
+        said += f" {cost.num_unknown:,} of them are not in this home's ledger, so what they cost is not known here."
+    if not cost.spent:
+        return said
+    rows = [
+        (one.step, one.model, f"{one.num_calls:,}", f"{one.input_tokens:,}", f"{one.output_tokens:,}", f"{one.usd:.2f}")
+        for one in cost.spent
+    ]
+    calls, inputs, outputs = (
+        sum(getattr(one, name) for one in cost.spent) for name in ("num_calls", "input_tokens", "output_tokens")
+    )
+    usd = sum(one.usd for one in cost.spent)
+    rows.append(("all", "", f"{calls:,}", f"{inputs:,}", f"{outputs:,}", f"{usd:.2f}"))
+    return f"{said}\n\n" + _table(("step", "model", "calls", "input tokens", "output tokens", "USD"), rows)
 
 
 def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

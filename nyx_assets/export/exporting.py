@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from nyx_assets.export.beir import write_beir
-from nyx_assets.export.card import card, spending
+from nyx_assets.export.card import card
 from nyx_assets.export.folders import PicturePlacer, new_folder
 from nyx_assets.export.formats import mmeb_row, swift_row, write_rows
 from nyx_assets.export.huggingface import configurations, write_huggingface
 from nyx_assets.export.nyxqa import SPLITS, NyxQA, read_nyxqa
+from nyx_assets.export.spending import cost_of
 from resources.home import Home
 from training_kernels.errors import ConfigError, DataError
 
@@ -58,7 +59,7 @@ def export(home: Home, out: Path, export_format: Format, split: str | None) -> E
         counts = _write(data, home, folder, export_format, split, pictures)
         text = card(
             data,
-            spending(home),
+            cost_of(home),
             export_format=export_format,
             counts=counts,
             how_to_read=HOW_TO_READ[export_format],

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nyx_assets.funnels import summed
 from resources.home import Home
 from training_kernels.documents import Document
 from training_kernels.errors import DataError
@@ -43,11 +44,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Funnel:
-    """What became of the drafts."""
+    """What became of the chunks and drafts."""
 
-    num_chunks: int
-    num_drafts: int
-    rejected_by_rule: Mapping[str, int]
+    steps: Sequence[Mapping[str, Any]]
+    """Rows of `qa_funnel`, added up over all crawls (nyx_assets/funnels.py)."""
     num_repeated: int
     """Pairs of a page that came in two crawls unchanged, beyond the first."""
     num_pairs: int
@@ -85,9 +85,7 @@ def read_nyxqa(home: Home) -> NyxQA:
                 raise DataError(
                     f"pair {pair.qa_id} names chunk {chunk_id}, which is not in chunked_corpus; run `nyx run` to its end"
                 )
-    return NyxQA(
-        pairs=pairs, chunk_by_id=chunk_by_id, funnel=_funnel(home, pairs, chunk_by_id), versions=_versions(home)
-    )
+    return NyxQA(pairs=pairs, chunk_by_id=chunk_by_id, funnel=_funnel(home, pairs), versions=_versions(home))
 
 
 def _pair(row: Mapping[str, Any], negatives: Sequence[tuple[str, float]]) -> Pair:
@@ -122,13 +120,10 @@ def _chunks(home: Home) -> dict[str, Chunk]:
     return dict(sorted(chunks.items()))
 
 
-def _funnel(home: Home, pairs: Sequence[Pair], chunk_by_id: Mapping[str, Chunk]) -> Funnel:
-    rejected = Counter(home.tables.read("rejected_qa", columns=["rule"])["rule"].to_pylist())
+def _funnel(home: Home, pairs: Sequence[Pair]) -> Funnel:
     refused = Counter(home.tables.read("refused_negatives", columns=["reason"])["reason"].to_pylist())
     return Funnel(
-        num_chunks=len(chunk_by_id),
-        num_drafts=home.tables.read("raw_qa", columns=["qa_id"]).num_rows,
-        rejected_by_rule=dict(rejected.most_common()),
+        steps=summed(home.tables.read("qa_funnel").to_pylist()),
         num_repeated=home.tables.read("filtered_qa", columns=["qa_id"]).num_rows - len(pairs),
         num_pairs=len(pairs),
         num_negatives=sum(len(pair.negatives) for pair in pairs),
@@ -137,5 +132,13 @@ def _funnel(home: Home, pairs: Sequence[Pair], chunk_by_id: Mapping[str, Chunk])
 
 
 def _versions(home: Home) -> dict[str, str]:
-    names = ("crawl_documents", "chunked_corpus", "raw_qa", "filtered_qa", "negatives")
+    names = (
+        "crawl_documents",
+        "chunked_corpus",
+        "raw_qa",
+        "filtered_qa",
+        "qa_funnel",
+        "negatives",
+        "refused_negatives",
+    )
     return {name: home.input_version(name, None) for name in names}

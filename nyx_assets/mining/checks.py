@@ -20,16 +20,4 @@ def no_negative_is_golden(home: Home, partition: str | None) -> list[str]:
     return faults
 
 
-def no_page_stands_in_two_splits(home: Home, partition: str | None) -> list[str]:
-    """Over all crawls, no page and no cluster of pages that belong together is in two splits."""
-    cluster_by_doc = {row["doc_id"]: row["cluster"] for row in home.tables.read("page_clusters").to_pylist()}
-    splits: dict[str, set[str]] = {}
-    for pair in home.tables.read("filtered_qa", columns=["doc_id", "split"]).to_pylist():
-        splits.setdefault(cluster_by_doc.get(pair["doc_id"], pair["doc_id"]), set()).add(pair["split"])
-    return [f"cluster {cluster} is in {sorted(found)}" for cluster, found in sorted(splits.items()) if len(found) > 1]
-
-
-MINING_CHECKS = [
-    blocking_check("negatives", partitioned=False, find_faults=no_negative_is_golden),
-    blocking_check("negatives", partitioned=False, find_faults=no_page_stands_in_two_splits),
-]
+MINING_CHECKS = [blocking_check("negatives", partitioned=False, find_faults=no_negative_is_golden)]

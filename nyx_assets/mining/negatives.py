@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nyx_assets.miners import Mined
 from nyx_assets.mining.answers import contains_answer
-from nyx_assets.mining.miners import Mined
 from nyx_assets.rag.bm25 import terms
 from nyx_assets.recipes import MiningRecipe
 from training_kernels.documents import Document

@@ -30,7 +30,8 @@ class Tally:
     cost_usd: float = 0.0
     asked: str | None = None
     is_stand_in: bool = False
-    _seen: set[str] = field(default_factory=set)
+    paid_digests: set[str] = field(default_factory=set)
+    """Of the requests that were answered."""
 
     def add(self, reply: Reply | VLMError, vlm: VLM) -> None:
         self.num_calls += 1
@@ -38,8 +39,8 @@ class Tally:
         self.is_stand_in |= vlm.is_stand_in
         if isinstance(reply, VLMError):
             self.num_refused += 1
-        elif reply.request_digest not in self._seen:
-            self._seen.add(reply.request_digest)
+        elif reply.request_digest not in self.paid_digests:
+            self.paid_digests.add(reply.request_digest)
             self.input_tokens += reply.input_tokens
             self.output_tokens += reply.output_tokens
             self.cost_usd += reply.cost_usd

@@ -2,22 +2,26 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
 from nyx_assets.materialization import Step, settings
+from nyx_assets.miners import ForeignEmbedders, embeds
 from nyx_assets.nyxqa.asking import Tally, ask_all
 from nyx_assets.nyxqa.filters import filter_pairs
 from nyx_assets.nyxqa.funnel import funnel_markdown, funnel_rows, step_of_sampling, step_of_writing
 from nyx_assets.nyxqa.generation import pairs_of, requests_for
 from nyx_assets.nyxqa.pairs import Means
+from nyx_assets.nyxqa.round_trip import open_search
 from nyx_assets.nyxqa.sampling import calls_for, sample_chunks
 from nyx_assets.nyxqa.splits import split_of
-from nyx_assets.partitions import CRAWL
-from nyx_assets.qa_recipes import QAVariant
+from nyx_assets.partitions import CRAWL, EVERY_CRAWL
+from nyx_assets.qa_recipes import QAVariant, RoundTripRecipe
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.records import FILTERED_QA, QA_FUNNEL, RAW_QA, REJECTED_QA, SAMPLED_CHUNKS
+from resources.embedder import Embedders
 from resources.home import Home
 from resources.vlm_roles import VLMRole
 
@@ -99,72 +103,102 @@ def raw_qa(
     yield from step.results("raw_qa")
 
 
-@dg.multi_asset(
-    name="sorted_qa",
-    specs=[
-        dg.AssetSpec(
-            name,
-            deps=["raw_qa", "chunked_corpus", "sampled_chunks", "page_clusters"],
-            description=description,
-            kinds={"parquet"},
-            code_version="2",
-            metadata=settings("qa.checks", "qa.dev_share", "qa.test_share", "teacher", "generator", "judge", "seed"),
-        )
-        for name, description in (
-            ("filtered_qa", "A pair that survived every check: refined answer, options, split, golden chunk."),
-            (
-                "rejected_qa",
-                "A pair that did not, with the check, the rule, the reason, the threshold and the measure.",
+def sorted_qa_asset(round_trip: RoundTripRecipe) -> dg.AssetsDefinition:
+    """`filtered_qa`, `rejected_qa` and `qa_funnel`; what they read and wait for follows from the round trip."""
+    corpus = dg.AssetDep("chunked_corpus", partition_mapping=EVERY_CRAWL if round_trip.scope == "corpus" else None)
+    pool = "gpu" if embeds(round_trip.retriever) else "vlm"
+
+    @dg.multi_asset(
+        name="sorted_qa",
+        specs=[
+            dg.AssetSpec(
+                name,
+                deps=["raw_qa", corpus, "crawl_documents", "sampled_chunks", "page_clusters"],
+                description=description,
+                kinds={"parquet"},
+                code_version="3",
+                metadata=settings(
+                    "qa.checks",
+                    "qa.round_trip",
+                    "qa.blocked_domains",
+                    "qa.dev_share",
+                    "qa.test_share",
+                    "teacher",
+                    "generator",
+                    "judge",
+                    "seed",
+                ),
+            )
+            for name, description in (
+                ("filtered_qa", "A pair that survived every check: refined answer, options, split, golden chunk."),
+                (
+                    "rejected_qa",
+                    "A pair that did not, with the check, the rule, the reason, the threshold and the measure.",
+                ),
+                ("qa_funnel", "What went into each step, what came out, why the rest did not, and what it cost."),
+            )
+        ],
+        group_name="nyxqa",
+        partitions_def=CRAWL,
+        pool=pool,
+    )
+    def sorted_qa(
+        context: dg.AssetExecutionContext,
+        home: dg.ResourceParam[Home],
+        recipe: dg.ResourceParam[PipelineRecipe],
+        teacher: dg.ResourceParam[VLMRole],
+        generator: dg.ResourceParam[VLMRole],
+        judge: dg.ResourceParam[VLMRole],
+        embedders: dg.ResourceParam[Embedders],
+        foreign_embedders: dg.ResourceParam[ForeignEmbedders],
+    ) -> Iterator[dg.MaterializeResult]:
+        step = Step(context, home)
+        split_by_doc = {
+            row["doc_id"]: split_of(
+                row["cluster"], seed=recipe.seed, dev_share=recipe.qa.dev_share, test_share=recipe.qa.test_share
+            )
+            for row in home.tables.read("page_clusters").to_pylist()
+        }
+        chunk_by_id = {row["chunk_id"]: row for row in _rows(home, "chunked_corpus", step.partition)}
+        means = Means(
+            vlm_by_role={
+                "teacher": teacher.for_step("filtered_qa", step.partition),
+                "generator": generator.for_step("filtered_qa", step.partition),
+                "judge": judge.for_step("filtered_qa", step.partition),
+            },
+            chunk_by_id=chunk_by_id,
+            url_by_doc={row["doc_id"]: row["url"] for row in _rows(home, "crawl_documents", step.partition)},
+            blocked_domains=recipe.qa.blocked_domains,
+            seed=recipe.seed,
+            open_search=partial(
+                open_search,
+                recipe.qa.round_trip,
+                chunk_by_id,
+                home=home,
+                embedders=embedders,
+                foreign_embedders=foreign_embedders,
             ),
-            ("qa_funnel", "What went into each step, what came out, why the rest did not, and what it cost."),
         )
-    ],
-    group_name="nyxqa",
-    partitions_def=CRAWL,
-    pool="vlm",
-)
-def sorted_qa(
-    context: dg.AssetExecutionContext,
-    home: dg.ResourceParam[Home],
-    recipe: dg.ResourceParam[PipelineRecipe],
-    teacher: dg.ResourceParam[VLMRole],
-    generator: dg.ResourceParam[VLMRole],
-    judge: dg.ResourceParam[VLMRole],
-) -> Iterator[dg.MaterializeResult]:
-    step = Step(context, home)
-    split_by_doc = {
-        row["doc_id"]: split_of(
-            row["cluster"], seed=recipe.seed, dev_share=recipe.qa.dev_share, test_share=recipe.qa.test_share
+        raw = home.tables.read("raw_qa", partition=step.partition).to_pylist()
+        outcome = filter_pairs(raw, means=means, split_by_doc=split_by_doc, checks=recipe.qa.checks)
+        sampling = step_of_sampling(_rows(home, "sampled_chunks", step.partition))
+        writing = step_of_writing(raw, num_chunks=sampling.num_in - sampling.num_rejected)
+        funnel = funnel_rows([sampling, writing, *outcome.steps])
+        schemas = {"rejected_qa": REJECTED_QA, "qa_funnel": QA_FUNNEL, "filtered_qa": FILTERED_QA}
+        with step.tables(schemas) as tables:
+            tables["rejected_qa"].append(outcome.rejected)
+            tables["qa_funnel"].append(funnel)
+            tables["filtered_qa"].append(outcome.kept)
+        step.report(
+            "filtered_qa",
+            splits=dict(Counter(row["split"] for row in outcome.kept)),
+            cost_usd=round(sum(row["cost_usd"] for row in funnel), 4),
+            roles=f"teacher {teacher.described}, generator {generator.described}, judge {judge.described}",
+            funnel=dg.MetadataValue.md(funnel_markdown(funnel, outcome.rejected, home.images)),
         )
-        for row in home.tables.read("page_clusters").to_pylist()
-    }
-    means = Means(
-        vlm_by_role={
-            "teacher": teacher.for_step("filtered_qa", step.partition),
-            "generator": generator.for_step("filtered_qa", step.partition),
-            "judge": judge.for_step("filtered_qa", step.partition),
-        },
-        chunk_by_id={row["chunk_id"]: row for row in _rows(home, "chunked_corpus", step.partition)},
-        seed=recipe.seed,
-    )
-    raw = home.tables.read("raw_qa", partition=step.partition).to_pylist()
-    outcome = filter_pairs(raw, means=means, split_by_doc=split_by_doc, checks=recipe.qa.checks)
-    sampling = step_of_sampling(_rows(home, "sampled_chunks", step.partition))
-    writing = step_of_writing(raw, num_chunks=sampling.num_in - sampling.num_rejected)
-    funnel = funnel_rows([sampling, writing, *outcome.steps])
-    schemas = {"rejected_qa": REJECTED_QA, "qa_funnel": QA_FUNNEL, "filtered_qa": FILTERED_QA}
-    with step.tables(schemas) as tables:
-        tables["rejected_qa"].append(outcome.rejected)
-        tables["qa_funnel"].append(funnel)
-        tables["filtered_qa"].append(outcome.kept)
-    step.report(
-        "filtered_qa",
-        splits=dict(Counter(row["split"] for row in outcome.kept)),
-        cost_usd=round(sum(row["cost_usd"] for row in funnel), 4),
-        roles=f"teacher {teacher.described}, generator {generator.described}, judge {judge.described}",
-        funnel=dg.MetadataValue.md(funnel_markdown(funnel, outcome.rejected, home.images)),
-    )
-    step.report("rejected_qa", rules=dict(Counter(row["rule"] for row in outcome.rejected)))
-    step.preview("filtered_qa", ["question", "answer", "options", "judge_score", "marks", "split"])
-    step.preview("rejected_qa", ["question", "answer", "check", "rule", "reason"])
-    yield from step.results("filtered_qa", "rejected_qa", "qa_funnel")
+        step.report("rejected_qa", rules=dict(Counter(row["rule"] for row in outcome.rejected)))
+        step.preview("filtered_qa", ["question", "answer", "options", "judge_score", "marks", "split"])
+        step.preview("rejected_qa", ["question", "answer", "check", "rule", "reason"])
+        yield from step.results("filtered_qa", "rejected_qa", "qa_funnel")
+
+    return sorted_qa

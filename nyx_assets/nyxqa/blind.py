@@ -1,13 +1,12 @@
 """Can a pair be answered without what it is about? The generator tries, without the document or without the pictures."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from nyx_assets.nyxqa.pairs import Means, Objection, Outcome, Pair, refused
+from nyx_assets.nyxqa.pairs import Means, Objection, Outcome, Pair, asked_about
 from nyx_assets.rag.answering import answer_of, answer_request
 from nyx_assets.rag.grading import token_f1
-from resources.vlm import Request
+from resources.vlm import Reply, Request
 from training_kernels.documents import Document
-from training_kernels.errors import VLMError
 
 MAX_ANSWER_TOKENS = 64
 """Choice: an answer has at most a few words; a model that explains itself is cut, and not graded on its explanation."""
@@ -47,14 +46,20 @@ def _answer_request(question: Document, window: Sequence[Document], means: Means
     return answer_request(question, window, max_output_tokens=MAX_ANSWER_TOKENS, temperature=0.0, seed=means.seed)
 
 
-def _blind(pairs, request_of, min_grade: float, means: Means, rule: str, shown: str) -> Iterator[Outcome]:
-    for pair, reply in means.ask("generator", pairs, request_of, check=rule):
-        if reply is None:
-            yield pair
-        elif isinstance(reply, VLMError):
-            yield refused(reply)
-        elif (grade := token_f1(answer := answer_of(reply), [pair.answer])) >= min_grade:
-            reason = f"shown {shown}, the generator answered {answer!r} (F1 {grade:.2f}); below {min_grade:g} allowed"
-            yield Objection(rule, reason, grade)
-        else:
-            yield pair
+def _blind(
+    pairs: Sequence[Pair],
+    request_of: Callable[[Pair], Request | None],
+    min_grade: float,
+    means: Means,
+    rule: str,
+    shown: str,
+) -> Iterator[Outcome]:
+    def outcome(pair: Pair, reply: Reply) -> Outcome:
+        answer = answer_of(reply)
+        grade = token_f1(answer, [pair.answer])
+        if grade < min_grade:
+            return pair
+        reason = f"shown {shown}, the generator answered {answer!r} (F1 {grade:.2f}); below {min_grade:g} allowed"
+        return Objection(rule, reason, grade)
+
+    return asked_about("generator", pairs, request_of, outcome, means=means, check=rule)

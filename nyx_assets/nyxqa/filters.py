@@ -13,6 +13,7 @@ from nyx_assets.nyxqa.pairs import Check, Means, Objection, Pair
 from nyx_assets.nyxqa.refining import answer_too_long
 from nyx_assets.nyxqa.round_trip import not_found_again
 from nyx_assets.nyxqa.rules import RULES
+from nyx_assets.nyxqa.unsafe import judged_unsafe, unsafe_source
 from nyx_assets.qa_recipes import QACheck
 
 Row = Mapping[str, Any]
@@ -24,6 +25,8 @@ CHECKS: dict[str, Check] = {
     "answered_closed_book": answered_closed_book,
     "answered_without_picture": answered_without_picture,
     "judged_unfit": judged_unfit,
+    "unsafe_source": unsafe_source,
+    "judged_unsafe": judged_unsafe,
     "bad_options": bad_options,
     "options_not_solved": options_not_solved,
 }

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from nyx_assets.funnels import HEADER, cells_of, summed
 from nyx_assets.nyxqa.asking import Tally
 from nyx_assets.previews import markdown_preview
 from resources.home import Home
@@ -14,11 +15,6 @@ Row = Mapping[str, Any]
 
 EXAMPLES_A_STEP = 3
 """Rejected rows that a step names; their whole text stands in `rejected_qa`."""
-
-COUNTS = (
-    "num_in", "num_out", "num_rejected", "num_marked", "num_refined", "num_calls", "num_refused_calls", "input_tokens",
-    "output_tokens", "cost_usd",
-)  # fmt: skip
 
 
 @dataclass(kw_only=True)
@@ -105,46 +101,10 @@ def funnel_rows(steps: Iterable[FunnelStep]) -> list[dict[str, Any]]:
             "input_tokens": step.tally.input_tokens,
             "output_tokens": step.tally.output_tokens,
             "cost_usd": step.tally.cost_usd,
+            "request_digests": sorted(step.tally.paid_digests),
             "examples": step.examples,
         }
         for number, step in enumerate(steps, 1)
-    ]
-
-
-def summed(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Rows of several partitions added up by step, in order of steps; rules most frequent first."""
-    by_check: dict[str, dict[str, Any]] = {}
-    for row in sorted(rows, key=lambda row: row["step"]):
-        total = by_check.setdefault(
-            row["check"],
-            {
-                "check": row["check"], "unit": row["unit"], "threshold": row["threshold"], "asked": None,
-                "is_stand_in": False, "rules": Counter(), **dict.fromkeys(COUNTS, 0),
-            },
-        )  # fmt: skip
-        for name in COUNTS:
-            total[name] += row[name]
-        total["asked"] = total["asked"] or row["asked"]
-        total["is_stand_in"] |= row["is_stand_in"]
-        total["rules"].update({one["rule"]: one["number"] for one in row["rejected_by_rule"]})
-    return list(by_check.values())
-
-
-HEADER = ("step", "in", "out", "rejected", "marked", "refined", "calls", "tokens", "cost USD", "why")
-
-
-def cells_of(total: Row) -> list[str]:
-    """A summed row as it is shown, under HEADER."""
-    threshold = "" if total["threshold"] is None else f" ({total['threshold']:g})"
-    rules = ", ".join(f"{rule} {number:,}" for rule, number in total["rules"].most_common())
-    tokens = total["input_tokens"] + total["output_tokens"]
-    counts = [total[name] for name in ("num_in", "num_out", "num_rejected", "num_marked", "num_refined", "num_calls")]
-    return [
-        f"{total['check']}{threshold}{' [chunks]' if total['unit'] == 'chunk' else ''}",
-        *(f"{count:,}" for count in counts[:2]),
-        *(f"{count:,}" if count else "" for count in (*counts[2:], tokens)),
-        f"{total['cost_usd']:.4f}" if total["cost_usd"] else "",
-        rules if rules != f"{total['check']} {total['num_rejected']:,}" else "",
     ]
 
 

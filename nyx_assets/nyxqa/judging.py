@@ -4,10 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nyx_assets.nyxqa.asking import object_schema, pair_on_document, request_with
-from nyx_assets.nyxqa.pairs import Means, Objection, Outcome, Pair, refused, unreadable
+from nyx_assets.nyxqa.pairs import Means, Objection, Outcome, Pair, asked_about
 from nyx_assets.nyxqa.replies import score_in
-from resources.vlm import Request
-from training_kernels.errors import ReplyFormatError, VLMError
+from resources.vlm import Reply, Request
 
 LOWEST_SCORE, HIGHEST_SCORE = 1, 10
 
@@ -31,21 +30,15 @@ def judge_request(pair: Pair, means: Means) -> Request:
 
 
 def judged_unfit(pairs: Sequence[Pair], min_score: float, means: Means) -> Iterator[Outcome]:
-    """Pairs that the judge scores at least `min_score`; the score stays with the pair.
+    """Pairs that the judge scores at least `min_score`; the score stays with the pair."""
 
-    A judge that refuses or cannot be read has not approved: the pair is refused under a rule of its own.
-    """
-    for pair, reply in means.ask("judge", pairs, lambda pair: judge_request(pair, means), check="judged_unfit"):
-        assert reply is not None  # every pair is asked about
-        if isinstance(reply, VLMError):
-            yield refused(reply)
-            continue
-        try:
-            score = score_in(reply.text, lowest=LOWEST_SCORE, highest=HIGHEST_SCORE)
-        except ReplyFormatError as error:
-            yield unreadable(error)
-            continue
+    def outcome(pair: Pair, reply: Reply) -> Outcome:
+        score = score_in(reply.text, lowest=LOWEST_SCORE, highest=HIGHEST_SCORE)
         if score.value < min_score:
-            yield Objection("judged_unfit", score.reason, score.value)
-        else:
-            yield replace(pair, judge_score=score.value)
+            return Objection("judged_unfit", score.reason, score.value)
+        return replace(pair, judge_score=score.value)
+
+    def request_of(pair: Pair) -> Request:
+        return judge_request(pair, means)
+
+    return asked_about("judge", pairs, request_of, outcome, means=means, check="judged_unfit")

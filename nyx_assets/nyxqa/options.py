@@ -6,13 +6,12 @@ from dataclasses import replace
 from random import Random
 
 from nyx_assets.nyxqa.asking import object_schema, pair_on_document, request_with
-from nyx_assets.nyxqa.pairs import Means, Objection, Outcome, Pair, refused, unreadable
+from nyx_assets.nyxqa.pairs import Means, Objection, Outcome, Pair, asked_about
 from nyx_assets.nyxqa.replies import wrong_options_in
 from nyx_assets.rag.answering import answer_of, answer_request
 from nyx_assets.rag.grading import normalise_answer, option_accuracy
-from resources.vlm import Request
+from resources.vlm import Reply, Request
 from training_kernels.documents import Segment
-from training_kernels.errors import ReplyFormatError, VLMError
 
 MAX_OPTIONS_TOKENS = 300
 """Choice: three short answers in any script."""
@@ -40,25 +39,17 @@ def bad_options(pairs: Sequence[Pair], num_options: float, means: Means) -> Iter
             seed=means.seed,
         )
 
-    for pair, reply in means.ask("teacher", pairs, request_of, check="bad_options"):
-        assert reply is not None  # every pair is asked about
-        if isinstance(reply, VLMError):
-            yield refused(reply)
-            continue
-        try:
-            wrong = wrong_options_in(reply.text)
-        except ReplyFormatError as error:
-            yield unreadable(error)
-            continue
-        options = different_options(pair.answer, wrong, num_options=int(num_options))
+    def outcome(pair: Pair, reply: Reply) -> Outcome:
+        options = different_options(pair.answer, wrong_options_in(reply.text), num_options=int(num_options))
         if len(options) < num_options:
             reason = (
                 f"{len(options)} different options with the answer {pair.answer!r} among them, {num_options:g} needed"
             )
-            yield Objection("bad_options", reason, float(len(options)))
-            continue
+            return Objection("bad_options", reason, float(len(options)))
         ordered = shuffled(options, qa_id=pair.qa_id, seed=means.seed)
-        yield replace(pair, options=ordered, right_option=ordered.index(pair.answer))
+        return replace(pair, options=ordered, right_option=ordered.index(pair.answer))
+
+    return asked_about("teacher", pairs, request_of, outcome, means=means, check="bad_options")
 
 
 def different_options(answer: str, wrong: Sequence[str], *, num_options: int) -> list[str]:
@@ -93,15 +84,12 @@ def options_not_solved(pairs: Sequence[Pair], min_accuracy: float, means: Means)
             seed=means.seed,
         )
 
-    for pair, reply in means.ask("generator", pairs, request_of, check="options_not_solved"):
-        assert reply is not None  # every pair is asked about
-        if isinstance(reply, VLMError):
-            yield refused(reply)
-            continue
+    def outcome(pair: Pair, reply: Reply) -> Outcome:
         answer = answer_of(reply)
         accuracy = option_accuracy(answer, pair.options, pair.right_option)
-        if accuracy < min_accuracy:
-            reason = f"shown the chunk, the generator chose {answer!r} of {list(pair.options)}, not {pair.answer!r}"
-            yield Objection("options_not_solved", reason, accuracy)
-        else:
-            yield pair
+        if accuracy >= min_accuracy:
+            return pair
+        reason = f"shown the chunk, the generator chose {answer!r} of {list(pair.options)}, not {pair.answer!r}"
+        return Objection("options_not_solved", reason, accuracy)
+
+    return asked_about("generator", pairs, request_of, outcome, means=means, check="options_not_solved")

@@ -1,14 +1,15 @@
 """A pair on its way through the checks, and what a check may say about it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from nyx_assets.miners import Miner
 from nyx_assets.nyxqa.asking import Tally, ask_all
 from resources.vlm import VLM, Reply, Request
 from training_kernels.documents import Document
-from training_kernels.errors import VLMError
+from training_kernels.errors import ReplyFormatError, VLMError
 
 Row = Mapping[str, Any]
 Role = Literal["teacher", "generator", "judge"]
@@ -59,6 +60,15 @@ class Objection:
     """In the unit of the check's threshold; None where nothing could be measured."""
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A retriever over the chunks that a round trip goes through."""
+
+    miner: Miner
+    described: str
+    """Who searches in how many chunks, for a rejection's reason."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Means:
     """What a check may use besides the pairs."""
@@ -66,7 +76,13 @@ class Means:
     vlm_by_role: Mapping[Role, VLM]
     chunk_by_id: Mapping[str, Row]
     """Chunks of the crawl partition."""
+    url_by_doc: Mapping[str, str | None]
+    """Address of each page of the partition."""
+    blocked_domains: Collection[str]
+    """Of the recipe."""
     seed: int
+    open_search: Callable[[], Search]
+    """The retriever of the recipe's round trip; opened only by the check that asks for it."""
     tally: Tally = field(default_factory=Tally)
     """Of the check that is under way."""
 
@@ -92,10 +108,27 @@ Check = Callable[[Sequence[Pair], float, Means], Iterator[Outcome]]
 """Pairs and threshold in; for each pair in order: the pair, with what the check adds to it, or the objection."""
 
 
-def refused(error: VLMError) -> Objection:
-    """A call that was refused has approved nothing; its own rule shows a broken server as such."""
-    return Objection("refused_call", str(error), None)
+def asked_about(
+    role: Role,
+    pairs: Sequence[Pair],
+    request_of: Callable[[Pair], Request | None],
+    outcome: Callable[[Pair, Reply], Outcome],
+    *,
+    means: Means,
+    check: str,
+) -> Iterator[Outcome]:
+    """What a check makes of the replies about its pairs, in order; a pair that there is nothing to ask about passes.
 
-
-def unreadable(error: VLMError) -> Objection:
-    return Objection("unreadable_reply", str(error), None)
+    A refused call has approved nothing and is an objection under a rule of its own, which shows a broken server as such;
+    so is a reply that `outcome` cannot read (ReplyFormatError).
+    """
+    for pair, reply in means.ask(role, pairs, request_of, check=check):
+        if reply is None:
+            yield pair
+        elif isinstance(reply, VLMError):
+            yield Objection("refused_call", str(reply), None)
+        else:
+            try:
+                yield outcome(pair, reply)
+            except ReplyFormatError as error:
+                yield Objection("unreadable_reply", str(error), None)

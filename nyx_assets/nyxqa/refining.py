@@ -4,13 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nyx_assets.nyxqa.asking import object_schema, pair_on_document, request_with
-from nyx_assets.nyxqa.pairs import Means, Objection, Outcome, Pair, refused, unreadable
+from nyx_assets.nyxqa.pairs import Means, Objection, Outcome, Pair, asked_about
 from nyx_assets.nyxqa.replies import answer_in
 from nyx_assets.nyxqa.rules import num_words
 from nyx_assets.rag.grading import normalise_answer
-from resources.vlm import Request
+from resources.vlm import Reply, Request
 from training_kernels.documents import Segment
-from training_kernels.errors import ReplyFormatError, VLMError
 
 MAX_ANSWER_TOKENS = 100
 """Choice: room for JSON around a short answer in any script."""
@@ -36,21 +35,14 @@ def answer_too_long(pairs: Sequence[Pair], max_words: float, means: Means) -> It
             seed=means.seed,
         )
 
-    for pair, reply in means.ask("teacher", pairs, request_of, check="answer_too_long"):
-        if reply is None:
-            yield pair
-        elif isinstance(reply, VLMError):
-            yield refused(reply)
-        else:
-            yield _refined(pair, reply.text, max_words)
+    def outcome(pair: Pair, reply: Reply) -> Outcome:
+        return _refined(pair, answer_in(reply.text), max_words)
+
+    return asked_about("teacher", pairs, request_of, outcome, means=means, check="answer_too_long")
 
 
-def _refined(pair: Pair, text: str, max_words: float) -> Outcome:
+def _refined(pair: Pair, answer: str, max_words: float) -> Outcome:
     words = num_words(pair.answer)
-    try:
-        answer = answer_in(text)
-    except ReplyFormatError as error:
-        return unreadable(error)
     if not normalise_answer(answer):
         return Objection(
             "answer_too_long",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from nyx_assets.nyxqa.language import language_of, probability_of
 from nyx_assets.nyxqa.pairs import Check, Means, Objection, Outcome, Pair
+from nyx_assets.nyxqa.personal_data import personal_data_of
 from nyx_assets.rag.bm25 import terms
 from nyx_assets.rag.grading import normalise_answer
 from nyx_assets.records import document_key
@@ -153,6 +154,7 @@ RULES: dict[str, Check] = {
     "names_its_source": at_most("names_its_source", mentions_of_the_source),
     "unresolved_picture": at_most("unresolved_picture", unresolved_pictures),
     "leaks_its_answer": at_most("leaks_its_answer", answers_in_the_question),
+    "personal_data": at_most("personal_data", personal_data_of),
     "question_too_short": at_least("question_too_short", words_of_the_question),
     "question_too_long": at_most("question_too_long", words_of_the_question),
     "repeats_itself": at_most("repeats_itself", most_repeated_run),

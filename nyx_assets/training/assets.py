@@ -31,7 +31,7 @@ from resources.public_sets import PublicSets
                 dg.AssetDep("picture_signatures", partition_mapping=EVERY_CRAWL),
             ],
             description=description,
-            code_version="1",
+            code_version="2",
             metadata=settings("mixture", "public_sets", "pictures", "seed"),
         )
         for name, description in (

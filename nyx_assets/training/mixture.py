@@ -44,8 +44,16 @@ class PublicExample:
         }
 
 
-LeakGuard = Callable[[Sequence[PublicExample]], Mapping[str, str]]
-"""Why examples must not be trained on, by example_id: what of an evaluation suite they hold."""
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """Why an example must not be trained on."""
+
+    rule: str
+    reason: str
+
+
+LeakGuard = Callable[[Sequence[PublicExample]], Mapping[str, Objection]]
+"""The examples that hold something of an evaluation suite, by example_id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +109,11 @@ def mixed(
                 taken.append(outcome)
         leaked = leak_guard(taken)
         for example in taken:
-            if example.example_id in leaked:
-                yield Refused(source, example.example_id, "leaks_a_suite", leaked[example.example_id])
-            else:
+            objection = leaked.get(example.example_id)
+            if objection is None:
                 yield example
+            else:
+                yield Refused(source, example.example_id, objection.rule, objection.reason)
 
 
 def _examples(sets: PublicSets, source: str, files: Sequence[Path], unreadable: list[Refused]) -> Iterator[_Drawn]:

@@ -117,7 +117,7 @@ def pair(doc_id: str, chunk_id: str, split: str, *parts) -> dict:
 
 
 def faults(*pairs, furniture=(), **clusters) -> dict[str, int]:
-    clusters = {"page": {}, "chunk": {}, "picture": {}} | clusters
+    clusters = {"page": {}, "cluster": {}, "chunk": {}, "picture": {}} | clusters
     found = in_two_splits(pairs, CHUNKS, clusters=clusters, furniture=set(furniture))
     return {kind: len(messages) for kind, messages in found.items() if messages}
 
@@ -125,8 +125,9 @@ def faults(*pairs, furniture=(), **clusters) -> dict[str, int]:
 def test_each_kind_of_thing_in_two_splits_is_found():
     train, test = pair("d1", "k1", "train", picture("a")), pair("d2", "k2", "test")
     assert faults(train, test, pair("d3", "k3", "dev")) == {}
-    assert faults(train, pair("d1", "k2", "test")) == {"page": 1}
+    assert faults(train, pair("d1", "k2", "test")) == {"page": 1, "cluster": 1}
     assert faults(train, test, page={"d1": "d1", "d2": "d1"}) == {"page": 1}
+    assert faults(train, test, cluster={"d1": "site/a", "d2": "site/a"}) == {"cluster": 1}
     assert faults(train, pair("d2", "k1", "dev")) == {"chunk": 1, "picture": 1}
     assert faults(train, test, chunk={"k1": "k1", "k2": "k1"}) == {"chunk": 1}
     assert faults(train, test, picture={"a": "a", "b": "a"}) == {"picture": 1}
@@ -137,4 +138,4 @@ def test_furniture_may_stand_in_two_splits_and_a_page_may_not():
     train, test = pair("d1", "k1", "train"), pair("d2", "k2", "test", picture("a"))
     assert faults(train, test, furniture=[("picture", "a")]) == {}
     assert faults(train, test, furniture=[("chunk", "a")]) == {"picture": 1}
-    assert faults(train, pair("d1", "k2", "dev"), furniture=[("picture", "a")]) == {"page": 1}
+    assert faults(train, pair("d1", "k2", "dev"), furniture=[("picture", "a")]) == {"page": 1, "cluster": 1}

@@ -11,7 +11,9 @@ from nyx_assets.near_copies import (
     Groups,
     content_digest,
     near_pictures,
+    near_pictures_between,
     near_texts,
+    near_texts_between,
     picture_hash,
     shingles,
     text_digest,
@@ -89,6 +91,39 @@ def test_a_thousand_copies_hang_together_without_a_comparison_of_all_with_all():
     assert len({groups.of(f"{row:04}") for row in range(1000)}) == 1
     assert groups.of("1000") == "1000"
     assert num_pairs <= 64 * 1000
+
+
+def test_between_two_sides_every_pair_is_found_even_of_a_template_that_stands_a_thousand_times():
+    originals = [words(seed, 120) for seed in range(4)]
+    copies = [edited(originals[row % 4], 1 + row % 9, seed=row) for row in range(300)]
+    left_NP, right_NP = (text_signatures([" ".join(text) for text in texts]) for texts in (originals, copies))
+    by_hand = {
+        (left, right): similarity
+        for left in range(4)
+        for right in range(300)
+        if (similarity := (left_NP[left] == right_NP[right]).mean()) >= 0.7
+    }
+    found = list(near_texts_between(left_NP, right_NP, min_similarity=0.7))
+    assert len(found) == len(by_hand) > 100
+    assert {(left, right): similarity for left, right, similarity in found} == pytest.approx(by_hand)
+    thousand_NP = np.repeat(right_NP[:1], 1000, axis=0)
+    assert len(list(near_texts_between(left_NP, thousand_NP, min_similarity=0.7))) == 1000
+    assert list(near_texts_between(left_NP[:0], right_NP, min_similarity=0.7)) == []
+
+
+def test_pictures_of_two_sides_are_all_compared():
+    drawn = random.Random(3)
+    left = [f"{drawn.getrandbits(256):064x}" for _ in range(7)]
+    right = [f"{int(left[row % 7], 16) ^ drawn.getrandbits(row % 14):064x}" for row in range(90)]
+
+    def distance(one: str, other: str) -> int:
+        return (int(one, 16) ^ int(other, 16)).bit_count()
+
+    by_hand = {(i, j): 1 - d / 256 for i in range(7) for j in range(90) if (d := distance(left[i], right[j])) <= 5}
+    found = {(i, j): similarity for i, j, similarity in near_pictures_between(left, right, max_distance=5)}
+    assert 30 < len(found) < 90
+    assert found == pytest.approx(by_hand)
+    assert list(near_pictures_between(left, [], max_distance=5)) == []
 
 
 def scene(seed: int) -> Image.Image:

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from nyx_assets.recipes import RECIPES, ChunkingRecipe, pipeline_recipe, recipe_of
+from nyx_assets.recipes import RECIPES, ChunkingRecipe, mining_recipe, pipeline_recipe, recipe_of
 from resources.settings import Settings
 from training_kernels.errors import ConfigError
 from training_kernels.recipes import train_recipe
@@ -35,6 +35,11 @@ def test_the_paper_recipe_has_the_papers_numbers() -> None:
     assert {variant.pairs_per_chunk for variant in paper.qa.writing.variants} == {5}
     assert next(check.threshold for check in paper.qa.checks if check.name == "answer_too_long") == 5
     assert (paper.mining.first_rank, paper.mining.depth, paper.mining.keep) == (1, 10, 5)
+
+
+def test_ours_mines_with_guards_and_the_papers_as_the_paper_does() -> None:
+    assert pipeline_recipe("nyx").mining == mining_recipe("guarded")
+    assert pipeline_recipe("nyx_paper").mining == mining_recipe("paper")
 
 
 def test_an_unknown_recipe_is_named_beside_the_known_ones() -> None:

@@ -14,6 +14,7 @@ from nyx_assets.records import (
     CHUNKED_CORPUS,
     FILTERED_QA,
     NEAR_DUPLICATES,
+    PAGE_CLUSTERS,
     PAGE_FURNITURE,
     PICTURE_SIGNATURES,
     PUBLIC_EXAMPLES,
@@ -39,6 +40,7 @@ class Tables:
         self.pictures = ["a" * 64, "b" * 64, None]
         self.near: list[dict] = []
         self.furniture: list[dict] = []
+        self.clusters = ["k0", "k1", "k2"]
         self.public: list[tuple[Document, Document]] = []
 
     def write(self, name, schema, rows, partition=None):
@@ -59,6 +61,8 @@ class Tables:
         shown = [{"doc_id": "d", "image": image, "phash": phash} for image, phash in HASHES.items()]
         self.write("picture_signatures", PICTURE_SIGNATURES, shown, "a")
         self.write("near_duplicates", NEAR_DUPLICATES, self.near)
+        clusters = [{"doc_id": f"d{number}", "cluster": key} for number, key in enumerate(self.clusters)]
+        self.write("page_clusters", PAGE_CLUSTERS, clusters)
         self.write("page_furniture", PAGE_FURNITURE, self.furniture)
         public = [
             {"example_id": f"p{number}", "query": query.to_rows(), "positive": positive.to_rows(), "negatives": []}
@@ -96,6 +100,15 @@ def test_a_near_copy_in_another_split_is_caught(tables, kind):
     letter = {"page": "d", "chunk": "k"}[kind]
     tables.near = near(kind, f"{letter}0", f"{letter}2")
     assert num_faults(tables.build()) == (1, 0, 0)
+
+
+def test_pages_that_belong_together_by_address_in_two_splits_are_caught(tables):
+    tables.clusters = ["site/a", "site/b", "site/a"]
+    home = tables.build()
+    assert num_faults(home) == (1, 0, 0)
+    assert no_page_or_near_copy_stands_in_two_splits(home, None)[0].startswith(
+        "cluster site/a stands in test and train"
+    )
 
 
 def test_the_same_picture_in_another_split_is_caught(tables):

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from nyx_assets import records
+from nyx_assets.funnels import COUNTS
 from nyx_assets.recipes import tiny
 from resources.home import Home
 from resources.tables import Provenance
@@ -93,9 +94,26 @@ def home(tmp_path: Path, pictures: dict[str, str]) -> Home:
     )
     again = home.tables.read("filtered_qa", partition="one").to_pylist()[2:]
     write(home, "filtered_qa", records.FILTERED_QA, again, "two")  # the page of q3 came again
-    write(home, "raw_qa", records.RAW_QA, [{"qa_id": f"d{number}"} for number in range(9)], "one")
-    rejected = [{"qa_id": f"d{number}", "rule": rule} for number, rule in enumerate(["short"] * 4 + ["leak"])]
-    write(home, "rejected_qa", records.REJECTED_QA, rejected, "one")
+    digests = ["w1", "w1", "w2", None]
+    drafts = [{"qa_id": f"d{number}", "request_digest": digest} for number, digest in enumerate(digests)]
+    write(home, "raw_qa", records.RAW_QA, drafts, "one")
+    write(home, "raw_qa", records.RAW_QA, [{"qa_id": "d9", "request_digest": "w1"}], "two")
+    funnel = dict.fromkeys(COUNTS, 0) | {
+        "unit": "pair",
+        "is_stand_in": False,
+        "rejected_by_rule": [],
+        "request_digests": [],
+    }
+    for partition, num_in, digests in (("one", 9, ["j1", "w2"]), ("two", 2, ["j1", "j2"])):
+        counts = {"num_in": num_in, "num_out": num_in - 1, "num_rejected": 1}
+        steps = [
+            funnel | {"step": 1, "check": "write", "unit": "chunk", "num_in": num_in, "num_out": num_in},
+            funnel | counts | {"step": 2, "check": "empty", "threshold": 1.0,
+                               "rejected_by_rule": [{"rule": "empty", "number": 1}]},
+            funnel | counts | {"step": 3, "check": "judged_unfit", "threshold": 7.0, "request_digests": digests,
+                               "rejected_by_rule": [{"rule": "refused_call", "number": 1}]},
+        ]  # fmt: skip
+        write(home, "qa_funnel", records.QA_FUNNEL, steps, partition)
     negatives = [("c5", 0.7), ("c3", 0.6), ("c1", 0.1)]
     write(
         home,

@@ -117,36 +117,62 @@ def test_the_library_datasets_loads_the_folder(home: Home, tmp_path: Path) -> No
     assert loaded["train"][0]["question_pictures"][0].size == (61, 40)
 
 
-def test_the_card_says_where_it_comes_from_what_it_cost_and_who_wrote_it(home: Home, tmp_path: Path) -> None:
+def write_ledger(home: Home) -> None:
+    """Calls of this data set, of others, and such that cost nothing."""
+    call = {"asset": "raw_qa", "model": "some-vlm", "input_tokens": 900, "output_tokens": 50, "is_cached": False}
+    rows = [
+        call | {"request_digest": "w1", "cost_usd": 1.25},
+        call | {"request_digest": "w1", "cost_usd": 9.0, "is_cached": True},
+        call | {"request_digest": "w2", "cost_usd": 0.5},
+        call | {"request_digest": "j1", "cost_usd": 0.25, "asset": "filtered_qa", "model": "a-judge"},
+        call | {"request_digest": "j2", "cost_usd": 9.0, "asset": "filtered_qa", "error": "refused"},
+        call | {"request_digest": "an older prompt", "cost_usd": 9.0},
+        call | {"request_digest": "an older check", "cost_usd": 9.0, "asset": "filtered_qa"},
+        call | {"request_digest": "a window", "cost_usd": 9.0, "asset": "feedback_preferences"},
+        call | {"request_digest": "n1", "cost_usd": 0.125, "asset": "negatives", "model": "a-judge"},
+    ]
     ledger = home.root / "vlm" / "ledger"
     ledger.mkdir(parents=True)
-    call = {"model": "some-vlm", "input_tokens": 900, "output_tokens": 50, "is_cached": False, "error": None}
-    rows = [
-        call | {"cost_usd": 1.25},
-        call | {"cost_usd": 0.5},
-        call | {"cost_usd": 9.0, "is_cached": True},
-        call | {"cost_usd": 9.0, "error": "refused"},
-    ]
-    (ledger / "host-1-a.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    export(home, tmp_path / "out", "hf", None)
+    (ledger / "host-1-a.jsonl").write_text("\n".join(json.dumps({"error": None} | row) for row in rows))
+
+
+@pytest.mark.parametrize("export_format", ["hf", "beir", "mmeb", "swift"])
+def test_the_card_of_every_format_says_where_it_comes_from_what_it_cost_and_who_wrote_it(
+    home: Home, tmp_path: Path, export_format: Any
+) -> None:
+    write_ledger(home)
+    export(home, tmp_path / "out", export_format, None)
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     header, body = card.split("---\n", 2)[1:]
     fields = dict(line.split(": ", 1) for line in header.splitlines())
-    assert [one["config_name"] for one in json.loads(fields["configs"])] == ["qa", "corpus"]
+    if export_format == "hf":
+        assert [one["config_name"] for one in json.loads(fields["configs"])] == ["qa", "corpus"]
     lines = body.splitlines()
     for line in (
         "| CC BY 4.0 | 1 | 2 |",
         "| not stated by the source | 1 | 3 |",
-        "| drafts of the teacher | 9 |",
-        "| – rejected: short | 4 |",
-        "| – in another crawl already | 1 |",
+        "| write [chunks] | 11 | 11 |  |  |  |  |",
+        "| empty (1) | 11 | 9 | 2 |  |  |  |",
+        "| judged_unfit (7) | 11 | 9 | 2 |  |  | refused_call 2 |",
+        "| in another crawl already | 1 |",
         "| pairs | 3 |",
         "| – refused: contains_answer | 1 |",
-        "| some-vlm | 2 | 1,800 | 100 | 1.75 |",
+        "| write | some-vlm | 2 | 1,800 | 100 | 1.75 |",
+        "| judged_unfit | a-judge | 1 | 900 | 50 | 0.25 |",
+        "| negatives | a-judge | 1 | 900 | 50 | 0.12 |",
+        "| all |  | 4 | 3,600 | 200 | 2.12 |",
         f"| filtered_qa | {home.input_version('filtered_qa', None)} |",
     ):
         assert line in lines, line
+    assert "The 4 different requests that this data set was made of" in body
+    assert "1 of them are not in this home's ledger" in body
     assert "1 of 3 pairs were written by the offline stand-in" in body
+
+
+def test_without_a_ledger_the_card_says_that_the_cost_is_not_known(home: Home, tmp_path: Path) -> None:
+    export(home, tmp_path / "out", "mmeb", None)
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "4 of them are not in this home's ledger, so what they cost is not known here." in card
 
 
 def test_nothing_is_written_over_and_a_failed_export_leaves_nothing(home: Home, tmp_path: Path) -> None:

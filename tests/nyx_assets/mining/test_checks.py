@@ -1,24 +1,22 @@
-"""Checks of negatives and splits: silent on good tables, and naming each planted fault."""
+"""Checks of negatives: silent on good tables, and naming each planted fault."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nyx_assets.mining.checks import no_negative_is_golden, no_page_stands_in_two_splits
-from nyx_assets.records import FILTERED_QA, NEGATIVES, PAGE_CLUSTERS
+from nyx_assets.mining.checks import no_negative_is_golden
+from nyx_assets.records import FILTERED_QA, NEGATIVES
 from resources.home import Home
 from resources.tables import Provenance
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """q1 and q2 in training and q3 held out; d1 and d3 are pages of their own, d2 comes again as d4."""
+    """q1, q2 and q4 in training and q3 held out."""
     home = Home.at(tmp_path)
     write(home, "filtered_qa", FILTERED_QA, "a", pair("q1", "c1", "d1", "train"), pair("q3", "c3", "d3", "test"))
     write(home, "filtered_qa", FILTERED_QA, "b", pair("q2", "c2", "d2", "train"), pair("q4", "c4", "d4", "train"))
-    clusters = {"d1": "k1", "d2": "k2", "d3": "k3", "d4": "k2"}
-    write(home, "page_clusters", PAGE_CLUSTERS, None, *({"doc_id": doc, "cluster": k} for doc, k in clusters.items()))
     return home
 
 
@@ -47,14 +45,3 @@ def test_a_negative_that_is_golden_or_of_no_training_pair_is_found(
 ) -> None:
     write(home, "negatives", NEGATIVES, None, {"qa_id": "q2", "chunk_id": "c3"}, {"qa_id": qa_id, "chunk_id": chunk_id})
     assert no_negative_is_golden(home, None) == faults
-
-
-def test_a_page_in_two_splits_is_found(home: Home) -> None:
-    assert no_page_stands_in_two_splits(home, None) == []
-    write(home, "filtered_qa", FILTERED_QA, "a", pair("q1", "c1", "d1", "train"), pair("q3", "c5", "d1", "dev"))
-    assert no_page_stands_in_two_splits(home, None) == ["cluster k1 is in ['dev', 'train']"]
-
-
-def test_a_page_that_came_again_in_another_split_is_found(home: Home) -> None:
-    write(home, "filtered_qa", FILTERED_QA, "a", pair("q4", "c4", "d4", "test"))
-    assert no_page_stands_in_two_splits(home, None) == ["cluster k2 is in ['test', 'train']"]

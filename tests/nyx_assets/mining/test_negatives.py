@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nyx_assets.mining.miners import Mined
+from nyx_assets.miners import Mined
 from nyx_assets.mining.negatives import Proposal, accept_all, mine
 from nyx_assets.recipes import MiningRecipe, mining_recipe
 from training_kernels.documents import Document, Segment

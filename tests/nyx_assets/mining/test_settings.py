@@ -40,6 +40,21 @@ def test_the_served_model_is_part_of_the_miners_name_and_opens_its_embedder(tmp_
             foreign["endpoint"]("org/embedder")
 
 
+@pytest.mark.parametrize(
+    ("env", "pool"),
+    [
+        ({}, None),
+        ({"NYX_MINER": "untrained"}, "gpu"),
+        ({"NYX_MINER": "sentence-transformers:some/model", "NYX_MINING": "judged"}, "gpu"),
+        ({"NYX_MINER": "endpoint", **SERVER}, None),
+        ({"NYX_MINING": "judged"}, "vlm"),
+    ],
+)
+def test_mining_waits_for_what_it_uses(tmp_path: Path, env: dict[str, str], pool: str | None) -> None:
+    pipeline = build_pipeline(settings(tmp_path / "home", **env), Home.at(tmp_path / "home"))
+    assert pipeline.defs.resolve_assets_def(pipeline.specs["negatives"].key).op.pool == pool
+
+
 def test_what_negatives_and_public_examples_depend_on_is_in_their_code_version(tmp_path: Path) -> None:
     (tmp_path / "sets").mkdir()
 

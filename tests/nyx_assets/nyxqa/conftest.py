@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from nyx_assets.miners import Bm25Miner
 from nyx_assets.nyxqa.filters import Sorted, filter_pairs
-from nyx_assets.nyxqa.pairs import Means
+from nyx_assets.nyxqa.pairs import Means, Search
 from nyx_assets.qa_recipes import QACheck
 from resources.vlm import Reply, Request
 from resources.vlm_offline import OfflineVLM
@@ -23,6 +24,7 @@ CHUNKS = {
     "c2": {"chunk_id": "c2", "doc_id": "d2", "segments": Document.of("The tower burned in the great fire.").to_rows()},
     "c3": {"chunk_id": "c3", "doc_id": "d1", "segments": Document.of("A bridge again, and a mill.").to_rows()},
 }  # fmt: skip
+URLS = {"d1": "https://town.example/bridge", "d2": None}
 SPLITS = {"d1": "train", "d2": "test"}
 GOOD = "Who finished the stone bridge over the river?"
 
@@ -63,13 +65,21 @@ def draft(question: str | Document = GOOD, answer="Marta Olsen", *, qa_id="q1", 
     }  # fmt: skip
 
 
-def means(**vlm_by_role) -> Means:
+def search_by_words() -> Search:
+    documents = {chunk_id: Document.from_rows(chunk["segments"]) for chunk_id, chunk in CHUNKS.items()}
+    return Search(Bm25Miner(documents), "bm25 among the town's chunks")
+
+
+def means(open_search=search_by_words, url_by_doc=URLS, **vlm_by_role) -> Means:
     roles = {role: OfflineVLM() for role in ("teacher", "generator", "judge")} | vlm_by_role
-    return Means(vlm_by_role=roles, chunk_by_id=CHUNKS, seed=3)
+    return Means(
+        vlm_by_role=roles, chunk_by_id=CHUNKS, url_by_doc=url_by_doc, blocked_domains=["xxx", "bad.example"], seed=3,
+        open_search=open_search,
+    )  # fmt: skip
 
 
-def sort(rows: Sequence[dict], *checks: QACheck, **vlm_by_role) -> Sorted:
-    return filter_pairs(rows, means=means(**vlm_by_role), split_by_doc=SPLITS, checks=checks)
+def sort(rows: Sequence[dict], *checks: QACheck, **means_by_name) -> Sorted:
+    return filter_pairs(rows, means=means(**means_by_name), split_by_doc=SPLITS, checks=checks)
 
 
 @pytest.fixture(scope="session")

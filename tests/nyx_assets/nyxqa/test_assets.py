@@ -30,9 +30,9 @@ def crawl(tmp_path_factory) -> Path:
     return folder
 
 
-def make_nyxqa(home: Home, crawl: Path, base_url: str, model: str = STAND_IN_MODEL) -> JobReport:
+def make_nyxqa(home: Home, crawl: Path, base_url: str, model: str = STAND_IN_MODEL, recipe: str = "tiny") -> JobReport:
     """Bring everything up to the stage's tables up to date."""
-    env = {"NYX_HOME": str(home.root)}
+    env = {"NYX_HOME": str(home.root), "NYX_RECIPE": recipe, "NYX_BACKBONE": "tiny-qwen2.5-vl"}
     for role in ROLES:
         env |= {f"NYX_{role}_BASE_URL": base_url, f"NYX_{role}_MODEL": model, f"NYX_{role}_MAX_RETRIES": "3"}
     with open_instance(home) as instance:
@@ -91,6 +91,38 @@ def test_pages_that_are_added_are_asked_about_and_nothing_is_asked_twice(tmp_pat
     funnel = home.tables.read("qa_funnel").to_pylist()
     assert funnel[-1]["num_out"] == home.tables.read("filtered_qa").num_rows > 0
     assert "options_not_solved" in funnel_text(home)
+
+
+def test_a_round_trip_through_the_corpus_tries_older_pairs_again_and_asks_nothing_again(tmp_path, crawl):
+    home, deliveries = Home.at(tmp_path / "home"), tmp_path / "deliveries"
+    deliveries.mkdir()
+    (deliveries / "images").symlink_to(crawl / "images")
+    (file,) = crawl.glob("*.parquet")
+    whole = pq.read_table(file)
+
+    def ranks_looked_at() -> set[str]:
+        return {
+            row["partition"]
+            for row in home.tables.query("SELECT DISTINCT crawl AS partition FROM qa_funnel").to_pylist()
+        }
+
+    with serve_offline_vlm(OfflineService()) as service:
+        pq.write_table(whole.slice(0, 2), deliveries / "a.parquet")
+        assert make_nyxqa(home, deliveries, service.base_url, recipe="nyx").failures == []
+        made = home.commit("filtered_qa", "a")
+        again = make_nyxqa(home, deliveries, service.base_url, recipe="nyx")
+        assert (again.failures, again.num_made) == ([], 0)
+        asked_about_a = calls_in(home, "filtered_qa")
+        pq.write_table(whole.slice(2, 2), deliveries / "b.parquet")
+        report = make_nyxqa(home, deliveries, service.base_url, recipe="nyx")
+        assert report.failures == []
+        assert report.by_asset["filtered_qa"].made == 2
+        assert set(service.answers_by_digest.values()) == {1}
+    assert ranks_looked_at() == {"a", "b"}
+    assert (
+        home.commit("filtered_qa", "a").provenance.inputs["chunked_corpus"] != made.provenance.inputs["chunked_corpus"]
+    )
+    assert asked_about_a < calls_in(home, "filtered_qa")
 
 
 def test_a_server_that_refuses_every_call_fails_with_its_words_and_leaves_no_table(tmp_path, crawl):

@@ -11,13 +11,14 @@ NAMED_TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
 MACHINE_PATH = re.compile(r"[\"' ](?:/home|/root|/work|/Users|/fs|/mnt)/\w")
 
 
-def test_every_line_names_tests_that_exist_or_says_that_there_is_none():
+def test_every_line_names_tests_that_exist():
     lines = [line for line in TABLE.read_text().splitlines() if re.match(r"\| \d+ \|", line)]
-    assert len({line.split("|")[1] for line in lines}) == 15 + 7 + 5
+    numbers = {int(line.split("|")[1]) for line in lines}
+    assert numbers == {*range(1, 16), *range(16, 23), *range(46, 51)}  # data validity, feedback, engineering
     missing = []
     for line in lines:
         named = NAMED_TEST.findall(line)
-        assert named or "| no test |" in line, line
+        assert named, line
         for file, test in named:
             path = ROOT / "tests" / file
             if not path.is_file() or f"def {test}(" not in path.read_text():

@@ -7,6 +7,7 @@ import pytest
 
 from nyx_assets.nyxqa.asking import GIVE_UP_AFTER
 from nyx_assets.nyxqa.filters import CHECKS
+from nyx_assets.planned_calls import ROLE_BY_CHECK
 from nyx_assets.qa_recipes import QA_CHECK_NAMES, QACheck, nyx_qa, paper_qa
 from nyx_assets.records import FILTERED_QA, REJECTED_QA
 from training_kernels.documents import Document
@@ -216,6 +217,20 @@ def test_a_kept_pair_has_options_split_and_modalities_and_rows_fit_their_tables(
     for got, schema in ((sorted_out.kept, FILTERED_QA), (sorted_out.rejected, REJECTED_QA)):
         assert all(sorted(row) == sorted(schema.names) for row in got)
         assert pa.Table.from_pylist(got, schema=schema).num_rows == len(got)
+
+
+def test_the_plan_knows_every_check_that_asks_and_whom(town):
+    asked: dict[str, str] = {}
+    for name in QA_CHECK_NAMES:
+        for role in ("teacher", "generator", "judge"):
+            vlm = town.ScriptedVLM(lambda request: {"answer": "Ole", "score": 5, "wrong_options": ["Ole", "Ada", "Bo"]})
+            pair = town.draft(
+                Document.of("Who of all of them built", town.red, "it?"), "the tall engineer Marta Olsen of Bergen"
+            )
+            town.sort([pair], QACheck(name=name, threshold=4), **{role: vlm})
+            if vlm.requests:
+                asked[name] = role
+    assert asked == ROLE_BY_CHECK
 
 
 def test_a_recipe_whose_pairs_would_lack_words_or_options_is_refused():

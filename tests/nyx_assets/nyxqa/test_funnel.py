@@ -4,13 +4,13 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from nyx_assets.funnels import summed
 from nyx_assets.nyxqa.funnel import (
     funnel_markdown,
     funnel_rows,
     funnel_text,
     step_of_sampling,
     step_of_writing,
-    summed,
 )
 from nyx_assets.qa_recipes import QACheck
 from nyx_assets.records import QA_FUNNEL
@@ -105,3 +105,20 @@ def test_the_ui_shows_examples_of_what_was_refused_with_their_pictures(town, row
     assert "| question_too_short (4) | 2 | 1 | 1 |" in text
     (example,) = [line for line in text.splitlines() if "words; at least 4 allowed" in line]
     assert "data:image/jpeg;base64," in example
+
+
+def test_checks_for_safety_stand_in_the_funnel_with_examples(town, tmp_path):
+    rows = [
+        town.draft("Whose mailbox is marta@fjordmail.no then?", qa_id="mail"),
+        town.draft("Which tower burned in the fire?", qa_id="blocked", chunk_id="c2"),
+        town.draft(qa_id="good"),
+    ]
+    checks = [QACheck(name="unsafe_source", threshold=0), QACheck(name="personal_data", threshold=0)]
+    sorted_out = town.sort(rows, *checks, url_by_doc={"d1": "https://town.example", "d2": "https://a.xxx/tower"})
+    shown = funnel_markdown(funnel_rows(sorted_out.steps), sorted_out.rejected, Home.at(tmp_path).images)
+    lines = shown.splitlines()
+    assert any(line.startswith("| unsafe_source (0) | 3 | 2 | 1 |") for line in lines)
+    assert any(line.startswith("| personal_data (0) | 2 | 1 | 1 |") for line in lines)
+    (blocked,) = (line for line in lines if "'a.xxx' is in the blocked domain(s) xxx" in line)
+    assert "Which tower burned in the fire?" in blocked
+    assert any("hold an e-mail address" in line for line in lines)

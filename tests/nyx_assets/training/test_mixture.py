@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from nyx_assets.recipes import MixtureRecipe, PictureRecipe, SetShare
-from nyx_assets.training.mixture import PublicExample, Refused, mixed
+from nyx_assets.training.mixture import Objection, PublicExample, Refused, mixed
 from resources.images import FolderImageStore
 from resources.public_sets import PublicSets
 from training_kernels.errors import ConfigError
@@ -132,8 +132,12 @@ def test_what_leaks_is_refused_with_the_guards_reason(tmp_path: Path) -> None:
     root = tmp_path / "sets"
     write(root, "a.jsonl", [text_row(number) for number in range(3)])
 
-    def guard(examples: Sequence[PublicExample]) -> dict[str, str]:
-        return {example.example_id: "held out" for example in examples if example.query.text == "question 2"}
+    def guard(examples: Sequence[PublicExample]) -> dict[str, Objection]:
+        return {
+            example.example_id: Objection("leaks_a_suite", "held out")
+            for example in examples
+            if example.query.text == "question 2"
+        }
 
     made, refused = run(root, leaks=guard)
     assert queries(made) == {"question 0", "question 1"}

@@ -10,16 +10,21 @@ endpoint:<model>                  the /v1/embeddings server of the settings; tex
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 from nyx_assets.rag.bm25 import Bm25Corpus
 from nyx_assets.rag.rankings import Ranking
 from nyx_assets.retrievers import BM25, UNTRAINED, dense_retriever
+from nyx_assets.stored_embeddings import embedded_once, embeddings_of_untrained, embeddings_of_version
 from resources.embedder import Embedder, Embedders
 from resources.exact_search import exact_top_k, pair_similarities
 from resources.home import Home
 from training_kernels.documents import Document
 from training_kernels.errors import ConfigError, DataError
+from training_kernels.manifest import identity
 
 CHECKPOINT = "checkpoint"
 
@@ -39,6 +44,11 @@ class Mined:
 class Miner(Protocol):
     """Ranks the corpus that it was opened with."""
 
+    @property
+    def reads_pictures(self) -> bool:
+        """False if pictures of a query say nothing to it."""
+        ...
+
     def mine(self, queries: Sequence[Document], positive_ids: Sequence[str], *, top_k: int) -> list[Mined]:
         """For each query its best `top_k` chunks, exactly, ties by id, and the score of its positive."""
         ...
@@ -46,6 +56,8 @@ class Miner(Protocol):
 
 class Bm25Miner:
     """Words in common; a query without text finds nothing."""
+
+    reads_pictures = False
 
     def __init__(self, chunk_by_id: Mapping[str, Document]) -> None:
         self._corpus = Bm25Corpus(list(chunk_by_id), [chunk.text for chunk in chunk_by_id.values()])
@@ -56,16 +68,27 @@ class Bm25Miner:
 
 
 class EmbeddingMiner:
-    """Cosine of embeddings, exactly. Documents that the embedder cannot read are no candidates and find nothing.
+    """Cosine of embeddings, exactly; `num_reused` of its chunks had theirs already. Documents that the embedder cannot read are no candidates and find nothing.
 
     Shape letters: B queries, C candidates, D width, K hits.
+
+    Args:
+        stored: embeddings of chunks that this embedder has made before, by chunk id.
     """
 
-    def __init__(self, embedder: Embedder, chunk_by_id: Mapping[str, Document]) -> None:
+    def __init__(
+        self, embedder: Embedder, chunk_by_id: Mapping[str, Document], stored: Mapping[str, np.ndarray] | None = None
+    ) -> None:
         self._embedder = embedder
         self._ids = sorted(chunk_id for chunk_id, chunk in chunk_by_id.items() if self._reads(chunk))
         self._row_by_id = {chunk_id: row for row, chunk_id in enumerate(self._ids)}
-        self._embedding_CD = embedder.embed([chunk_by_id[chunk_id] for chunk_id in self._ids], side="candidate")
+        self._embedding_CD, self.num_reused = embedded_once(
+            self._ids, lambda row: chunk_by_id[self._ids[row]], embedder, stored or {}
+        )
+
+    @property
+    def reads_pictures(self) -> bool:
+        return self._embedder.reads_pictures
 
     def mine(self, queries: Sequence[Document], positive_ids: Sequence[str], *, top_k: int) -> list[Mined]:
         read = [place for place, query in enumerate(queries) if self._reads(query)]
@@ -95,7 +118,7 @@ def open_miner(
     embedders: Embedders,
     foreign_embedders: ForeignEmbedders,
 ) -> Miner:
-    """The miner of that name over these chunks.
+    """The miner of that name over these chunks, with the embeddings that the home has of them.
 
     Raises ConfigError for a name that no line of the module's list fits, IncompleteArtifact for a checkpoint that was
     not made.
@@ -106,7 +129,17 @@ def open_miner(
     if scheme in foreign_embedders:
         return EmbeddingMiner(foreign_embedders[scheme](rest), chunk_by_id)
     folder = rest if scheme == CHECKPOINT else _folder(name, home, embedders)
-    return EmbeddingMiner(embedders.open(folder), chunk_by_id)
+    embedder = embedders.open(folder)
+    if name == UNTRAINED.name:
+        return EmbeddingMiner(embedder, chunk_by_id, embeddings_of_untrained(home, embedder, chunk_by_id))
+    # the version under which trained_checkpoint published the folder, and under which its embeddings were written
+    version = identity(Path(folder))[:32]
+    return EmbeddingMiner(embedder, chunk_by_id, embeddings_of_version(home, version, None, embedder.dim))
+
+
+def embeds(name: str) -> bool:
+    """Whether the miner of that name embeds in this process, on its accelerator if it has one."""
+    return name != BM25 and not name.startswith("endpoint:")
 
 
 def ranked(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nyx_assets.mining.miners import Bm25Miner, EmbeddingMiner, Miner, open_miner, ranked
+from nyx_assets.miners import Bm25Miner, EmbeddingMiner, Miner, open_miner, ranked
 from resources.embedder import Side
 from resources.embedder_checkpoint import CheckpointEmbedders
 from resources.home import Home
