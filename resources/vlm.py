@@ -70,6 +70,11 @@ class Request:
         """SHA-256 of everything the reply depends on: model, messages with picture digests, sampling, prompt version."""
         return _digest(self, model)
 
+    def segment_digests(self) -> list[str]:
+        """A digest of each text and picture that the messages hold, by which a kept reply is found when one goes."""
+        segments = [segment for message in self.messages for segment in message.content.segments]
+        return sorted({segment_digest(segment) for segment in segments})
+
 
 @lru_cache(maxsize=REMEMBERED_DIGESTS)
 def _digest(request: Request, model: str) -> str:
@@ -85,11 +90,6 @@ def _digest(request: Request, model: str) -> str:
         "prompt_version": request.prompt_version,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
-
-    def segment_digests(self) -> list[str]:
-        """A digest of each text and picture that the messages hold, by which a kept reply is found when one goes."""
-        segments = [segment for message in self.messages for segment in message.content.segments]
-        return sorted({segment_digest(segment) for segment in segments})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
