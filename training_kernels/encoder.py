@@ -4,6 +4,7 @@ Shape letters: N documents, B sequences of one batch, D embedding width.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ from training_kernels.documents import Document
 from training_kernels.errors import ConfigError
 from training_kernels.images import PictureSource
 from training_kernels.pictures import FittedPictures
+from training_kernels.vision_cache import PictureKeys, VisionCache
 
 Side = Literal["query", "candidate"]
 
@@ -36,14 +38,26 @@ TOKEN_BUDGET_BY_DEVICE = {"cpu": 2048, "cuda": 32_768}
 
 
 class Encoder:
-    """A backbone, and how it reads documents."""
+    """A backbone, and how it reads documents.
 
-    def __init__(self, backbone: Backbone, inputs: InputConfig, *, dims: tuple[int, ...]) -> None:
+    Args:
+        vision_cache: keeps what the vision tower makes of pictures from run to run, while the tower is frozen.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        inputs: InputConfig,
+        *,
+        dims: tuple[int, ...],
+        vision_cache: VisionCache | None = None,
+    ) -> None:
         self.backbone, self.inputs, self.dims = backbone, inputs, dims
         self.num_cut = 0
         """Documents that lost their end so far, because they were longer than max_tokens."""
         self._instruction = tuple(backbone.tokenizer.encode([inputs.query_instruction])[0])
         self._pictures = FittedPictures(backbone, inputs)
+        self._vision_cache = vision_cache
         if dims[0] > backbone.dim:
             raise ConfigError(f"dims {dims} do not fit the backbone's width {backbone.dim}; take narrower ones")
         needed = len(self._instruction) + backbone.max_picture_tokens(inputs.max_pixels) + 1
@@ -54,14 +68,14 @@ class Encoder:
             )
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Encoder":
+    def load(cls, folder: str | Path, *, vision_cache: VisionCache | None = None) -> "Encoder":
         """The encoder of a checkpoint or backbone folder, on the best device here.
 
         Raises IncompleteArtifact without its manifest.
         """
         backbone, manifest = load_backbone(Path(folder), device=pick_device())
         backbone.model.requires_grad_(False)
-        return cls(backbone, manifest.inputs, dims=manifest.dims)
+        return cls(backbone, manifest.inputs, dims=manifest.dims, vision_cache=vision_cache)
 
     @property
     def dim(self) -> int:
@@ -119,7 +133,32 @@ class Encoder:
         return F.normalize(last_BD.float(), dim=-1)
 
     def _vision_features(self, pictures: Sequence[RenderedPicture]) -> list[Tensor]:
+        if self._vision_cache is None or not self.has_frozen_vision:
+            return self._read_pictures(pictures)
+        keys = [self._picture_keys.key(picture) for picture in pictures]
+        features = {
+            picture: kept.to(self._device)
+            for picture, key in zip(pictures, keys, strict=True)
+            if (kept := self._vision_cache.get(key)) is not None
+        }
+        new = [picture for picture in pictures if picture not in features]
+        features.update(zip(new, self._read_pictures(new), strict=True))
+        for picture, key in zip(pictures, keys, strict=True):
+            if picture in new:
+                self._vision_cache.put(key, features[picture])
+        return [features[picture] for picture in pictures]
+
+    def _read_pictures(self, pictures: Sequence[RenderedPicture]) -> list[Tensor]:
         return self.backbone.vision_features([self._pictures.pixels(picture) for picture in pictures])
+
+    @cached_property
+    def _picture_keys(self) -> PictureKeys:
+        """Made once, since it reads every weight of the tower; the cache is only asked while they are frozen."""
+        return PictureKeys(self.backbone, self.inputs)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.backbone.vision.parameters()).device
 
     @torch.inference_mode()
     def _embed_by_length(self, sequences: Sequence[TokenSequence]) -> np.ndarray:
