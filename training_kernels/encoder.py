@@ -113,6 +113,10 @@ class Encoder:
         self.num_cut += sum(sequence.is_cut for sequence in sequences)
         return sequences
 
+    def forget_pictures(self) -> None:
+        """Lets go of the fitted pictures that are kept in memory."""
+        self._pictures.forget()
+
     @property
     def has_frozen_vision(self) -> bool:
         """Whether no weight of the vision tower learns, so that a picture's features never change."""

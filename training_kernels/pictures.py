@@ -38,6 +38,11 @@ class FittedPictures:
         """uint8 [height, width, 3]. Raises DataError if the source lacks the picture."""
         return self._pixels(picture.digest, picture.source)
 
+    def forget(self) -> None:
+        """Lets go of all pixels kept."""
+        self._pixels_by_digest.clear()
+        self._bytes = 0
+
     def _pixels(self, digest: str, source: PictureSource) -> np.ndarray:
         pixels = self._pixels_by_digest.pop(digest, None)
         if pixels is None:
