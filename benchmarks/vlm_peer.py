@@ -22,7 +22,7 @@ from transformers import AutoProcessor, Qwen2_5_VLConfig, Qwen2_5_VLModel, Qwen2
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.processing_utils import ProcessorMixin
 
-from training_kernels.backbones.qwen2_5_vl import Qwen25VLBackbone
+from training_kernels.backbones.registry import open_backbone
 from training_kernels.backbones.tiny import tiny_config
 from training_kernels.config import InputConfig
 from training_kernels.documents import Document, Segment
@@ -149,7 +149,7 @@ def make_weights(folder: Path, *, seed: int) -> Path:
 
 def open_ours(folder: Path, *, dims: tuple[int, ...] = (WIDTH,)) -> Encoder:
     """Our encoder on the folder, in float32 on the CPU."""
-    backbone = Qwen25VLBackbone(folder, dtype=torch.float32, device=torch.device("cpu"))
+    backbone = open_backbone(folder, dtype=torch.float32, device=torch.device("cpu"))
     inputs = InputConfig(max_tokens=4096, min_pixels=4 * 784, max_pixels=MAX_VISUAL_TOKENS * 784, query_instruction="")
     return Encoder(backbone, inputs, dims=dims)
 

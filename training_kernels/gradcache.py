@@ -22,7 +22,7 @@ def backward_keeping(
     encoder: Encoder, sequences: Sequence[TokenSequence], groups: Sequence[Sequence[int]], loss_of: Loss
 ) -> tuple[Tensor, Tensor]:
     """One pass: the graph of every group is kept until the loss is known. Memory grows with the batch."""
-    features = _shared_features(encoder)
+    features = shared_features(encoder)
     embedding_ND = torch.cat([encoder.embed([sequences[position] for position in group], features) for group in groups])
     loss, loss_L = loss_of(embedding_ND[_places(groups)])
     loss.backward()
@@ -50,7 +50,7 @@ def backward_recomputing(
 
     Source: Gao et al. 2021, arXiv:2101.06983, section 3.
     """
-    features = _shared_features(encoder)
+    features = shared_features(encoder)
     num_kept = _num_kept(sequences, groups, kept_tokens)
     recomputed, kept = groups[: len(groups) - num_kept], groups[len(groups) - num_kept :]
     states, parts = [], []
@@ -73,7 +73,7 @@ def backward_recomputing(
     return loss.detach(), loss_L
 
 
-def _shared_features(encoder: Encoder) -> FeaturesByPicture | None:
+def shared_features(encoder: Encoder) -> FeaturesByPicture | None:
     """A place for what a frozen vision tower makes of the batch's pictures; None for a tower that learns."""
     return {} if encoder.has_frozen_vision else None
 
