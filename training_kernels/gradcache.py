@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from training_kernels.collate import TokenSequence
+from training_kernels.collate import TokenSequence, batches_by_tokens
+from training_kernels.config import TrainConfig
 from training_kernels.encoder import Encoder, FeaturesByPicture
 
 Loss = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -16,6 +17,19 @@ Loss = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 RandomState = tuple[Tensor, list[Tensor]]
 """Of the CPU, and of every CUDA device."""
+
+
+def backward_batch(
+    encoder: Encoder, sequences: Sequence[TokenSequence], loss_of: Loss, config: TrainConfig
+) -> tuple[Tensor, Tensor]:
+    """Adds the gradient of the loss over all sequences to the parameters, in groups of the recipe's token budget.
+
+    Returns the loss, without graph, and the losses by dim.
+    """
+    groups = batches_by_tokens([len(sequence) for sequence in sequences], token_budget=config.token_budget)
+    if config.activations == "kept":
+        return backward_keeping(encoder, sequences, groups, loss_of)
+    return backward_recomputing(encoder, sequences, groups, loss_of, kept_tokens=config.kept_tokens)
 
 
 def backward_keeping(

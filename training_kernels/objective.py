@@ -10,11 +10,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from training_kernels.collate import batches_by_tokens
 from training_kernels.config import TrainConfig
 from training_kernels.encoder import Encoder
 from training_kernels.examples import Example, ExampleSet
-from training_kernels.gradcache import backward_keeping, backward_recomputing
+from training_kernels.gradcache import backward_batch
 from training_kernels.images import PictureSource
 from training_kernels.losses import matryoshka_info_nce
 
@@ -67,9 +66,7 @@ class ContrastiveObjective:
                 ignored_BC=ignored_BC.to(device),
             )
 
-        groups = batches_by_tokens([len(sequence) for sequence in sequences], token_budget=self.config.token_budget)
-        through = backward_keeping if self.config.activations == "kept" else backward_recomputing
-        loss, loss_L = through(self.encoder, sequences, groups, loss_of)
+        loss, loss_L = backward_batch(self.encoder, sequences, loss_of, self.config)
         by_dim = dict(zip(self.config.loss.dims, loss_L.tolist(), strict=True))
         return BatchLoss(float(loss), by_dim, sum(len(sequence) for sequence in sequences))
 

@@ -126,6 +126,11 @@ class _Entry:
     """Seconds since the epoch."""
 
 
+def opened_cache(beside: Path, *, max_bytes: int) -> VisionCache | None:
+    """The cache that lies beside backbones, or None where it may hold nothing."""
+    return VisionCache(beside / "vision_cache", max_bytes=max_bytes) if max_bytes else None
+
+
 class PictureKeys:
     """Names of features: the picture, its pixel budget, the tower's weights and dtype, and how it reads pictures."""
 

@@ -37,14 +37,14 @@ def test_features_come_back_bit_by_bit_to_another_reader(tmp_path, dtype):
 
 
 def test_the_limit_holds_and_what_was_used_longest_ago_goes_first(tmp_path):
-    cache = VisionCache(tmp_path, max_bytes=5_000)
+    cache = VisionCache(tmp_path, max_bytes=2_500)
     for number in range(6):
         cache.put(f"k{number}", features(number))
         for older in range(number + 1):  # spread the times of use: one second apart, k0 used last
             path = cache._path(f"k{older}")
             if path.exists():
                 os.utime(path, (0, 1_000 + (99 if older == 0 else older)))
-    assert stored_bytes(tmp_path) <= 5_000
+    assert stored_bytes(tmp_path) <= 2_500
     kept = [number for number in range(6) if cache.get(f"k{number}") is not None]
     assert 0 in kept
     assert 5 in kept
@@ -90,8 +90,8 @@ def test_several_processes_share_a_folder_within_the_limit(tmp_path):
         "    got = cache.get(f'{number:02d}')\n"
         "    assert got is None or torch.equal(got, torch.full((16, 8), float(number)))\n"
     )
-    writers = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path)]) for _ in range(3)]
-    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    writers = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path)]) for _ in range(2)]
+    assert [writer.wait() for writer in writers] == [0, 0]
     assert 10_000 < stored_bytes(tmp_path) <= 20_000
     assert int((tmp_path / "bytes").read_text()) == stored_bytes(tmp_path)
     assert not list(tmp_path.rglob(".*"))
