@@ -10,6 +10,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from training_kernels import encoder as encoder_module
 from training_kernels import pictures as pictures_module
+from training_kernels.collate import batches_by_tokens
 from training_kernels.documents import Document, Segment
 from training_kernels.encoder import Encoder
 from training_kernels.errors import ConfigError, DataError
@@ -173,3 +174,27 @@ def test_a_picture_of_absurd_shape_is_named(encoder):
 
     with pytest.raises(DataError, match="3000 x 10 pixels"):
         encoder.backbone.fit_picture(Image.new("RGB", (3000, 10)), min_pixels=784, max_pixels=7840)
+
+
+def test_padding_is_small_over_a_mixed_corpus(encoder, pictures):
+    generator = np.random.default_rng(0)
+    documents = [Document.of("word " * int(generator.integers(1, 300))) for _ in range(300)]
+    lengths = [len(one) for one in encoder.render(documents, pictures, side="candidate")]
+    batches = batches_by_tokens(lengths, token_budget=encoder_module.TOKEN_BUDGET_BY_DEVICE["cpu"])
+    padded = sum(len(batch) * max(lengths[position] for position in batch) for batch in batches)
+    assert padded < 1.05 * sum(lengths)
+
+
+def test_a_picture_that_stands_in_many_documents_of_a_batch_is_read_once(limited, pictures, monkeypatch):
+    encoder = limited()
+    num_read = []
+    vision_features = encoder.backbone.vision_features
+    monkeypatch.setattr(
+        encoder.backbone, "vision_features", lambda pixels: num_read.append(len(pixels)) or vision_features(pixels)
+    )
+    documents = [Document.of(picture("a"), "text " * length) for length in range(4)]
+    together = encoder.encode(documents, pictures, side="candidate")
+    assert num_read == [1]
+    monkeypatch.undo()
+    alone = np.concatenate([encoder.encode([document], pictures, side="candidate") for document in documents])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
