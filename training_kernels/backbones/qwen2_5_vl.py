@@ -17,6 +17,7 @@ from transformers import Qwen2_5_VLModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
+from training_kernels.backbones.last_token import pool_in_last_layer
 from training_kernels.collate import TokenSequence, pad_right
 from training_kernels.errors import DataError
 from training_kernels.tokenizer import load_text_tokenizer
@@ -36,6 +37,7 @@ class Qwen25VLBackbone:
         self.folder = folder
         model: torch.nn.Module = Qwen2_5_VLModel.from_pretrained(folder, dtype=dtype)
         self.model: Any = model.to(device).eval()
+        pool_in_last_layer(self.model.language_model.layers)
         self.config: Any = self.model.config
         self.device = device
         self.tokenizer = load_text_tokenizer(str(folder))
@@ -96,13 +98,17 @@ class Qwen25VLBackbone:
             position_ids_3BT[:, row, : length_B[row]] = torch.from_numpy(self.positions(sequence))
         vision = {"image": BaseModelOutputWithPooling(pooler_output=tuple(features))} if features else {}
         # No attention mask: padding stands on the right and attention is causal, so no real token ever sees it.
+        last_B = (length_B - 1).to(self.device)
         hidden_BTD = self.model(
             input_ids=token_ids_BT.to(self.device),
             position_ids=position_ids_3BT.to(self.device),
             use_cache=False,
             mm_encoder_outputs=vision,
+            last_B=last_B,
         ).last_hidden_state
-        return hidden_BTD[torch.arange(len(sequences), device=self.device), length_B.to(self.device) - 1]
+        if hidden_BTD.shape[1] == 1:  # pooled in the last layer
+            return hidden_BTD[:, 0]
+        return hidden_BTD[torch.arange(len(sequences), device=self.device), last_B]
 
     def positions(self, sequence: TokenSequence) -> np.ndarray:
         """M-RoPE positions int64 [3, T] of time, row and column.
