@@ -125,7 +125,10 @@ def resources_of(settings: Settings, home: Home) -> dict[str, Any]:
         "recipe": recipe,
         **{role: VLMRole.of(role, settings, home) for role in ROLES},
         "embedders": CheckpointEmbedders(
-            cache_root=str(home.root / "backbones"), backbone=recipe.backbone, images_root=home.images.root
+            cache_root=str(home.root / "backbones"),
+            backbone=recipe.backbone,
+            images_root=home.images.root,
+            vision_cache_bytes=settings.vision_cache_bytes,
         ),
         "foreign_embedders": {
             "sentence-transformers": SentenceTransformersEmbedder.load,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,10 +42,12 @@ class CheckpointEmbedders:
         cache_root: local folder under which backbones are made or noted.
         backbone: name known to training_kernels.backbones, a folder in the hub's layout, or a hub name.
         images_root: root of the content-addressed picture folder.
+        vision_cache_bytes: most bytes under `cache_root` for what vision towers made of pictures; 0: nothing is kept.
     """
 
-    def __init__(self, cache_root: str, backbone: str, images_root: str) -> None:
+    def __init__(self, cache_root: str, backbone: str, images_root: str, *, vision_cache_bytes: int = 0) -> None:
         self.cache_root, self.backbone, self.images_root = cache_root, backbone, images_root
+        self.vision_cache_bytes = vision_cache_bytes
         self._last: tuple[str, CheckpointEmbedder] | None = None
 
     @cached_property
@@ -60,8 +63,10 @@ class CheckpointEmbedders:
     def open(self, folder: str) -> CheckpointEmbedder:
         """The embedder of a folder; the one opened last stays loaded, since partitions come one after the other."""
         from training_kernels.encoder import Encoder
+        from training_kernels.vision_cache import opened_cache
 
         if self._last is None or self._last[0] != folder:
             self._last = None  # freed before the next is loaded: two backbones may not fit the device
-            self._last = (folder, CheckpointEmbedder(Encoder.load(folder), self.pictures))
+            vision_cache = opened_cache(Path(self.cache_root), max_bytes=self.vision_cache_bytes)
+            self._last = (folder, CheckpointEmbedder(Encoder.load(folder, vision_cache=vision_cache), self.pictures))
         return self._last[1]

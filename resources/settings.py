@@ -26,6 +26,8 @@ NYX_FETCH_CONTACT
               address of a page or mailbox that the user agent names; needed with NYX_FETCH=on
 NYX_FETCH_ALLOW
               host names and networks that are fetched from although they are not public, separated by commas
+NYX_VISION_CACHE_BYTES
+              most bytes in this home for what vision towers made of pictures; default 0: every run reads them again
 NYX_VLM       live (default), or replay: answer from kept replies only, and fail on a request without one
 """
 
@@ -74,6 +76,8 @@ class Settings:
     caps: Caps
     web: WebAccess | None
     """None: pictures on the web are not fetched."""
+    vision_cache_bytes: int
+    """0: nothing is kept."""
     is_replay: bool
     """True: servers are not asked; a request whose reply is not kept is an error."""
 
@@ -101,6 +105,7 @@ class Settings:
                 since=_moment(env, "NYX_BUDGET_SINCE"),
             ),
             web=_web_access(env),
+            vision_cache_bytes=_whole_number(env, "NYX_VISION_CACHE_BYTES", default=0, least=0),
             is_replay=_is_replay(env),
         )
 

@@ -117,7 +117,12 @@ class TrainConfig:
     token_budget: int
     """Padded tokens, visual ones included, that go through the backbone at once; a longer sequence goes alone."""
     activations: Literal["kept", "recomputed"]
-    """Kept: one pass, memory grows with the batch. Recomputed: two passes, memory of one token budget."""
+    """Kept: one pass, memory grows with the batch. Recomputed: two passes, memory of one token budget or kept_tokens."""
+    kept_tokens: int = 0
+    """Where activations are recomputed: padded tokens whose activations are kept all the same, if that is more than one
+    token budget. A batch that fits is never recomputed."""
+    vision_cache_bytes: int = 0
+    """Most bytes on disk for what a frozen vision tower made of pictures, kept from run to run; 0: nothing is kept."""
     precision: Precision
     seed: int
 
@@ -128,6 +133,10 @@ class TrainConfig:
             raise ConfigError(
                 "negatives_per_query must be >= 0, and epochs, max_steps and token_budget >= 1, got "
                 f"{self.negatives_per_query}, {self.epochs}, {self.max_steps}, {self.token_budget}"
+            )
+        if self.kept_tokens < 0 or self.vision_cache_bytes < 0:
+            raise ConfigError(
+                f"kept_tokens and vision_cache_bytes must be >= 0, got {self.kept_tokens} and {self.vision_cache_bytes}"
             )
         if self.precision == "bfloat16" and isinstance(self.tuning, FullTuning):
             raise ConfigError(

@@ -17,6 +17,7 @@ from training_kernels.examples import ExampleSet
 from training_kernels.images import PictureSource
 from training_kernels.objective import BatchLoss, ContrastiveObjective
 from training_kernels.sampling import plan_batches
+from training_kernels.vision_cache import opened_cache
 
 LOG_EVERY_SECONDS = 5.0
 
@@ -43,7 +44,8 @@ def train(
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         backbone = load_for_training(start_from, config, device=device)
-        encoder = Encoder(backbone, config.inputs, dims=config.loss.dims)
+        vision_cache = opened_cache(start_from.resolve().parent, max_bytes=config.vision_cache_bytes)
+        encoder = Encoder(backbone, config.inputs, dims=config.loss.dims, vision_cache=vision_cache)
         objective = ContrastiveObjective(encoder, training, pictures, config)
         parameters = [parameter for parameter in backbone.model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(

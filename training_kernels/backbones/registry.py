@@ -8,6 +8,7 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from training_kernels.backbones.backbone import Backbone
+from training_kernels.backbones.cpu_linear import use_fast_linears
 from training_kernels.backbones.qwen2_5_vl import Qwen25VLBackbone, is_qwen2_5_vl
 from training_kernels.backbones.tiny import TINY_SEED, ensure_tiny
 from training_kernels.errors import ConfigError, IncompleteArtifact
@@ -41,7 +42,9 @@ def backbone_folder(name: str, cache_root: str | Path) -> Path:
 def open_backbone(weights: Path, *, dtype: torch.dtype, device: torch.device) -> Backbone:
     """The backbone in a folder of the hub's layout. Raises ConfigError for an architecture that is not known."""
     _require_known(weights)
-    return Qwen25VLBackbone(weights, dtype=dtype, device=device)
+    backbone = Qwen25VLBackbone(weights, dtype=dtype, device=device)
+    use_fast_linears(backbone.model)
+    return backbone
 
 
 def _require_known(weights: Path) -> None:

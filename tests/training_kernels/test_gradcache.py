@@ -1,0 +1,132 @@
+"""Two passes give the gradient of one, hold a bounded number of tokens, and read a frozen tower's pictures once."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from training_kernels.checkpoint import load_for_training
+from training_kernels.collate import batches_by_tokens
+from training_kernels.config import LoraTuning
+from training_kernels.documents import Document, Segment
+from training_kernels.encoder import Encoder
+from training_kernels.gradcache import backward_keeping, backward_recomputing
+from training_kernels.recipes import tiny
+
+LORA = LoraTuning(rank=4, alpha=8, dropout=0.3)
+
+DOCUMENTS = [
+    Document.of("a volcano"),
+    Document.of(Segment(image="x"), "a map of the south"),
+    Document.of(Segment(image="y"), Segment(image="x"), "two maps"),
+    Document.of("steam the egg for ten minutes " * 6),
+    Document.of("tea"),
+    Document.of(Segment(image="x")),
+]
+
+
+class Watched:
+    """An encoder on fresh weights that notes the size of each forward pass and each picture read."""
+
+    def __init__(self, folder, pictures, **changes) -> None:
+        torch.manual_seed(3)
+        config = replace(tiny(), **changes)
+        backbone = load_for_training(folder, config, device=torch.device("cpu"))
+        backbone.model.train()
+        self.encoder = Encoder(backbone, config.inputs, dims=config.loss.dims)
+        self.sequences = self.encoder.render(DOCUMENTS, pictures, side="candidate")
+        self.batches: list[tuple[int, bool]] = []
+        self.num_pictures_read = 0
+        last_hidden_states, vision_features = backbone.last_hidden_states, backbone.vision_features
+
+        def noting_states(sequences, features):
+            self.batches.append((len(sequences) * max(map(len, sequences)), torch.is_grad_enabled()))
+            return last_hidden_states(sequences, features)
+
+        def noting_pictures(pixels):
+            self.num_pictures_read += len(pixels)
+            return vision_features(pixels)
+
+        backbone.last_hidden_states, backbone.vision_features = noting_states, noting_pictures
+
+    def gradients(self, backward, token_budget=64, **options):
+        groups = batches_by_tokens([len(one) for one in self.sequences], token_budget=token_budget)
+        torch.manual_seed(5)
+        loss, _ = backward(self.encoder, self.sequences, groups, loss_of, **options)
+        weights = self.encoder.backbone.model.named_parameters()
+        return loss, {name: weight.grad for name, weight in weights if weight.grad is not None}, torch.rand(1)
+
+
+def loss_of(embedding_ND):
+    """Not symmetric in its rows, so that a row out of place changes it."""
+    weight_N = torch.arange(1.0, len(embedding_ND) + 1)
+    similarity_NN = embedding_ND @ embedding_ND.T
+    loss = (weight_N[:, None] * similarity_NN.exp()).sum() + (weight_N * embedding_ND[:, 0]).sum()
+    return loss, loss.detach()[None]
+
+
+@pytest.fixture
+def watched(tiny_folder, pictures):
+    return lambda **changes: Watched(tiny_folder, pictures, **changes)
+
+
+@pytest.mark.parametrize("changes", [{}, {"tuning": LORA}], ids=["full", "lora with dropout"])
+@pytest.mark.parametrize("kept_tokens", [0, 150, 10_000])
+def test_two_passes_give_the_gradient_of_one(watched, changes, kept_tokens):
+    loss, expected, next_random = watched(**changes).gradients(backward_keeping)
+    got_loss, got, got_next = watched(**changes).gradients(backward_recomputing, kept_tokens=kept_tokens)
+    assert got_loss == loss
+    assert got_next == next_random
+    assert got.keys() == expected.keys()
+    for name, gradient in got.items():
+        torch.testing.assert_close(gradient, expected[name], atol=1e-5 * expected[name].abs().max().item(), rtol=1e-4)
+
+
+def test_graphs_are_held_for_the_largest_group_alone_or_for_as_many_tokens_as_allowed(watched):
+    plain = watched()
+    plain.gradients(backward_recomputing)
+    with_graph = [tokens for tokens, has_graph in plain.batches if has_graph]
+    without = [tokens for tokens, has_graph in plain.batches if not has_graph]
+    kept = with_graph[: len(with_graph) - len(without)]
+    assert without
+    assert sum(kept) <= max(without)
+    assert sorted(with_graph) == sorted(without + kept)
+
+    roomy = watched()
+    roomy.gradients(backward_recomputing, kept_tokens=10_000)
+    assert all(has_graph for _, has_graph in roomy.batches)
+
+
+def test_a_batch_that_fits_the_budget_takes_one_pass(watched):
+    small = watched()
+    small.gradients(backward_recomputing, token_budget=10_000)
+    assert [has_graph for _, has_graph in small.batches] == [True]
+
+
+def test_a_frozen_tower_reads_each_picture_of_a_batch_once(watched):
+    frozen, learning = watched(tuning=LORA), watched()
+    frozen.gradients(backward_recomputing)
+    learning.gradients(backward_recomputing)
+    assert frozen.num_pictures_read == 2
+    assert learning.num_pictures_read > 2
+    assert not frozen.encoder.backbone.vision_features([])
+
+
+def test_pictures_are_decoded_group_by_group(watched, pictures):
+    opened = []
+
+    class Sized:
+        def open(self, digest):
+            opened.append(digest)
+            return pictures.open(digest)
+
+        def size(self, digest):
+            width, height = pictures.open(digest).size
+            return height, width
+
+    lazy = watched(tuning=LORA)
+    lazy.encoder.forget_pictures()
+    lazy.sequences = lazy.encoder.render(DOCUMENTS, Sized(), side="candidate")
+    assert opened == []
+    lazy.gradients(backward_recomputing)
+    assert sorted(opened) == ["x", "y"]
