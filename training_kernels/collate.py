@@ -4,11 +4,23 @@ Shape letters: B sequences, T tokens of the longest.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from training_kernels.images import PictureSource
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPicture:
+    """A picture of a token sequence: which one, and how large it is fed in. Its pixels are read when they are needed."""
+
+    digest: str
+    height: int
+    width: int
+    """Pixels, within the pixel budget."""
+    source: PictureSource = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +28,8 @@ class TokenSequence:
     """One document as a backbone reads it, the embedding token last."""
 
     token_ids: tuple[int, ...]
-    pictures: tuple[np.ndarray, ...]
-    """uint8 [height, width, 3] within the pixel budget, in reading order."""
+    pictures: tuple[RenderedPicture, ...]
+    """In reading order."""
     picture_starts: tuple[int, ...]
     """Position of each picture's first visual token."""
     is_cut: bool

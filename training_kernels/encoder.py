@@ -3,7 +3,6 @@
 Shape letters: N documents, B sequences of one batch, D embedding width.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,14 +14,18 @@ from torch import Tensor
 
 from training_kernels.backbones.backbone import Backbone
 from training_kernels.checkpoint import load_backbone
-from training_kernels.collate import TokenSequence, batches_by_tokens
+from training_kernels.collate import RenderedPicture, TokenSequence, batches_by_tokens
 from training_kernels.config import InputConfig
 from training_kernels.device import pick_device
 from training_kernels.documents import Document
 from training_kernels.errors import ConfigError
 from training_kernels.images import PictureSource
+from training_kernels.pictures import FittedPictures
 
 Side = Literal["query", "candidate"]
+
+FeaturesByPicture = dict[RenderedPicture, Tensor]
+"""What the vision tower makes of each picture, [V, F]."""
 
 SORT_WINDOW = 512
 """Documents that are rendered together and batched by length. Choice: padding is under 5 %, and their pictures fit
@@ -30,32 +33,6 @@ memory at the largest pixel budget (1 MB each)."""
 
 TOKEN_BUDGET_BY_DEVICE = {"cpu": 2048, "cuda": 32_768}
 """Padded tokens of a batch when encoding. Choice: on a CPU what stays in cache; on a GPU what keeps it busy."""
-
-PICTURE_CACHE_BYTES = 256 * 2**20
-"""Fitted pictures kept. Choice: 7,000 at the tiny pixel budget, 280 at the paper's."""
-
-
-class FittedPictures:
-    """Pictures scaled into the pixel budget, the most recently used ones kept."""
-
-    def __init__(self, backbone: Backbone, inputs: InputConfig) -> None:
-        self.backbone, self.inputs = backbone, inputs
-        self._pixels_by_digest: OrderedDict[str, np.ndarray] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, digest: str, pictures: PictureSource) -> np.ndarray:
-        """uint8 [height, width, 3]. Raises DataError if the source lacks the picture."""
-        pixels = self._pixels_by_digest.pop(digest, None)
-        if pixels is None:
-            pixels = self.backbone.fit_picture(
-                pictures.open(digest), min_pixels=self.inputs.min_pixels, max_pixels=self.inputs.max_pixels
-            )
-            self._bytes += pixels.nbytes
-        self._pixels_by_digest[digest] = pixels
-        while self._bytes > PICTURE_CACHE_BYTES:
-            _, oldest = self._pixels_by_digest.popitem(last=False)
-            self._bytes -= oldest.nbytes
-        return pixels
 
 
 class Encoder:
@@ -83,6 +60,7 @@ class Encoder:
         Raises IncompleteArtifact without its manifest.
         """
         backbone, manifest = load_backbone(Path(folder), device=pick_device())
+        backbone.model.requires_grad_(False)
         return cls(backbone, manifest.inputs, dims=manifest.dims)
 
     @property
@@ -121,12 +99,27 @@ class Encoder:
         self.num_cut += sum(sequence.is_cut for sequence in sequences)
         return sequences
 
-    def embed(self, sequences: Sequence[TokenSequence]) -> Tensor:
-        """float32 [B, D], unit norm, from one forward pass, with the gradient graph where gradients are on."""
-        hidden_BTD = self.backbone.hidden_states(sequences)
-        last_B = torch.tensor([len(sequence) - 1 for sequence in sequences], device=hidden_BTD.device)
-        last_BD = hidden_BTD[torch.arange(len(sequences), device=hidden_BTD.device), last_B]
+    @property
+    def has_frozen_vision(self) -> bool:
+        """Whether no weight of the vision tower learns, so that a picture's features never change."""
+        return not any(weight.requires_grad for weight in self.backbone.vision.parameters())
+
+    def embed(self, sequences: Sequence[TokenSequence], features: FeaturesByPicture | None = None) -> Tensor:
+        """float32 [B, D], unit norm, from one forward pass, with the gradient graph where gradients are on.
+
+        Args:
+            features: what the vision tower made of pictures before; pictures that it lacks are added to it. Only for
+                a tower that is frozen.
+        """
+        features = {} if features is None else features
+        pictures = [picture for sequence in sequences for picture in sequence.pictures]
+        new = [picture for picture in dict.fromkeys(pictures) if picture not in features]
+        features.update(zip(new, self._vision_features(new), strict=True))
+        last_BD = self.backbone.last_hidden_states(sequences, [features[picture] for picture in pictures])
         return F.normalize(last_BD.float(), dim=-1)
+
+    def _vision_features(self, pictures: Sequence[RenderedPicture]) -> list[Tensor]:
+        return self.backbone.vision_features([self._pictures.pixels(picture) for picture in pictures])
 
     @torch.inference_mode()
     def _embed_by_length(self, sequences: Sequence[TokenSequence]) -> np.ndarray:
@@ -141,15 +134,15 @@ class Encoder:
     ) -> TokenSequence:
         """Texts (token ids) and pictures (digests) in order, up to max_tokens, and the embedding token."""
         room = self.inputs.max_tokens - 1
-        token_ids, fitted, starts = list(instruction), [], []
+        token_ids, rendered, starts = list(instruction), [], []
         is_cut = False
         for part in parts:
             if isinstance(part, str):
-                pixels = self._pictures.get(part, pictures)
-                part_ids, first = self.backbone.picture_tokens(pixels)
+                picture = self._pictures.render(part, pictures)
+                part_ids, first = self.backbone.picture_tokens(picture.height, picture.width)
                 is_cut = len(token_ids) + len(part_ids) > room
                 if not is_cut:
-                    fitted.append(pixels)
+                    rendered.append(picture)
                     starts.append(len(token_ids) + first)
                     token_ids += part_ids
             else:
@@ -158,4 +151,4 @@ class Encoder:
             if is_cut:
                 break
         token_ids.append(self.backbone.embedding_token)
-        return TokenSequence(tuple(token_ids), tuple(fitted), tuple(starts), is_cut)
+        return TokenSequence(tuple(token_ids), tuple(rendered), tuple(starts), is_cut)

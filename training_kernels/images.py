@@ -3,10 +3,10 @@
 A picture lies under `<root>/<first two digits>/<sha256>.<suffix>`; who writes it is resources/images.py.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import fsspec
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from training_kernels.errors import DataError
 
@@ -20,12 +20,24 @@ SUFFIX_BY_FORMAT = {
     "AVIF": "avif",
 }
 
+FIRST_LYING_ORIENTATION = 5
+"""EXIF orientations from 5 to 8 turn a picture by a right angle. Source: EXIF 2.32, tag 0x0112."""
+
 
 class PictureSource(Protocol):
     """Pictures by the SHA-256 of their file."""
 
     def open(self, digest: str) -> Image.Image:
         """The decoded picture in RGB. Raises DataError if the store lacks it."""
+        ...
+
+
+@runtime_checkable
+class SizedPictureSource(PictureSource, Protocol):
+    """A source that tells a picture's size without decoding it."""
+
+    def size(self, digest: str) -> tuple[int, int]:
+        """Height and width of what `open` returns, in pixels. Raises DataError if the store lacks it."""
         ...
 
 
@@ -54,3 +66,9 @@ class PictureFolder:
         with self.fs.open(self.path(digest), "rb") as file, Image.open(file) as picture:
             # a camera held upright stores the picture lying and says so; a model must see it as a person does
             return ImageOps.exif_transpose(picture).convert("RGB")
+
+    def size(self, digest: str) -> tuple[int, int]:
+        with self.fs.open(self.path(digest), "rb") as file, Image.open(file) as picture:
+            width, height = picture.size
+            is_lying = picture.getexif().get(ExifTags.Base.Orientation, 1) >= FIRST_LYING_ORIENTATION
+            return (width, height) if is_lying else (height, width)

@@ -9,6 +9,7 @@ from transformers import Qwen2_5_VLModel
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from training_kernels import encoder as encoder_module
+from training_kernels import pictures as pictures_module
 from training_kernels.documents import Document, Segment
 from training_kernels.encoder import Encoder
 from training_kernels.errors import ConfigError, DataError
@@ -79,7 +80,7 @@ def test_positions_equal_the_models_own(encoder, pictures):
     backbone = encoder.backbone
     for sequence in encoder.render(DOCUMENTS, pictures, side="candidate"):
         token_ids = torch.tensor([sequence.token_ids])
-        grids = [[1, pixels.shape[0] // 14, pixels.shape[1] // 14] for pixels in sequence.pictures]
+        grids = [[1, picture.height // 14, picture.width // 14] for picture in sequence.pictures]
         expected, _ = backbone.model.get_rope_index(
             input_ids=token_ids,
             mm_token_type_ids=(token_ids == backbone.image_token).int(),
@@ -93,7 +94,7 @@ def test_a_document_is_rendered_in_reading_order_with_the_embedding_token_last(e
     (sequence,) = encoder.render([DOCUMENTS[0]], pictures, side="candidate")
     text = [backbone.tokenizer.encode([part])[0] for part in ("Io is the innermost moon", "and <|image_pad|> is text")]
     line = backbone.tokenizer.encode(["\na new line"])[0]
-    visual = [len(pixels[::28, ::28, 0].ravel()) for pixels in sequence.pictures]
+    visual = [picture.height * picture.width // 784 for picture in sequence.pictures]
     start, pad, end = backbone.vision_start, backbone.image_token, backbone.vision_end
     assert list(sequence.token_ids) == [
         *text[0], start, *[pad] * visual[0], end, *text[1], *line, start, *[pad] * visual[1], end, backbone.embedding_token
@@ -132,7 +133,7 @@ def test_a_long_document_loses_its_end_pictures_only_whole_and_is_counted(limite
     assert len(cut.pictures) == 1
     backbone = short.backbone
     assert list(cut.token_ids[-2:]) == [backbone.vision_end, backbone.embedding_token]
-    assert cut.token_ids.count(backbone.image_token) == cut.pictures[0].size // (3 * 784)
+    assert cut.token_ids.count(backbone.image_token) == cut.pictures[0].height * cut.pictures[0].width // 784
 
 
 def test_text_is_cut_at_the_last_token_that_fits(limited, pictures):
@@ -151,7 +152,7 @@ def test_pictures_are_kept_up_to_a_limit(limited, pictures, monkeypatch):
             return pictures.open(digest)
 
     small = limited()
-    monkeypatch.setattr(encoder_module, "PICTURE_CACHE_BYTES", 2 * 112 * 112 * 3)
+    monkeypatch.setattr(pictures_module, "PICTURE_CACHE_BYTES", 2 * 112 * 112 * 3)
     for name in ("a", "b", "a", "b", "c", "d", "a"):
         small.render([Document.of(picture(name))], Watched(), side="candidate")
     assert opened[:2] == ["a", "b"]

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from transformers import Qwen2_5_VLModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
 from training_kernels.collate import TokenSequence, pad_right
@@ -54,35 +55,54 @@ class Qwen25VLBackbone:
         """Pixels along one side of a visual token."""
         return self.processor.patch_size * self.processor.merge_size
 
-    def fit_picture(self, picture: Image.Image, *, min_pixels: int, max_pixels: int) -> np.ndarray:
-        if max(picture.size) > MAX_ASPECT_RATIO * min(picture.size):
+    @property
+    def vision(self) -> torch.nn.Module:
+        return self._bare.visual
+
+    def fitted_size(self, height: int, width: int, *, min_pixels: int, max_pixels: int) -> tuple[int, int]:
+        if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
             raise DataError(
-                f"a picture of {picture.width} x {picture.height} pixels is more than {MAX_ASPECT_RATIO} times as long "
-                "as wide; leave it out of the document"
+                f"a picture of {width} x {height} pixels is more than {MAX_ASPECT_RATIO} times as long as wide; leave it "
+                "out of the document"
             )
-        height, width = smart_resize(picture.height, picture.width, self.token_side, min_pixels, max_pixels)
+        return smart_resize(height, width, self.token_side, min_pixels, max_pixels)
+
+    def fit_picture(self, picture: Image.Image, *, min_pixels: int, max_pixels: int) -> np.ndarray:
+        height, width = self.fitted_size(picture.height, picture.width, min_pixels=min_pixels, max_pixels=max_pixels)
         fitted = picture.convert("RGB").resize((width, height), Image.Resampling(self.processor.resample))
         return np.asarray(fitted)
 
-    def picture_tokens(self, pixels: np.ndarray) -> tuple[list[int], int]:
-        height, width = self._token_grid(pixels)
-        return [self.vision_start, *[self.image_token] * (height * width), self.vision_end], 1
+    def picture_tokens(self, height: int, width: int) -> tuple[list[int], int]:
+        num_tokens = height * width // self.token_side**2
+        return [self.vision_start, *[self.image_token] * num_tokens, self.vision_end], 1
 
     def max_picture_tokens(self, max_pixels: int) -> int:
         return max_pixels // self.token_side**2 + 2
 
-    def hidden_states(self, sequences: Sequence[TokenSequence]) -> Tensor:
+    def vision_features(self, pictures: Sequence[np.ndarray]) -> list[Tensor]:
+        if not pictures:
+            return []
+        side = self.processor.patch_size
+        grids = [[1, pixels.shape[0] // side, pixels.shape[1] // side] for pixels in pictures]
+        output = self._bare.get_image_features(
+            torch.cat([self.patches(pixels) for pixels in pictures]), torch.tensor(grids, device=self.device)
+        )
+        return list(output.pooler_output)
+
+    def last_hidden_states(self, sequences: Sequence[TokenSequence], features: Sequence[Tensor]) -> Tensor:
         token_ids_BT, length_B = pad_right(sequences, pad_id=self.pad_token)
         position_ids_3BT = torch.zeros(3, *token_ids_BT.shape, dtype=torch.int64)
         for row, sequence in enumerate(sequences):
             position_ids_3BT[:, row, : length_B[row]] = torch.from_numpy(self.positions(sequence))
+        vision = {"image": BaseModelOutputWithPooling(pooler_output=tuple(features))} if features else {}
         # No attention mask: padding stands on the right and attention is causal, so no real token ever sees it.
-        return self.model(
+        hidden_BTD = self.model(
             input_ids=token_ids_BT.to(self.device),
             position_ids=position_ids_3BT.to(self.device),
             use_cache=False,
-            **self._vision_inputs([pixels for sequence in sequences for pixels in sequence.pictures]),
+            mm_encoder_outputs=vision,
         ).last_hidden_state
+        return hidden_BTD[torch.arange(len(sequences), device=self.device), length_B.to(self.device) - 1]
 
     def positions(self, sequence: TokenSequence) -> np.ndarray:
         """M-RoPE positions int64 [3, T] of time, row and column.
@@ -90,7 +110,7 @@ class Qwen25VLBackbone:
         Text counts on in all three; a picture's tokens stand at one time, spread over rows and columns, and text goes
         on after its longer side. Source: Qwen2-VL, arXiv:2409.12191, section 2.1; equal to get_rope_index.
         """
-        grids = [self._token_grid(pixels) for pixels in sequence.pictures]
+        grids = [self._token_grid(picture.height, picture.width) for picture in sequence.pictures]
         position_3T = np.empty((3, len(sequence)), dtype=np.int64)
         token, position = 0, 0
         for start, (height, width) in zip(sequence.picture_starts, grids, strict=True):
@@ -109,7 +129,7 @@ class Qwen25VLBackbone:
         Normalised here, on the model's device, so that pictures are kept and moved as bytes.
         """
         patch, merge = self.processor.patch_size, self.processor.merge_size
-        height, width = self._token_grid(pixels)
+        height, width = self._token_grid(*pixels.shape[:2])
         mean_3 = torch.tensor(self.processor.image_mean, device=self.device)
         std_3 = torch.tensor(self.processor.image_std, device=self.device)
         scaled_HW3 = torch.tensor(pixels, device=self.device) * self.processor.rescale_factor
@@ -124,18 +144,13 @@ class Qwen25VLBackbone:
             if (self.folder / name).is_file():
                 shutil.copyfile(self.folder / name, folder / name)
 
-    def _token_grid(self, pixels: np.ndarray) -> tuple[int, int]:
-        return pixels.shape[0] // self.token_side, pixels.shape[1] // self.token_side
+    @property
+    def _bare(self) -> Any:
+        """The model without the adapter's wrapper around it; its adapted layers stay adapted."""
+        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
 
-    def _vision_inputs(self, pictures: Sequence[np.ndarray]) -> dict[str, Tensor]:
-        if not pictures:
-            return {}
-        merge = self.processor.merge_size
-        grids = [[1, merge * height, merge * width] for height, width in map(self._token_grid, pictures)]
-        return {
-            "pixel_values": torch.cat([self.patches(pixels) for pixels in pictures]),
-            "image_grid_thw": torch.tensor(grids, device=self.device),
-        }
+    def _token_grid(self, height: int, width: int) -> tuple[int, int]:
+        return height // self.token_side, width // self.token_side
 
 
 def is_qwen2_5_vl(folder: Path) -> bool:
