@@ -40,7 +40,7 @@ class TextTokenizer:
         """Id of a special token such as `<|vision_start|>`. Raises ConfigError if the vocabulary lacks it."""
         token_id = self._tokenizer.token_to_id(token)
         if token_id is None:
-            raise ConfigError(f"the tokenizer has no token {token!r}; a Qwen2.5-VL vocabulary is needed")
+            raise ConfigError(f"the tokenizer has no token {token!r}; take the one that belongs to the weights")
         return token_id
 
 

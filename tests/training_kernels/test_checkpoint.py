@@ -162,7 +162,7 @@ def test_a_folder_in_the_hubs_layout_is_a_backbone_without_being_copied(tmp_path
     assert Encoder.load(folder).dims == (128,)
     assert backbone_folder(str(weights), tmp_path / "cache") == folder
     (weights / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(ConfigError, match="known: qwen2_5_vl"):
+    with pytest.raises(ConfigError, match="model_type 'bert', which is no known backbone; known: idefics3, qwen2_5_vl, qwen3_vl, smolvlm"):
         backbone_folder(str(weights), tmp_path / "other_cache")
     with pytest.raises(ConfigError, match="neither 'tiny-qwen2.5-vl', a folder, nor a model"):
         backbone_folder("nobody/nothing-of-this-name", tmp_path / "cache")

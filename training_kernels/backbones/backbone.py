@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from training_kernels.collate import TokenSequence
+from training_kernels.config import InputConfig
 from training_kernels.tokenizer import TextTokenizer
 
 
@@ -24,6 +25,8 @@ class Backbone(Protocol):
     tokenizer: TextTokenizer
     lora_targets: str
     """Regex of the names of the modules that a LoRA adapter goes on: the language model's linear layers."""
+    vision_targets: str
+    """Regex of the linear layers of `vision`, which an adapter goes on as well where the recipe says so."""
 
     @property
     def dim(self) -> int:
@@ -75,6 +78,6 @@ class Backbone(Protocol):
         """
         ...
 
-    def save_reading_files(self, folder: Path) -> None:
-        """Writes tokenizer and picture processor, so that the folder loads without the one it came from."""
+    def save_reading_files(self, folder: Path, inputs: InputConfig) -> None:
+        """Writes tokenizer, picture processor and chat template, by which other libraries read documents the same."""
         ...
