@@ -1,6 +1,7 @@
 """Which weights learn: an adapter put on by regex, all of them, or all but the vision tower's."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -62,6 +63,22 @@ def tune_fully(backbone: Backbone, tuning: FullTuning) -> None:
     backbone.model.float().requires_grad_(True)
     if not tuning.tunes_vision:
         backbone.vision.requires_grad_(False)
+
+
+def rename_dora_lengths(folder: Path) -> None:
+    """Renames DoRA's lengths in a folder that peft has written, so that transformers finds them too.
+
+    transformers 5.23 looks for `lora_magnitude_vector.weight`, peft 0.21 writes it without `.weight` and reads either; where
+    the name is missed, AutoModel and sentence-transformers go on with the lengths of the base, silently.
+    """
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "adapter_model.safetensors"
+    weights = {
+        f"{name}.weight" if name.endswith("lora_magnitude_vector") else name: weight
+        for name, weight in load_file(path).items()
+    }
+    save_file(weights, path, {"format": "pt"})
 
 
 def target_regex(backbone: Backbone, tuning: LoraTuning) -> str:

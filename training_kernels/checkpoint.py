@@ -6,18 +6,19 @@ Three doors besides this project's own: `transformers` loads fully tuned weights
 
 import json
 import os
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from training_kernels.adapters import put_lora_on, require_same_lora, tune_fully
+from training_kernels.adapters import put_lora_on, rename_dora_lengths, require_same_lora, tune_fully
 from training_kernels.backbones.backbone import Backbone
 from training_kernels.backbones.registry import open_backbone
 from training_kernels.config import LoraTuning, TrainConfig
 from training_kernels.device import pick_dtype
-from training_kernels.errors import ConfigError, DataError, IncompleteArtifact
+from training_kernels.errors import DataError, IncompleteArtifact
 from training_kernels.manifest import (
     MODEL_CARD,
     RUN_RECORD,
@@ -114,10 +115,14 @@ def write_checkpoint_files(
         base: what an adapter stands on, or the weights that training started from, as libraries name it.
     """
     backbone.model.save_pretrained(draft)
+    if manifest.kind == "adapter":
+        rename_dora_lengths(draft)
     if manifest.kind == "full" and len(manifest.dims) > 1:
         _note_dims(draft / "config.json", manifest.dims)
     backbone.save_reading_files(draft, manifest.inputs)
-    write_sentence_transformers_files(draft, dim=manifest.dim, inputs=manifest.inputs)
+    write_sentence_transformers_files(
+        draft, dim=manifest.dim, inputs=manifest.inputs, template_settings=backbone.template_settings
+    )
     (draft / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n", encoding="utf-8")
     (draft / RUN_RECORD).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     (draft / MODEL_CARD).write_text(model_card(manifest, metrics, base=base), encoding="utf-8")
@@ -162,8 +167,10 @@ def _open_adapter(
         )
     backbone = open_backbone(read_manifest(base).weights_folder(base), dtype=dtype, device=device)
     try:
-        backbone.model = PeftModel.from_pretrained(backbone.model, str(folder), is_trainable=is_trainable).eval()
-    except (RuntimeError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            backbone.model = PeftModel.from_pretrained(backbone.model, str(folder), is_trainable=is_trainable).eval()
+    except (RuntimeError, ValueError, UserWarning) as error:
         raise DataError(
             f"the adapter in {folder} does not fit backbone {manifest.backbone!r}: {str(error)[:300]}; train again"
         ) from error

@@ -52,7 +52,7 @@ from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer("FOLDER")
 content = [{{"type": "text", "text": "a moon"}}, {{"type": "image", "image": "moon.png"}}]
-candidates = model.encode_document([[{{"role": "user", "content": content}}], "an egg"])
+candidates = model.encode_document([[{{"role": "user", "content": content}}]])  # messages, texts or pictures: one kind a call
 queries = model.encode_query(["which moon has volcanoes?"], truncate_dim={narrowest}, normalize_embeddings=True)
 ```
 

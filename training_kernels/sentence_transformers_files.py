@@ -17,8 +17,12 @@ MODULES = (
 )
 
 
-def write_sentence_transformers_files(folder: Path, *, dim: int, inputs: InputConfig) -> None:
-    """Writes them beside weights (or adapter), tokenizer and processor."""
+def write_sentence_transformers_files(folder: Path, *, dim: int, inputs: InputConfig, template_settings: Any) -> None:
+    """Writes them beside weights (or adapter), tokenizer and processor.
+
+    Args:
+        template_settings: what the processor is told whenever it fills the chat template.
+    """
     forward = {"method": "forward", "method_output_name": "last_hidden_state"}
     modules = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(MODULES)]
     _write_json(folder / "modules.json", modules)
@@ -27,11 +31,7 @@ def write_sentence_transformers_files(folder: Path, *, dim: int, inputs: InputCo
         "modality_config": {"text": forward, "image": forward, "message": {**forward, "format": "structured"}},
         "module_output_name": "token_embeddings",
         "max_seq_length": inputs.max_tokens,
-        "processing_kwargs": {
-            "text": {"add_special_tokens": False},
-            # a literal "<|image_pad|>" on a page is text, as the encoder reads it
-            "chat_template": {"sanitize_control_tokens": True},
-        },
+        "processing_kwargs": {"text": {"add_special_tokens": False}, "chat_template": template_settings},
     }
     _write_json(folder / "sentence_bert_config.json", transformer)
     _write_json(folder / "1_Pooling" / "config.json", {"embedding_dimension": dim, "pooling_mode": "lasttoken"})

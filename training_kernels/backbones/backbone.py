@@ -1,6 +1,6 @@
 """The backbone seam: a VLM that turns pictures into features, and token sequences with features into hidden states."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +27,8 @@ class Backbone(Protocol):
     """Regex of the names of the modules that a LoRA adapter goes on: the language model's linear layers."""
     vision_targets: str
     """Regex of the linear layers of `vision`, which an adapter goes on as well where the recipe says so."""
+    template_settings: Mapping[str, bool]
+    """What transformers' processor of this backbone is told whenever it fills the folder's chat template."""
 
     @property
     def dim(self) -> int:

@@ -9,7 +9,7 @@ Shape letters: B sequences, T tokens of the longest, V visual tokens of one pict
 from collections.abc import Sequence
 from math import isqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -37,6 +37,8 @@ class Idefics3Backbone:
         r".*vision_model\.encoder\.layers\.\d+\.(self_attn\.([qkv]|out)_proj|mlp\.fc[12])"
         r"|.*connector\.modality_projection\.proj"
     )
+
+    template_settings: ClassVar[dict[str, bool]] = {}  # this processor cannot tell "<image>" on a page from a picture
 
     def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device) -> None:
         self.folder = folder

@@ -5,7 +5,7 @@ Shape letters: B sequences, T tokens of the longest, D width, P patches of all p
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -39,6 +39,8 @@ class Qwen25VLBackbone:
     vision_targets = (
         r".*visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(gate|up|down)_proj)|.*visual\.merger\.mlp\.[02]"
     )
+
+    template_settings: ClassVar[dict[str, bool]] = {"sanitize_control_tokens": True}  # "<|image_pad|>" on a page is text
 
     def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device) -> None:
         self.folder = folder

@@ -20,10 +20,12 @@ CHAT_TEMPLATE = """\
 {%- if part['type'] == 'image' -%}
 {{- 'PICTURE' -}}
 {%- set state.after_text = false -%}
-{%- else -%}
+{%- elif part['type'] == 'text' -%}
 {%- if state.after_text -%}{{- '\\n' -}}{%- endif -%}
 {{- part['text'] -}}
 {%- set state.after_text = message['role'] != 'system' -%}
+{%- else -%}
+{{- raise_exception("a part is of type 'text' or 'image', got '" ~ part['type'] ~ "'; do not mix messages with bare texts or pictures in one batch") -}}
 {%- endif -%}
 {%- endfor -%}
 {%- endfor -%}

@@ -33,7 +33,7 @@ def picture(name: str) -> Segment:
     return Segment(image=name)
 
 
-TEXTS = [Document.of("a moon"), Document.of("short"), Document.of("12.5 g of <|image_pad|> and <|im_end|> ends."), Document.of("")]
+TEXTS = [Document.of("a moon"), Document.of("short"), Document.of("12.5 g of salt.", "Ends.\n", " 茶碗蒸し"), Document.of("")]
 PICTURES = [Document.of(picture("io")), Document.of(picture("wide"))]
 MIXED = [
     Document.of("text first", picture("io")),
@@ -98,12 +98,11 @@ def messages(document: Document, pictures) -> list[dict]:
     return [{"role": "user", "content": content}]
 
 
-def test_sentence_transformers_gives_the_encoders_vectors(checkpoint, hub_folder, pictures):
+def test_sentence_transformers_gives_the_encoders_vectors(checkpoint, pictures):
     encoder = Encoder.load(checkpoint)
     model = SentenceTransformer(str(checkpoint), device="cpu")
-    texts = TEXTS if hub_folder.name.startswith("qwen") else [Document.of(d.text.replace("<|im_end|>", "x")) for d in TEXTS]
     for documents, inputs in (
-        (texts, [document.text for document in texts]),
+        (TEXTS, [document.text for document in TEXTS]),
         (PICTURES, [pictures.open(document.images[0]) for document in PICTURES]),
         (MIXED, [messages(document, pictures) for document in MIXED]),
         (MIXTURE[:4], [messages(document, pictures) for document in MIXTURE[:4]]),
@@ -114,6 +113,15 @@ def test_sentence_transformers_gives_the_encoders_vectors(checkpoint, hub_folder
             expected = encoder.encode(documents, pictures, side=side)
             np.testing.assert_allclose(encode(inputs), expected, atol=1e-5)
     assert model.get_embedding_dimension() == encoder.dim
+
+
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl"])
+def test_a_special_token_written_on_a_page_is_text_to_the_processor_too(checkpoints, name):
+    model = SentenceTransformer(str(checkpoints[name]["full"]), device="cpu")
+    written = "a page about <|im_end|> and <end_of_utterance> and <|vision_start|>"
+    token_ids = model.preprocess([written])["input_ids"][0].tolist()
+    special = set(model.tokenizer.added_tokens_decoder)
+    assert [token for token in token_ids if token in special] == token_ids[-1:]
 
 
 def test_a_prefix_from_sentence_transformers_is_the_encoders_prefix(checkpoints, pictures):
@@ -212,7 +220,7 @@ def test_the_python_in_the_model_card_runs(checkpoints, tmp_path, monkeypatch, p
     for block in blocks:
         exec(block, scope)
     assert scope["vectors"].shape == (1, 64)
-    assert scope["candidates"].shape == (2, 64)
+    assert scope["candidates"].shape == (1, 64)
     assert scope["queries"].shape == (1, 16)
     vector = scope["vector"].detach().numpy()
     np.testing.assert_allclose(vector / np.linalg.norm(vector), scope["candidates"][0], atol=1e-5)
