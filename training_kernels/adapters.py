@@ -91,7 +91,9 @@ def target_regex(backbone: Backbone, tuning: LoraTuning) -> str:
 def _require_sound_targets(backbone: Backbone, targets: str, tuning: LoraTuning) -> None:
     matched = {name: module for name, module in backbone.model.named_modules() if re.fullmatch(targets, name)}
     if not matched:
-        raise ConfigError(f"targets {targets!r} match no module of the backbone, such as {_some_linear(backbone.model)}")
+        raise ConfigError(
+            f"targets {targets!r} match no module of the backbone, such as {_some_linear(backbone.model)}"
+        )
     others = [name for name, module in matched.items() if not isinstance(module, torch.nn.Linear)]
     if others:
         raise ConfigError(f"targets {targets!r} match {others[0]}, which is no linear layer; narrow the expression")

@@ -95,9 +95,7 @@ def write_checkpoint(
         adapter.base_model_name_or_path = _base_name(base, base_manifest)
         adapter.revision = base_manifest.revision or None
     with committed_folder(out) as draft:
-        write_checkpoint_files(
-            draft, backbone, manifest, asdict(config), metrics, base=_base_name(base, base_manifest)
-        )
+        write_checkpoint_files(draft, backbone, manifest, asdict(config), metrics, base=_base_name(base, base_manifest))
 
 
 def write_checkpoint_files(
@@ -184,4 +182,6 @@ def _base_folder(folder: Path, manifest: Manifest) -> Path:
 
 def _base_name(base: Path, manifest: Manifest) -> str:
     """What other libraries load the base by: the hub's name, else the folder of its weights."""
-    return manifest.backbone if manifest.revision and manifest.kind == "backbone" else str(manifest.weights_folder(base))
+    return (
+        manifest.backbone if manifest.revision and manifest.kind == "backbone" else str(manifest.weights_folder(base))
+    )

@@ -23,7 +23,9 @@ def export(checkpoint: Path, out: Path) -> None:
     """
     backbone, manifest = load_backbone(checkpoint, device=pick_device())
     if manifest.kind == "backbone":
-        raise ConfigError(f"{checkpoint} is an untrained backbone; its weights lie in {manifest.weights_folder(checkpoint)}")
+        raise ConfigError(
+            f"{checkpoint} is an untrained backbone; its weights lie in {manifest.weights_folder(checkpoint)}"
+        )
     if manifest.kind == "adapter":
         backbone.model = backbone.model.merge_and_unload()
     merged = replace(manifest, kind="full", weights=WEIGHTS_HERE, base_identity="")
@@ -34,7 +36,9 @@ def export(checkpoint: Path, out: Path) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m training_kernels.export", description="Make a checkpoint stand alone.")
+    parser = argparse.ArgumentParser(
+        prog="python -m training_kernels.export", description="Make a checkpoint stand alone."
+    )
     parser.add_argument("checkpoint", type=Path, help="checkpoint folder: an adapter or full weights")
     parser.add_argument("out", type=Path, help="folder to write; an older one is replaced")
     arguments = parser.parse_args()

@@ -68,6 +68,7 @@ def _tokenizer_file(backbone: str) -> Path:
         found = cached_file(backbone, "tokenizer.json")
     except OSError as error:
         raise ConfigError(
-            f"backbone {backbone!r} is neither {TINY!r}, a folder, nor a model of the hub that can be reached: {error}"
+            f"backbone {backbone!r} is neither {TINY!r}, a folder, nor a model of the hub that can be reached: {error}; "
+            f"where there is a network run `hf download {backbone}`, then copy the folder that it prints here and give its path"
         ) from error
     return Path(str(found))

@@ -36,11 +36,11 @@ class Qwen25VLBackbone:
     """Loaded by from_pretrained from a folder in the hub's layout."""
 
     lora_targets = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
-    vision_targets = (
-        r".*visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(gate|up|down)_proj)|.*visual\.merger\.mlp\.[02]"
-    )
+    vision_targets = r".*visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(gate|up|down)_proj)|.*visual\.merger\.mlp\.[02]"
 
-    template_settings: ClassVar[dict[str, bool]] = {"sanitize_control_tokens": True}  # "<|image_pad|>" on a page is text
+    template_settings: ClassVar[dict[str, bool]] = {
+        "sanitize_control_tokens": True
+    }  # "<|image_pad|>" on a page is text
 
     def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device) -> None:
         self.folder = folder

@@ -108,7 +108,9 @@ def test_lora_reaches_the_vision_tower_where_it_is_said(base, hub_folder, pictur
 def test_targets_that_reach_the_vision_tower_unsaid_are_refused(hub_folders, tmp_path):
     base = backbone_folder(str(hub_folders["qwen2_5_vl"]), tmp_path)
     published = replace(LORA, targets=PUBLISHED_TARGETS, is_dora=True)
-    with pytest.raises(ConfigError, match=r"match 2 modules of the vision tower, such as visual\.blocks\.0\.mlp\.down_proj"):
+    with pytest.raises(
+        ConfigError, match=r"match 2 modules of the vision tower, such as visual\.blocks\.0\.mlp\.down_proj"
+    ):
         tuned(base, published)
     backbone = tuned(base, replace(published, tunes_vision=True))
     from peft import LoraConfig, get_peft_model
@@ -117,7 +119,11 @@ def test_targets_that_reach_the_vision_tower_unsaid_are_refused(hub_folders, tmp
     theirs = get_peft_model(
         AutoModel.from_pretrained(hub_folders["qwen2_5_vl"]), LoraConfig(target_modules=list(PUBLISHED_NAMES))
     )
-    names = {name.split(".lora_A")[0].removeprefix("base_model.model.") for name, _ in theirs.named_parameters() if "lora_A" in name}
+    names = {
+        name.split(".lora_A")[0].removeprefix("base_model.model.")
+        for name, _ in theirs.named_parameters()
+        if "lora_A" in name
+    }
     assert adapted(backbone) == names
     assert {name for name in names if name.startswith("visual")} == {
         "visual.blocks.0.mlp.down_proj",

@@ -33,7 +33,12 @@ def picture(name: str) -> Segment:
     return Segment(image=name)
 
 
-TEXTS = [Document.of("a moon"), Document.of("short"), Document.of("12.5 g of salt.", "Ends.\n", " 茶碗蒸し"), Document.of("")]
+TEXTS = [
+    Document.of("a moon"),
+    Document.of("short"),
+    Document.of("12.5 g of salt.", "Ends.\n", " 茶碗蒸し"),
+    Document.of(""),
+]
 PICTURES = [Document.of(picture("io")), Document.of(picture("wide"))]
 MIXED = [
     Document.of("text first", picture("io")),
