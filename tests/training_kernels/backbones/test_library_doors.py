@@ -129,6 +129,12 @@ def test_a_special_token_written_on_a_page_is_text_to_the_processor_too(checkpoi
     assert [token for token in token_ids if token in special] == token_ids[-1:]
 
 
+def test_a_batch_that_sentence_transformers_would_read_wrongly_is_refused(checkpoints, pictures):
+    model = SentenceTransformer(str(checkpoints["smolvlm"]["full"]), device="cpu")
+    with pytest.raises(Exception, match="do not mix messages with bare texts"):
+        model.encode_document([messages(MIXED[0], pictures), "an egg"])
+
+
 def test_a_prefix_from_sentence_transformers_is_the_encoders_prefix(checkpoints, pictures):
     folder = checkpoints["qwen2_5_vl"]["full"]
     embedding_ND = Encoder.load(folder).encode(TEXTS, pictures, side="candidate")[:, :16]
