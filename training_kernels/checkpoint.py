@@ -119,7 +119,7 @@ def write_checkpoint_files(
         _note_dims(draft / "config.json", manifest.dims)
     backbone.save_reading_files(draft, manifest.inputs)
     write_sentence_transformers_files(
-        draft, dim=manifest.dim, inputs=manifest.inputs, template_settings=backbone.template_settings
+        draft, dim=manifest.dim, inputs=manifest.inputs, template_settings=dict(backbone.template_settings)
     )
     (draft / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n", encoding="utf-8")
     (draft / RUN_RECORD).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")

@@ -6,10 +6,11 @@ splitting makes up to 17 tiles, 1,100 tokens, of one picture, beyond what the re
 Shape letters: B sequences, T tokens of the longest, V visual tokens of one picture, D width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isqrt
 from pathlib import Path
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,8 @@ class Idefics3Backbone:
         r"|.*connector\.modality_projection\.proj"
     )
 
-    template_settings: ClassVar[dict[str, bool]] = {}  # this processor cannot tell "<image>" on a page from a picture
+    template_settings: Mapping[str, bool] = MappingProxyType({})
+    """Nothing: this processor cannot tell a literal "<image>" on a page from a picture."""
 
     def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device) -> None:
         self.folder = folder
@@ -106,7 +108,8 @@ class Idefics3Backbone:
 
     def last_hidden_states(self, sequences: Sequence[TokenSequence], features: Sequence[Tensor]) -> Tensor:
         token_ids_BT, length_B = pad_right(sequences, pad_id=self.embedding_token)
-        vision = {"image": BaseModelOutputWithPooling(pooler_output=tuple(features))} if features else {}
+        by_picture: Any = tuple(features)
+        vision = {"image": BaseModelOutputWithPooling(pooler_output=by_picture)} if features else {}
         # No attention mask: padding stands on the right and attention is causal, so no real token ever sees it.
         hidden_BTD = self.model(
             input_ids=token_ids_BT.to(self.device), use_cache=False, mm_encoder_outputs=vision

@@ -3,9 +3,10 @@
 Shape letters: B sequences, T tokens of the longest, D width, P patches of all pictures.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,9 +39,8 @@ class Qwen25VLBackbone:
     lora_targets = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
     vision_targets = r".*visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(gate|up|down)_proj)|.*visual\.merger\.mlp\.[02]"
 
-    template_settings: ClassVar[dict[str, bool]] = {
-        "sanitize_control_tokens": True
-    }  # "<|image_pad|>" on a page is text
+    template_settings: Mapping[str, bool] = MappingProxyType({"sanitize_control_tokens": True})
+    """A literal "<|image_pad|>" on a page is text, as the encoder reads it."""
 
     def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device) -> None:
         self.folder = folder
@@ -176,7 +176,8 @@ class Qwen25VLBackbone:
 
     def _as_vision_output(self, features: Sequence[Tensor]) -> Any:
         """What the model's own vision tower would have put out for pictures of these features."""
-        return BaseModelOutputWithPooling(pooler_output=tuple(features))
+        by_picture: Any = tuple(features)
+        return BaseModelOutputWithPooling(pooler_output=by_picture)
 
     def _token_grid(self, height: int, width: int) -> tuple[int, int]:
         return height // self.token_side, width // self.token_side

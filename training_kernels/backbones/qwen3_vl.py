@@ -33,5 +33,6 @@ class Qwen3VLBackbone(Qwen25VLBackbone):
 
     def _as_vision_output(self, features: Sequence[Tensor]) -> Any:
         split = [picture_VD.split(self.dim, dim=-1) for picture_VD in features]
-        first, *deeper = (tuple(level) for level in zip(*split, strict=True))
+        levels: Any = (tuple(level) for level in zip(*split, strict=True))
+        first, *deeper = levels
         return BaseModelOutputWithDeepstackFeatures(pooler_output=first, deepstack_features=deeper)
