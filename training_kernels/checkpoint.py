@@ -1,22 +1,26 @@
-"""Checkpoint folders: weights or an adapter, tokenizer and picture processor, resolved recipe, metrics, manifest last.
+"""Checkpoint folders: weights or an adapter, what reads documents, resolved recipe, metrics, model card, manifest last.
 
-`transformers` loads the folder of fully tuned weights, `peft` that of an adapter.
+Three doors besides this project's own: `transformers` loads fully tuned weights, `peft` an adapter on its base, and
+`sentence-transformers` either, with the same vectors.
 """
 
 import json
 import os
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from training_kernels.adapters import put_lora_on, rename_dora_lengths, require_same_lora, tune_fully
 from training_kernels.backbones.backbone import Backbone
 from training_kernels.backbones.registry import open_backbone
 from training_kernels.config import LoraTuning, TrainConfig
 from training_kernels.device import pick_dtype
-from training_kernels.errors import ConfigError, IncompleteArtifact
+from training_kernels.errors import DataError, IncompleteArtifact
 from training_kernels.manifest import (
+    MODEL_CARD,
     RUN_RECORD,
     WEIGHTS_HERE,
     Manifest,
@@ -25,12 +29,15 @@ from training_kernels.manifest import (
     read_manifest,
     write_manifest,
 )
+from training_kernels.model_card import model_card
+from training_kernels.sentence_transformers_files import write_sentence_transformers_files
 
 
 def load_backbone(folder: Path, *, device: torch.device) -> tuple[Backbone, Manifest]:
     """The weights of a checkpoint or backbone folder, ready to encode.
 
-    Raises IncompleteArtifact without its manifest, or where the base under an adapter is not the one it was trained on.
+    Raises IncompleteArtifact without its manifest, or where the base under an adapter is not the one it was trained on,
+    and DataError where the weights are not what the manifest says.
     """
     manifest = read_manifest(folder)
     return _open(folder, manifest, device=device, is_trainable=False), manifest
@@ -44,56 +51,127 @@ def load_for_training(folder: Path, config: TrainConfig, *, device: torch.device
     """
     manifest = read_manifest(folder)
     backbone = _open(folder, manifest, device=device, is_trainable=True)
-    if isinstance(config.tuning, LoraTuning):
-        if manifest.kind == "adapter":
-            _require_same_lora(backbone, config.tuning)
-        else:
-            _put_lora_on(backbone, config.tuning)
+    if not isinstance(config.tuning, LoraTuning):
+        tune_fully(backbone, config.tuning)
+    elif manifest.kind == "adapter":
+        require_same_lora(backbone, config.tuning)
     else:
-        if manifest.kind == "adapter":
-            backbone.model = backbone.model.merge_and_unload()
-        backbone.model.float().requires_grad_(True)
+        put_lora_on(backbone, config.tuning)
     return backbone
 
 
 def write_checkpoint(
-    out: Path, backbone: Backbone, config: TrainConfig, metrics: dict[str, Any], *, start_from: Path
+    out: Path,
+    backbone: Backbone,
+    config: TrainConfig,
+    metrics: dict[str, Any],
+    *,
+    start_from: Path,
+    data_identity: str = "",
 ) -> None:
-    """Writes the folder whole or not at all; an older checkpoint at `out` is replaced."""
+    """Writes the folder whole or not at all; an older checkpoint at `out` is replaced.
+
+    Args:
+        data_identity: SHA-256 of what it was trained on (training_kernels.data_identity).
+    """
     start = read_manifest(start_from)
+    is_adapter = isinstance(config.tuning, LoraTuning)
+    base = _base_folder(start_from, start)
+    base_manifest = read_manifest(base)
+    manifest = Manifest(
+        kind="adapter" if is_adapter else "full",
+        backbone=start.backbone,
+        weights=os.path.relpath(base, out) if is_adapter else WEIGHTS_HERE,
+        base_identity=identity(base) if is_adapter else "",
+        dim=backbone.dim,
+        dims=config.loss.dims,
+        inputs=config.inputs,
+        precision=config.precision,
+        revision=start.revision,
+        data_identity=data_identity,
+    )
+    if is_adapter:
+        adapter = backbone.model.peft_config["default"]
+        adapter.base_model_name_or_path = _base_name(base, base_manifest)
+        adapter.revision = base_manifest.revision or None
     with committed_folder(out) as draft:
-        backbone.model.save_pretrained(draft)
-        backbone.save_reading_files(draft)
-        (draft / "recipe.json").write_text(json.dumps(asdict(config), indent=1) + "\n", encoding="utf-8")
-        (draft / RUN_RECORD).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-        is_adapter = isinstance(config.tuning, LoraTuning)
-        base = _base_folder(start_from, start)
-        manifest = Manifest(
-            kind="adapter" if is_adapter else "full",
-            backbone=start.backbone,
-            weights=os.path.relpath(base, out) if is_adapter else WEIGHTS_HERE,
-            base_identity=identity(base) if is_adapter else "",
-            dim=backbone.dim,
-            dims=config.loss.dims,
-            inputs=config.inputs,
-            precision=config.precision,
-        )
-        write_manifest(draft, manifest)
+        write_checkpoint_files(draft, backbone, manifest, asdict(config), metrics, base=_base_name(base, base_manifest))
+
+
+def write_checkpoint_files(
+    draft: Path,
+    backbone: Backbone,
+    manifest: Manifest,
+    recipe: dict[str, Any],
+    metrics: dict[str, Any],
+    *,
+    base: str,
+) -> None:
+    """Fills an empty folder, the manifest last.
+
+    Args:
+        base: what an adapter stands on, or the weights that training started from, as libraries name it.
+    """
+    backbone.model.save_pretrained(draft)
+    if manifest.kind == "adapter":
+        rename_dora_lengths(draft)
+    if manifest.kind == "full" and len(manifest.dims) > 1:
+        _note_dims(draft / "config.json", manifest.dims)
+    backbone.save_reading_files(draft, manifest.inputs)
+    write_sentence_transformers_files(
+        draft, dim=manifest.dim, inputs=manifest.inputs, template_settings=dict(backbone.template_settings)
+    )
+    (draft / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n", encoding="utf-8")
+    (draft / RUN_RECORD).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    (draft / MODEL_CARD).write_text(model_card(manifest, metrics, base=base), encoding="utf-8")
+    write_manifest(draft, manifest)
+
+
+def _note_dims(config_json: Path, dims: tuple[int, ...]) -> None:
+    """Says under the keys that vLLM reads which prefixes of an embedding stand alone."""
+    config = json.loads(config_json.read_text(encoding="utf-8"))
+    config |= {"is_matryoshka": True, "matryoshka_dimensions": list(dims)}
+    config_json.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _open(folder: Path, manifest: Manifest, *, device: torch.device, is_trainable: bool) -> Backbone:
     dtype = pick_dtype(manifest.precision, device)
-    if manifest.kind != "adapter":
-        return open_backbone(manifest.weights_folder(folder), dtype=dtype, device=device)
+    if manifest.kind == "adapter":
+        backbone = _open_adapter(folder, manifest, dtype=dtype, device=device, is_trainable=is_trainable)
+    else:
+        backbone = open_backbone(manifest.weights_folder(folder), dtype=dtype, device=device)
+    if backbone.dim != manifest.dim:
+        raise DataError(
+            f"checkpoint {folder} says width {manifest.dim} of backbone {manifest.backbone!r}, but its weights have "
+            f"{backbone.dim}: they are of another backbone; copy the folder again or train again"
+        )
+    return backbone
+
+
+def _open_adapter(
+    folder: Path, manifest: Manifest, *, dtype: torch.dtype, device: torch.device, is_trainable: bool
+) -> Backbone:
     from peft import PeftModel
 
     base = manifest.weights_folder(folder)
+    if not base.is_dir():
+        raise IncompleteArtifact(
+            f"checkpoint {folder} is an adapter on {base}, which is not there; move both together, or merge them where "
+            "they are (python -m training_kernels.export) and copy the result"
+        )
     if identity(base) != manifest.base_identity:
         raise IncompleteArtifact(
             f"checkpoint {folder} is an adapter on {base}, which has changed since; train again from it"
         )
     backbone = open_backbone(read_manifest(base).weights_folder(base), dtype=dtype, device=device)
-    backbone.model = PeftModel.from_pretrained(backbone.model, str(folder), is_trainable=is_trainable).eval()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            backbone.model = PeftModel.from_pretrained(backbone.model, str(folder), is_trainable=is_trainable).eval()
+    except (RuntimeError, ValueError, UserWarning) as error:
+        raise DataError(
+            f"the adapter in {folder} does not fit backbone {manifest.backbone!r}: {str(error)[:300]}; train again"
+        ) from error
     return backbone
 
 
@@ -102,17 +180,8 @@ def _base_folder(folder: Path, manifest: Manifest) -> Path:
     return manifest.weights_folder(folder) if manifest.kind == "adapter" else folder.resolve()
 
 
-def _put_lora_on(backbone: Backbone, tuning: LoraTuning) -> None:
-    from peft import LoraConfig, get_peft_model
-
-    lora = LoraConfig(
-        r=tuning.rank, lora_alpha=tuning.alpha, lora_dropout=tuning.dropout, target_modules=backbone.lora_targets
+def _base_name(base: Path, manifest: Manifest) -> str:
+    """What other libraries load the base by: the hub's name, else the folder of its weights."""
+    return (
+        manifest.backbone if manifest.revision and manifest.kind == "backbone" else str(manifest.weights_folder(base))
     )
-    backbone.model = get_peft_model(backbone.model, lora)
-
-
-def _require_same_lora(backbone: Backbone, tuning: LoraTuning) -> None:
-    adapter = backbone.model.peft_config["default"]
-    got = LoraTuning(rank=adapter.r, alpha=adapter.lora_alpha, dropout=adapter.lora_dropout)
-    if got != tuning:
-        raise ConfigError(f"the adapter to go on from has {got}, the recipe asks for {tuning}; make them the same")

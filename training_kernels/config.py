@@ -1,5 +1,6 @@
 """Every number a training run depends on, checked when the run is described."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,14 +54,26 @@ class LossConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoraTuning:
-    """Low-rank adapters on every linear layer of the language model; all other weights are frozen."""
+    """Low-rank adapters on linear layers; all other weights are frozen."""
 
     rank: int
     alpha: int
     """The adapter's output is scaled by alpha / rank."""
     dropout: float
+    targets: str = ""
+    """Regex of the whole names of the modules to adapt; "" for every linear layer of the language model's blocks (and,
+    with tunes_vision, of the vision tower)."""
+    tunes_vision: bool = False
+    """Whether `targets` may reach into the vision tower: a regex that does so unsaid is refused."""
+    is_dora: bool = False
+    """Direction and length of a weight apart (DoRA, arXiv:2402.09353), the first factor drawn from a Gaussian: as the
+    published code has it."""
 
     def __post_init__(self) -> None:
+        try:
+            re.compile(self.targets)
+        except re.error as error:
+            raise ConfigError(f"targets {self.targets!r} is no regular expression: {error}") from error
         if self.rank < 1 or not self.alpha > 0 or not 0 <= self.dropout < 1:
             raise ConfigError(
                 f"LoRA needs rank >= 1, alpha > 0 and 0 <= dropout < 1, got {self.rank}, {self.alpha}, {self.dropout}"
@@ -69,7 +82,9 @@ class LoraTuning:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FullTuning:
-    """Every weight of the backbone learns."""
+    """Every weight of the backbone learns, or all but the vision tower's."""
+
+    tunes_vision: bool = True
 
 
 Tuning = LoraTuning | FullTuning

@@ -54,6 +54,21 @@ class Document:
         """All texts, one after the other, a line apart; pictures leave no trace."""
         return "\n".join(segment.text for segment in self.segments if segment.text is not None)
 
+    def runs(self, instruction: str = "") -> tuple[Segment, ...]:
+        """The segments with texts that follow each other joined, a line apart, and the instruction before the first.
+
+        Tokens of a run are those of the whole string, as any library makes them that is handed the document as one.
+        """
+        runs = [Segment(text=instruction)] if instruction else []
+        follows_text = False
+        for segment in self.segments:
+            if segment.text is not None and runs and runs[-1].text is not None:
+                runs[-1] = Segment(text=f"{runs[-1].text}{chr(10) if follows_text else ''}{segment.text}")
+            else:
+                runs.append(segment)
+            follows_text = segment.text is not None
+        return tuple(runs)
+
     @property
     def images(self) -> tuple[str, ...]:
         """Digests of the pictures, in reading order, repeats included."""

@@ -55,12 +55,12 @@ class Encoder:
         self.backbone, self.inputs, self.dims = backbone, inputs, dims
         self.num_cut = 0
         """Documents that lost their end so far, because they were longer than max_tokens."""
-        self._instruction = tuple(backbone.tokenizer.encode([inputs.query_instruction])[0])
         self._pictures = FittedPictures(backbone, inputs)
         self._vision_cache = vision_cache
         if dims[0] > backbone.dim:
             raise ConfigError(f"dims {dims} do not fit the backbone's width {backbone.dim}; take narrower ones")
-        needed = len(self._instruction) + backbone.max_picture_tokens(inputs.max_pixels) + 1
+        instruction = backbone.tokenizer.encode([inputs.query_instruction])[0]
+        needed = len(instruction) + backbone.max_picture_tokens(inputs.max_pixels) + 1
         if needed > inputs.max_tokens:
             raise ConfigError(
                 f"max_tokens {inputs.max_tokens} has no room for the instruction, one picture of {inputs.max_pixels} "
@@ -99,17 +99,15 @@ class Encoder:
 
         Choice: texts that follow each other are a newline apart, as in Document.text.
         """
-        texts = [
-            f"\n{segment.text}" if position and document.segments[position - 1].image is None else segment.text
-            for document in documents
-            for position, segment in enumerate(document.segments)
-            if segment.text is not None
+        runs_by_document = [
+            document.runs(self.inputs.query_instruction if side == "query" else "") for document in documents
         ]
+        texts = [run.text for runs in runs_by_document for run in runs if run.text is not None]
         text_ids = iter(self.backbone.tokenizer.encode(texts))
         sequences = []
-        for document in documents:
-            parts = [next(text_ids) if segment.image is None else segment.image for segment in document.segments]
-            sequences.append(self._sequence(parts, pictures, self._instruction if side == "query" else ()))
+        for runs in runs_by_document:
+            parts = [next(text_ids) if run.image is None else run.image for run in runs]
+            sequences.append(self._sequence(parts, pictures))
         self.num_cut += sum(sequence.is_cut for sequence in sequences)
         return sequences
 
@@ -172,12 +170,10 @@ class Encoder:
             embedding_ND[batch] = self.embed([sequences[position] for position in batch]).cpu().numpy()
         return embedding_ND
 
-    def _sequence(
-        self, parts: Sequence[list[int] | str], pictures: PictureSource, instruction: tuple[int, ...]
-    ) -> TokenSequence:
+    def _sequence(self, parts: Sequence[list[int] | str], pictures: PictureSource) -> TokenSequence:
         """Texts (token ids) and pictures (digests) in order, up to max_tokens, and the embedding token."""
         room = self.inputs.max_tokens - 1
-        token_ids, rendered, starts = list(instruction), [], []
+        token_ids, rendered, starts = list[int](), [], []
         is_cut = False
         for part in parts:
             if isinstance(part, str):

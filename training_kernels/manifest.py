@@ -18,7 +18,13 @@ from training_kernels.errors import DataError, IncompleteArtifact
 MANIFEST = "manifest.json"
 
 RUN_RECORD = "metrics.json"
-"""How the run went, seconds included: no part of what the checkpoint is, so equal weights have equal manifests."""
+"""How the run went, seconds included."""
+
+MODEL_CARD = "README.md"
+"""The checkpoint told to people, numbers of the run included."""
+
+RECORDS = (RUN_RECORD, MODEL_CARD)
+"""No part of what the checkpoint is, so equal weights have equal manifests."""
 
 WEIGHTS_HERE = "."
 
@@ -40,6 +46,10 @@ class Manifest:
     """Matryoshka dims, widest first; the full width alone for a backbone."""
     inputs: InputConfig
     precision: Precision
+    revision: str = ""
+    """Commit of the hub repository that the weights came from; "" for any other folder."""
+    data_identity: str = ""
+    """SHA-256 of what it was trained on (training_kernels.data_identity); "" for weights as they came."""
 
     def weights_folder(self, folder: Path) -> Path:
         """Where the weights lie, for a manifest read from `folder`."""
@@ -47,11 +57,11 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Writes manifest.json with size and SHA-256 of every other file of the folder but the run's record."""
+    """Writes manifest.json with size and SHA-256 of every other file of the folder but the records of the run."""
     files = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": _file_digest(path)}
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in (MANIFEST, RUN_RECORD)
+        if path.is_file() and path.name not in (MANIFEST, *RECORDS)
     }
     text = json.dumps({**asdict(manifest), "files": files}, indent=1, sort_keys=True)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")

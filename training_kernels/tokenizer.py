@@ -40,7 +40,7 @@ class TextTokenizer:
         """Id of a special token such as `<|vision_start|>`. Raises ConfigError if the vocabulary lacks it."""
         token_id = self._tokenizer.token_to_id(token)
         if token_id is None:
-            raise ConfigError(f"the tokenizer has no token {token!r}; a Qwen2.5-VL vocabulary is needed")
+            raise ConfigError(f"the tokenizer has no token {token!r}; take the one that belongs to the weights")
         return token_id
 
 
@@ -68,6 +68,7 @@ def _tokenizer_file(backbone: str) -> Path:
         found = cached_file(backbone, "tokenizer.json")
     except OSError as error:
         raise ConfigError(
-            f"backbone {backbone!r} is neither {TINY!r}, a folder, nor a model of the hub that can be reached: {error}"
+            f"backbone {backbone!r} is neither {TINY!r}, a folder, nor a model of the hub that can be reached: {error}; "
+            f"where there is a network run `hf download {backbone}`, then copy the folder that it prints here and give its path"
         ) from error
     return Path(str(found))

@@ -10,6 +10,7 @@ import torch
 
 from training_kernels.checkpoint import load_for_training, write_checkpoint
 from training_kernels.config import TrainConfig
+from training_kernels.data_identity import data_identity
 from training_kernels.device import pick_device
 from training_kernels.encoder import Encoder
 from training_kernels.errors import TrainingDiverged
@@ -80,7 +81,7 @@ def train(
         "seconds": time.perf_counter() - started,
         **progress.summary(),
     }
-    write_checkpoint(out, backbone, config, report, start_from=start_from)
+    write_checkpoint(out, backbone, config, report, start_from=start_from, data_identity=data_identity(training))
     log(f"checkpoint {out} written")
     return report
 

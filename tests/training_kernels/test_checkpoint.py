@@ -1,7 +1,10 @@
 """A checkpoint folder is whole or absent, and loads by the libraries' own doors."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -102,6 +105,10 @@ def test_checkpoint_and_base_may_move_together(tuned, tiny_folder, tmp_path, pic
 def test_a_folder_that_is_not_whole_is_refused(tuned, tiny_folder, tmp_path):
     base = shutil.copytree(tiny_folder, tmp_path / "base")
     adapter = tuned(LORA, start_from=base, name="adapter")
+    base.rename(tmp_path / "away")
+    with pytest.raises(IncompleteArtifact, match="is an adapter on .*, which is not there; move both together"):
+        Encoder.load(adapter)
+    (tmp_path / "away").rename(base)
     (base / "manifest.json").write_text((base / "manifest.json").read_text() + " ")
     with pytest.raises(IncompleteArtifact, match="has changed since"):
         Encoder.load(adapter)
@@ -162,7 +169,58 @@ def test_a_folder_in_the_hubs_layout_is_a_backbone_without_being_copied(tmp_path
     assert Encoder.load(folder).dims == (128,)
     assert backbone_folder(str(weights), tmp_path / "cache") == folder
     (weights / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(ConfigError, match="known: qwen2_5_vl"):
+    with pytest.raises(
+        ConfigError,
+        match="model_type 'bert', which is no known backbone; known: idefics3, qwen2_5_vl, qwen3_vl, smolvlm",
+    ):
         backbone_folder(str(weights), tmp_path / "other_cache")
-    with pytest.raises(ConfigError, match="neither 'tiny-qwen2.5-vl', a folder, nor a model"):
+    (weights / "config.json").unlink()
+    with pytest.raises(ConfigError, match=r"has no config\.json"):
+        backbone_folder(str(weights), tmp_path / "other_cache")
+
+
+def test_a_hub_name_that_cannot_be_reached_says_what_to_do(tmp_path):
+    with pytest.raises(ConfigError, match="neither 'tiny-qwen2.5-vl', a folder, nor a model") as raised:
         backbone_folder("nobody/nothing-of-this-name", tmp_path / "cache")
+    assert "run `hf download nobody/nothing-of-this-name`" in str(raised.value)
+
+
+HUB_PROGRAM = """
+import json, sys
+from dataclasses import replace
+from pathlib import Path
+import numpy as np, torch
+from sentence_transformers import SentenceTransformer
+from training_kernels.backbones.registry import backbone_folder
+from training_kernels.checkpoint import load_for_training, write_checkpoint
+from training_kernels.config import LoraTuning
+from training_kernels.documents import Document
+from training_kernels.encoder import Encoder
+from training_kernels.manifest import read_manifest
+from training_kernels.recipes import tiny
+
+root = Path(sys.argv[1])
+base = backbone_folder("someone/small-vlm", root / "backbones")
+config = replace(tiny(), tuning=LoraTuning(rank=2, alpha=4, dropout=0.0))
+backbone = load_for_training(base, config, device=torch.device("cpu"))
+write_checkpoint(root / "a", backbone, config, {}, start_from=base)
+expected = Encoder.load(root / "a").encode([Document.of("an egg")], None, side="query")
+np.testing.assert_allclose(SentenceTransformer(str(root / "a"), device="cpu").encode_query(["an egg"]), expected, atol=1e-5)
+adapter = json.loads((root / "a" / "adapter_config.json").read_text())
+print(json.dumps([adapter["base_model_name_or_path"], adapter["revision"], read_manifest(root / "a").revision]))
+"""
+
+
+def test_an_adapter_on_a_model_of_the_hub_names_it_with_its_commit(tmp_path, tiny_folder):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hub" / "models--someone--small-vlm"
+    shutil.copytree(tiny_folder, repository / "snapshots" / commit, ignore=shutil.ignore_patterns("manifest.json"))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", HUB_PROGRAM, str(tmp_path)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == ["someone/small-vlm", commit, commit]
+    assert f"revision='{commit}'" in (tmp_path / "a" / "README.md").read_text()

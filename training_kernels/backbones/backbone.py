@@ -1,6 +1,6 @@
 """The backbone seam: a VLM that turns pictures into features, and token sequences with features into hidden states."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from training_kernels.collate import TokenSequence
+from training_kernels.config import InputConfig
 from training_kernels.tokenizer import TextTokenizer
 
 
@@ -24,6 +25,10 @@ class Backbone(Protocol):
     tokenizer: TextTokenizer
     lora_targets: str
     """Regex of the names of the modules that a LoRA adapter goes on: the language model's linear layers."""
+    vision_targets: str
+    """Regex of the linear layers of `vision`, which an adapter goes on as well where the recipe says so."""
+    template_settings: Mapping[str, bool]
+    """What transformers' processor of this backbone is told whenever it fills the folder's chat template."""
 
     @property
     def dim(self) -> int:
@@ -75,6 +80,6 @@ class Backbone(Protocol):
         """
         ...
 
-    def save_reading_files(self, folder: Path) -> None:
-        """Writes tokenizer and picture processor, so that the folder loads without the one it came from."""
+    def save_reading_files(self, folder: Path, inputs: InputConfig) -> None:
+        """Writes tokenizer, picture processor and chat template, by which other libraries read documents the same."""
         ...

@@ -3,26 +3,32 @@
 Shape letters: B sequences, T tokens of the longest, D width, P patches of all pictures.
 """
 
-import json
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import Qwen2_5_VLModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
 from training_kernels.backbones.last_token import pool_in_last_layer
+from training_kernels.backbones.loading import bare_model, load_model
+from training_kernels.backbones.reading_files import write_reading_files
 from training_kernels.collate import TokenSequence, pad_right
+from training_kernels.config import InputConfig
 from training_kernels.errors import DataError
 from training_kernels.tokenizer import load_text_tokenizer
 
-READING_FILES = ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json", "chat_template.json")
+PROCESSOR_CLASS = "PaddleOCRVLProcessor"
+"""Class of transformers that fills a placeholder with a picture's visual tokens exactly as Qwen's own does, but asks for
+no video processor. Choice: Qwen's own cannot be opened without torchvision (transformers 5.23)."""
+
+EMBEDDING_TOKEN = "<|im_end|>"
+"""The vocabulary's end-of-sequence token, as the paper says; its code appends none."""
 
 MAX_ASPECT_RATIO = 200
 """Longer side over shorter side at which Qwen2.5-VL's own rule refuses a picture (transformers: smart_resize)."""
@@ -32,17 +38,20 @@ class Qwen25VLBackbone:
     """Loaded by from_pretrained from a folder in the hub's layout."""
 
     lora_targets = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
+    vision_targets = r".*visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(gate|up|down)_proj)|.*visual\.merger\.mlp\.[02]"
+
+    template_settings: Mapping[str, bool] = MappingProxyType({"sanitize_control_tokens": True})
+    """A literal "<|image_pad|>" on a page is text, as the encoder reads it."""
 
     def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device) -> None:
         self.folder = folder
-        model: torch.nn.Module = Qwen2_5_VLModel.from_pretrained(folder, dtype=dtype)
-        self.model: Any = model.to(device).eval()
+        self.model: Any = load_model(folder, dtype=dtype, device=device)
         pool_in_last_layer(self.model.language_model.layers)
         self.config: Any = self.model.config
         self.device = device
         self.tokenizer = load_text_tokenizer(str(folder))
         self.processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
-        self.embedding_token = self.tokenizer.special_id("<|im_end|>")
+        self.embedding_token = self.tokenizer.special_id(EMBEDDING_TOKEN)
         self.pad_token = self.tokenizer.special_id("<|endoftext|>")
         self.image_token = self.tokenizer.special_id("<|image_pad|>")
         self.vision_start = self.tokenizer.special_id("<|vision_start|>")
@@ -59,7 +68,7 @@ class Qwen25VLBackbone:
 
     @property
     def vision(self) -> torch.nn.Module:
-        return self._bare.visual
+        return bare_model(self.model).visual
 
     def fitted_size(self, height: int, width: int, *, min_pixels: int, max_pixels: int) -> tuple[int, int]:
         if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
@@ -82,21 +91,14 @@ class Qwen25VLBackbone:
         return max_pixels // self.token_side**2 + 2
 
     def vision_features(self, pictures: Sequence[np.ndarray]) -> list[Tensor]:
-        if not pictures:
-            return []
-        side = self.processor.patch_size
-        grids = [[1, pixels.shape[0] // side, pixels.shape[1] // side] for pixels in pictures]
-        output = self._bare.get_image_features(
-            torch.cat([self.patches(pixels) for pixels in pictures]), torch.tensor(grids, device=self.device)
-        )
-        return list(output.pooler_output)
+        return list(self._vision_output(pictures).pooler_output) if pictures else []
 
     def last_hidden_states(self, sequences: Sequence[TokenSequence], features: Sequence[Tensor]) -> Tensor:
         token_ids_BT, length_B = pad_right(sequences, pad_id=self.pad_token)
         position_ids_3BT = torch.zeros(3, *token_ids_BT.shape, dtype=torch.int64)
         for row, sequence in enumerate(sequences):
             position_ids_3BT[:, row, : length_B[row]] = torch.from_numpy(self.positions(sequence))
-        vision = {"image": BaseModelOutputWithPooling(pooler_output=tuple(features))} if features else {}
+        vision = {"image": self._as_vision_output(features)} if features else {}
         # No attention mask: padding stands on the right and attention is causal, so no real token ever sees it.
         last_B = (length_B - 1).to(self.device)
         hidden_BTD = self.model(
@@ -145,20 +147,43 @@ class Qwen25VLBackbone:
         still = blocks.unsqueeze(5).expand(-1, -1, -1, -1, -1, repeats, -1, -1)  # a still picture fills every frame
         return still.reshape(height * width * merge**2, -1)
 
-    def save_reading_files(self, folder: Path) -> None:
-        for name in READING_FILES:
-            if (self.folder / name).is_file():
-                shutil.copyfile(self.folder / name, folder / name)
+    def save_reading_files(self, folder: Path, inputs: InputConfig) -> None:
+        write_reading_files(
+            folder,
+            source=self.folder,
+            processor_class=PROCESSOR_CLASS,
+            picture_processor={
+                "image_processor_type": "Qwen2VLImageProcessorPil",
+                "do_convert_rgb": True,
+                "do_resize": True,
+                "size": {"shortest_edge": inputs.min_pixels, "longest_edge": inputs.max_pixels},  # areas, by their rule
+                "resample": int(self.processor.resample),
+                "do_rescale": True,
+                "rescale_factor": self.processor.rescale_factor,
+                "do_normalize": True,
+                "image_mean": list(self.processor.image_mean),
+                "image_std": list(self.processor.image_std),
+                "patch_size": self.processor.patch_size,
+                "merge_size": self.processor.merge_size,
+                "temporal_patch_size": self.processor.temporal_patch_size,
+            },
+            processor_settings={},
+            picture="<|vision_start|><|image_pad|><|vision_end|>",
+            embedding_token=EMBEDDING_TOKEN,
+            named_tokens={"image_token": "<|image_pad|>"},
+        )
 
-    @property
-    def _bare(self) -> Any:
-        """The model without the adapter's wrapper around it; its adapted layers stay adapted."""
-        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+    def _vision_output(self, pictures: Sequence[np.ndarray]) -> Any:
+        side = self.processor.patch_size
+        grids = [[1, pixels.shape[0] // side, pixels.shape[1] // side] for pixels in pictures]
+        return bare_model(self.model).get_image_features(
+            torch.cat([self.patches(pixels) for pixels in pictures]), torch.tensor(grids, device=self.device)
+        )
+
+    def _as_vision_output(self, features: Sequence[Tensor]) -> Any:
+        """What the model's own vision tower would have put out for pictures of these features."""
+        by_picture: Any = tuple(features)
+        return BaseModelOutputWithPooling(pooler_output=by_picture)
 
     def _token_grid(self, height: int, width: int) -> tuple[int, int]:
         return height // self.token_side, width // self.token_side
-
-
-def is_qwen2_5_vl(folder: Path) -> bool:
-    """Whether a folder in the hub's layout holds this architecture."""
-    return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type") == "qwen2_5_vl"

@@ -2,14 +2,18 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers.utils.logging import disable_progress_bar
 
 from training_kernels.backbones.backbone import Backbone
 from training_kernels.backbones.cpu_linear import use_fast_linears
-from training_kernels.backbones.qwen2_5_vl import Qwen25VLBackbone, is_qwen2_5_vl
+from training_kernels.backbones.idefics3 import Idefics3Backbone
+from training_kernels.backbones.qwen2_5_vl import Qwen25VLBackbone
+from training_kernels.backbones.qwen3_vl import Qwen3VLBackbone
 from training_kernels.backbones.tiny import TINY_SEED, ensure_tiny
 from training_kernels.errors import ConfigError, IncompleteArtifact
 from training_kernels.manifest import Manifest, committed_once, read_manifest, write_manifest
@@ -17,6 +21,14 @@ from training_kernels.recipes import nyx_paper
 from training_kernels.tokenizer import TINY
 
 disable_progress_bar()  # a bar redrawn thousands of times fills captured logs; weights load in seconds
+
+BACKBONE_BY_MODEL_TYPE: dict[str, Callable[..., Backbone]] = {
+    "qwen2_5_vl": Qwen25VLBackbone,
+    "qwen3_vl": Qwen3VLBackbone,
+    "idefics3": Idefics3Backbone,
+    "smolvlm": Idefics3Backbone,
+}
+"""By `model_type` in config.json. To add one: a file beside this one behind the Protocol in backbone.py, and a line."""
 
 
 def backbone_folder(name: str, cache_root: str | Path) -> Path:
@@ -40,22 +52,31 @@ def backbone_folder(name: str, cache_root: str | Path) -> Path:
 
 
 def open_backbone(weights: Path, *, dtype: torch.dtype, device: torch.device) -> Backbone:
-    """The backbone in a folder of the hub's layout. Raises ConfigError for an architecture that is not known."""
-    _require_known(weights)
-    backbone = Qwen25VLBackbone(weights, dtype=dtype, device=device)
+    """The backbone in a folder of the hub's layout, by the model_type of its config.json.
+
+    Raises ConfigError for an architecture that is not known, DataError where the weights do not fill it.
+    """
+    backbone = BACKBONE_BY_MODEL_TYPE[_config(weights)["model_type"]](weights, dtype=dtype, device=device)
     use_fast_linears(backbone.model)
     return backbone
 
 
-def _require_known(weights: Path) -> None:
-    if not (weights / "config.json").is_file() or not is_qwen2_5_vl(weights):
-        raise ConfigError(f"{weights} has no config.json of a known backbone; known: qwen2_5_vl")
+def _config(weights: Path) -> dict[str, Any]:
+    """config.json of a known architecture."""
+    known = ", ".join(sorted(BACKBONE_BY_MODEL_TYPE))
+    path = weights / "config.json"
+    if not path.is_file():
+        raise ConfigError(f"{weights} has no config.json, so it is no backbone in the hub's layout; known: {known}")
+    config = json.loads(path.read_text(encoding="utf-8"))
+    model_type = config.get("model_type")
+    if model_type not in BACKBONE_BY_MODEL_TYPE:
+        raise ConfigError(f"{path} is of model_type {model_type!r}, which is no known backbone; known: {known}")
+    return config
 
 
 def _pretrained_manifest(name: str, weights: Path) -> Manifest:
     """A pretrained backbone reads as the paper's recipe says, until a training recipe says otherwise."""
-    _require_known(weights)
-    config = json.loads((weights / "config.json").read_text(encoding="utf-8"))
+    config = _config(weights)
     dim = config.get("text_config", config)["hidden_size"]
     paper = nyx_paper()
     return Manifest(
@@ -67,6 +88,7 @@ def _pretrained_manifest(name: str, weights: Path) -> Manifest:
         dims=(dim,),
         inputs=paper.inputs,
         precision=paper.precision,
+        revision="" if Path(name).is_dir() else weights.name,  # the hub's cache names a snapshot by its commit
     )
 
 
@@ -78,5 +100,6 @@ def _hub_snapshot(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
         raise ConfigError(
-            f"backbone {name!r} is neither {TINY!r}, a folder, nor a model of the hub that can be reached: {error}"
+            f"backbone {name!r} is neither {TINY!r}, a folder, nor a model of the hub that can be reached: {error}; where "
+            f"there is a network run `hf download {name}`, then copy the folder that it prints here and give its path"
         ) from error

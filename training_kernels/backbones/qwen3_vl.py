@@ -1,0 +1,38 @@
+"""Qwen3-VL (2B upwards) as a backbone: Qwen2.5-VL's reading of documents, with features of several vision layers.
+
+Interleaved M-RoPE and the adding of the deeper features between language layers are transformers' own forward.
+
+Shape letters: V visual tokens of one picture, D width, L levels: the last vision layer and the deeper features.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
+
+from training_kernels.backbones.qwen2_5_vl import Qwen25VLBackbone
+
+
+class Qwen3VLBackbone(Qwen25VLBackbone):
+    """A picture's features are [V, L x D]: what the language model's input gets, then what its first layers get."""
+
+    vision_targets = (
+        r".*visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.linear_fc[12])"
+        r"|.*visual\.(merger|deepstack_merger_list\.\d+)\.linear_fc[12]"
+    )
+
+    def vision_features(self, pictures: Sequence[np.ndarray]) -> list[Tensor]:
+        if not pictures:
+            return []
+        output = self._vision_output(pictures)
+        levels = [output.pooler_output, *output.deepstack_features]
+        return [torch.cat(level, dim=-1) for level in zip(*levels, strict=True)]
+
+    def _as_vision_output(self, features: Sequence[Tensor]) -> Any:
+        split = [picture_VD.split(self.dim, dim=-1) for picture_VD in features]
+        levels: Any = (tuple(level) for level in zip(*split, strict=True))
+        first, *deeper = levels
+        return BaseModelOutputWithDeepstackFeatures(pooler_output=first, deepstack_features=deeper)
