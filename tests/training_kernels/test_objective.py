@@ -11,7 +11,8 @@ from training_kernels.config import LoraTuning
 from training_kernels.documents import Document, Segment
 from training_kernels.encoder import Encoder
 from training_kernels.examples import Example, ExampleSet
-from training_kernels.objective import ContrastiveObjective, candidate_ids
+from training_kernels.candidates import Answers
+from training_kernels.objective import ContrastiveObjective
 from training_kernels.recipes import tiny
 
 
