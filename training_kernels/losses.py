@@ -23,6 +23,7 @@ MAX_PANEL_ROWS = 256
 BLOCK_BYTES = 2**19
 """Choice: on CPU the softmax is worked in blocks of rows of this size, so that its passes stay in the L2 cache of 1 MB."""
 
+
 def matryoshka_info_nce(
     query_BD: Tensor,
     candidate_CD: Tensor,
@@ -202,14 +203,12 @@ class _Sweep:
         self.loss_L = torch.zeros(len(self.prefixes.weights), dtype=torch.float64, device=query_BD.device)
 
     def run(self) -> None:
-        num_rows, num_candidates = len(self.query_BD), len(self.shared.embedding_ND)
-        most_own = max((end - start for start, end in pairwise(self.own_ends)), default=0)
-        num_dims, element_bytes = len(self.prefixes.weights), self.query_BD.element_size()
-        rows = panel_rows(
-            num_candidates + most_own, num_dims, element_bytes, panel_bytes=self.setting.panel_bytes
-        )
+        num_rows, num_dims, element_bytes = len(self.query_BD), len(self.prefixes.weights), self.query_BD.element_size()
+        if num_rows == 0:  # a rank without queries still takes part, for its candidates
+            return
+        rows = panel_rows(len(self.shared.embedding_ND), num_dims, element_bytes, panel_bytes=self.setting.panel_bytes)
         while rows > 1 and num_dims * element_bytes * rows * self._widest(rows) > self.setting.panel_bytes:
-            rows //= 2  # own negatives of every query of a panel are columns of it
+            rows //= 2  # the own negatives of all queries of a panel are columns of it
         rows = min(rows, num_rows)
         buffer = self.query_BD.new_empty(num_dims * rows * self._widest(rows))
         for start in range(0, num_rows, rows):
@@ -241,7 +240,9 @@ class _Sweep:
                     side.embedding_ND[rows, segment].T,
                     base=None if level == 0 else product_LPW[level - 1, :, columns],
                 )
-        scale_LW = torch.cat([side.scale_LN[:, rows] for side, rows, _ in sides], 1) if num_own else self.shared.scale_LN
+        scale_LW = (
+            torch.cat([side.scale_LN[:, rows] for side, rows, _ in sides], 1) if num_own else self.shared.scale_LN
+        )
         query_pull_LP, pull_LW = self._products_to_gradients(product_LPW, panel, own, scale_LW)
         for level, segment in enumerate(self.prefixes.segments):
             query_PS, gradient_PS = query_PD[:, segment], self.query_gradient_BD[panel, segment]
