@@ -6,7 +6,6 @@ width, L Matryoshka dims, S one segment of the width (the columns between two ne
 """
 
 import math
-
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from training_kernels.config import NO_MARGIN
+from training_kernels.products import add_product
 
 MAX_PANEL_ROWS = 256
 """Choice: measured best on CPU; taller panels gain nothing, flatter ones re-read the candidates more often."""
@@ -238,7 +238,7 @@ class _Sweep:
                     product_LPW[level, :, columns],
                     query_PD[:, segment],
                     side.embedding_ND[rows, segment].T,
-                    base=None if level == 0 else product_LPW[level - 1, :, columns],
+                    base_NM=None if level == 0 else product_LPW[level - 1, :, columns],
                 )
         scale_LW = (
             torch.cat([side.scale_LN[:, rows] for side, rows, _ in sides], 1) if num_own else self.shared.scale_LN
@@ -249,9 +249,9 @@ class _Sweep:
             torch.mul(query_PS, -query_pull_LP[level][:, None], out=gradient_PS)
             for side, rows, columns in sides:
                 gradient_PN = product_LPW[level, :, columns]
-                add_product(gradient_PS, gradient_PN, side.embedding_ND[rows, segment], base=gradient_PS)
+                add_product(gradient_PS, gradient_PN, side.embedding_ND[rows, segment], base_NM=gradient_PS)
                 gradient_NS = side.gradient_ND[rows, segment]
-                add_product(gradient_NS, gradient_PN.T, query_PS, base=gradient_NS)
+                add_product(gradient_NS, gradient_PN.T, query_PS, base_NM=gradient_NS)
         for side, rows, columns in sides:
             side.pull_LN[:, rows] += pull_LW[:, columns]
 
@@ -362,16 +362,6 @@ def _pick_positive(work_RW: Tensor, positive_R1: Tensor, logit_scale_R1: Tensor)
     loss_R1 = torch.where(others_R1 < positive_weight_R1, solved_R1, total_R1.log() - margin_R1)
     work_RW.scatter_(1, positive_R1, -others_R1)
     return loss_R1.squeeze(1), total_R1.reciprocal()
-
-
-def add_product(out_NM: Tensor, left_NK: Tensor, right_KM: Tensor, *, base: Tensor | None) -> None:
-    """Writes base + left @ right, or the product alone, into out; base may be out itself."""
-    if base is None:
-        torch.mm(left_NK, right_KM, out=out_NM)
-    elif base is out_NM:
-        out_NM.addmm_(left_NK, right_KM)
-    else:
-        torch.addmm(base, left_NK, right_KM, out=out_NM)
 
 
 def _ends_by_row(row_M: Tensor, num_rows: int) -> list[int]:

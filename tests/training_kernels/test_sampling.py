@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_a_batch_of_one_source_holds_one_source_and_the_sources_take_turns(train
     plan = planned(training, size=3, batches="one_source")
     sources = [{one.source for one in batch} for batch in plan]
     assert all(len(one) == 1 for one in sources)
-    assert sum(here != there for here, there in zip(sources, sources[1:], strict=False)) > 2
+    assert sum(here != there for here, there in pairwise(sources)) > 2
     assert any(len({one.source for one in batch}) == 2 for batch in planned(training, size=3))
 
 
