@@ -161,8 +161,12 @@ def panel_rows(num_columns: int, num_dims: int, element_bytes: int, *, panel_byt
 class _Side:
     """Embeddings on the candidates' side with what the sweep collects for them."""
 
-    def __init__(self, embedding_ND: Tensor, dtype: torch.dtype, prefixes: _Prefixes) -> None:
+    def __init__(self, embedding_ND: Tensor, dtype: torch.dtype, prefixes: _Prefixes, *, copy_bytes: int) -> None:
+        """Segments are copied apart where all copies fit copy_bytes: products of dense matrices are faster."""
         self.embedding_ND = embedding_ND.to(dtype)
+        fits = self.embedding_ND.numel() * self.embedding_ND.element_size() <= copy_bytes
+        views = [self.embedding_ND[:, segment] for segment in prefixes.segments]
+        self.segments_NS = [view.contiguous() for view in views] if fits else views
         self.prefixes = prefixes
         self.scale_LN = prefixes.inverse_norms(self.embedding_ND)
         self.gradient_ND = torch.zeros_like(self.embedding_ND, memory_format=torch.contiguous_format)
@@ -193,7 +197,9 @@ class _Sweep:
         self.query_BD = query_BD.to(self.dtype)
         self.query_scale_LB = self.prefixes.inverse_norms(self.query_BD)
         self.query_gradient_BD = torch.zeros_like(self.query_BD, memory_format=torch.contiguous_format)
-        self.shared, self.own = (_Side(side, self.dtype, self.prefixes) for side in (candidate_CD, own_ND))
+        self.shared, self.own = (
+            _Side(side, self.dtype, self.prefixes, copy_bytes=setting.panel_bytes) for side in (candidate_CD, own_ND)
+        )
         self.positive_B = positive_B
         ignored_M2 = ignored_M2[ignored_M2[:, 1] != positive_B[ignored_M2[:, 0]]]
         self.ignored_M2 = ignored_M2[ignored_M2[:, 0].argsort()]
@@ -237,7 +243,7 @@ class _Sweep:
                 add_product(
                     product_LPW[level, :, columns],
                     query_PD[:, segment],
-                    side.embedding_ND[rows, segment].T,
+                    side.segments_NS[level][rows].T,
                     base_NM=None if level == 0 else product_LPW[level - 1, :, columns],
                 )
         scale_LW = (
@@ -249,7 +255,7 @@ class _Sweep:
             torch.mul(query_PS, -query_pull_LP[level][:, None], out=gradient_PS)
             for side, rows, columns in sides:
                 gradient_PN = product_LPW[level, :, columns]
-                add_product(gradient_PS, gradient_PN, side.embedding_ND[rows, segment], base_NM=gradient_PS)
+                add_product(gradient_PS, gradient_PN, side.segments_NS[level][rows], base_NM=gradient_PS)
                 gradient_NS = side.gradient_ND[rows, segment]
                 add_product(gradient_NS, gradient_PN.T, query_PS, base_NM=gradient_NS)
         for side, rows, columns in sides:
