@@ -97,8 +97,10 @@ class _Prefixes:
 
     def inverse_norms(self, embedding_ND: Tensor) -> Tensor:
         """1 / length of every prefix of every row, [L, N]."""
-        squares_LN = torch.stack([embedding_ND[:, segment].square().sum(1) for segment in self.segments]).cumsum(0)
-        return squares_LN.clamp_min(torch.finfo(embedding_ND.dtype).tiny).rsqrt()
+        lengths_LN = torch.stack(
+            [torch.linalg.vector_norm(embedding_ND[:, segment], dim=1) for segment in self.segments]
+        )
+        return lengths_LN.square().cumsum(0).clamp_min(torch.finfo(embedding_ND.dtype).tiny).rsqrt()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
