@@ -47,6 +47,6 @@ def cached_gradients(query_BD: Tensor, candidate_BD: Tensor, *, mini_batch_size:
     parts = [
         [one.detach().requires_grad_() for one in side.split(mini_batch_size)] for side in (query_BD, candidate_BD)
     ]
-    inner.calculate_loss_and_cache_gradients(parts)
-    query_parts, candidate_parts = inner.cache
-    return torch.cat(query_parts), torch.cat(candidate_parts)
+    inner.calculate_loss(parts, None, with_backward=True)
+    queries, candidates = (torch.cat([one.grad for one in side]) for side in parts)
+    return queries, candidates
