@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,6 +28,13 @@ EXAMPLES = pa.schema(
     ]
 )
 
+NEAR_DUPLICATE = pa.field("near_duplicate", pa.string())
+"""Optional column of documents.parquet: the same for near copies of one document; null for one that stands alone."""
+
+ANSWER = pa.field("answer", pa.string())
+"""Optional column of examples.parquet: the answer in words, normalised so that equal answers are equal texts; null
+where it is unknown, or says too little to tell two questions apart."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
@@ -40,6 +47,8 @@ class Example:
     """Hard negatives, hardest first; may be empty."""
     source: str
     """Where the example comes from, e.g. "nyxqa" or "feedback"."""
+    answer: str = ""
+    """The answer in words, normalised; "" where it is unknown, or says too little to tell two questions apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,8 @@ class ExampleSet:
 
     documents: Mapping[str, Document]
     examples: tuple[Example, ...]
+    cluster_by_document: Mapping[str, str] = field(default_factory=dict)
+    """Cluster of near copies of each document that has one; a document that is not there stands alone."""
 
     def __post_init__(self) -> None:
         for row, example in enumerate(self.examples):
@@ -63,16 +74,26 @@ class ExampleSet:
                 raise DataError(f"example {example.example_id!r} (row {row}) has its positive among its negatives")
 
 
-def write_examples(folder: Path, documents: Mapping[str, Document], examples: Iterable[Example]) -> None:
+def write_examples(
+    folder: Path,
+    documents: Mapping[str, Document],
+    examples: Iterable[Example],
+    cluster_by_document: Mapping[str, str] | None = None,
+) -> None:
     """Writes both files; examples.parquet, which readers demand, comes last.
 
     Raises DataError for an example without positive, or with a document that is not given.
     """
-    checked = ExampleSet(documents, tuple(examples))
+    clusters = cluster_by_document or {}
+    checked = ExampleSet(documents, tuple(examples), clusters)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "examples.parquet").unlink(missing_ok=True)
-    document_rows = [{"document_id": key, "segments": value.to_rows()} for key, value in documents.items()]
-    _write_table(folder / "documents.parquet", pa.Table.from_pylist(document_rows, schema=DOCUMENTS))
+    document_rows = [
+        {"document_id": key, "segments": value.to_rows(), "near_duplicate": clusters.get(key)}
+        for key, value in documents.items()
+    ]
+    document_table = pa.Table.from_pylist(document_rows, schema=DOCUMENTS.append(NEAR_DUPLICATE))
+    _write_table(folder / "documents.parquet", document_table)
     example_rows = [
         {
             "example_id": example.example_id,
@@ -80,10 +101,11 @@ def write_examples(folder: Path, documents: Mapping[str, Document], examples: It
             "positive": example.positive,
             "negatives": list(example.negatives),
             "source": example.source,
+            "answer": example.answer or None,
         }
         for example in checked.examples
     ]
-    _write_table(folder / "examples.parquet", pa.Table.from_pylist(example_rows, schema=EXAMPLES))
+    _write_table(folder / "examples.parquet", pa.Table.from_pylist(example_rows, schema=EXAMPLES.append(ANSWER)))
 
 
 def read_examples(folder: Path) -> ExampleSet:
@@ -92,11 +114,15 @@ def read_examples(folder: Path) -> ExampleSet:
     Raises IncompleteArtifact where a file is missing, and DataError, with the row, for an example without positive or
     with an unknown document.
     """
-    document_rows = _read_rows(folder / "documents.parquet", DOCUMENTS)
-    example_rows = _read_rows(folder / "examples.parquet", EXAMPLES)
+    document_rows = _read_rows(folder / "documents.parquet", DOCUMENTS, optional=NEAR_DUPLICATE)
+    example_rows = _read_rows(folder / "examples.parquet", EXAMPLES, optional=ANSWER)
     documents = {row["document_id"]: Document.from_rows(row["segments"]) for row in document_rows}
-    examples = tuple(Example(**row | {"negatives": tuple(row["negatives"] or ())}) for row in example_rows)
-    return ExampleSet(documents, examples)
+    examples = tuple(
+        Example(**row | {"negatives": tuple(row["negatives"] or ()), "answer": row.get("answer") or ""})
+        for row in example_rows
+    )
+    clusters = {row["document_id"]: row["near_duplicate"] for row in document_rows if row.get("near_duplicate")}
+    return ExampleSet(documents, examples, clusters)
 
 
 def _write_table(path: Path, table: pa.Table) -> None:
@@ -105,10 +131,12 @@ def _write_table(path: Path, table: pa.Table) -> None:
     os.replace(draft, path)
 
 
-def _read_rows(path: Path, schema: pa.Schema) -> list[dict]:
+def _read_rows(path: Path, schema: pa.Schema, *, optional: pa.Field) -> list[dict]:
     if not path.is_file():
         raise IncompleteArtifact(f"{path} does not exist: the examples' writer did not finish; write them again")
-    missing = [name for name in schema.names if name not in pq.read_schema(path).names]
+    present = pq.read_schema(path).names
+    missing = [name for name in schema.names if name not in present]
     if missing:
         raise DataError(f"{path} lacks the columns {missing}; needed: {schema.names}")
-    return pq.read_table(path, columns=schema.names).to_pylist()
+    wanted = [*schema.names, optional.name] if optional.name in present else schema.names
+    return pq.read_table(path, columns=wanted).to_pylist()

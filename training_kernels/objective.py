@@ -5,11 +5,13 @@ Shape letters: B queries, C candidates, N documents of both sides, D embedding w
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from training_kernels.candidates import Answers
+from training_kernels.collate import TokenSequence
 from training_kernels.config import TrainConfig
 from training_kernels.encoder import Encoder
 from training_kernels.examples import Example, ExampleSet
@@ -37,53 +39,101 @@ class Objective(Protocol):
         ...
 
 
-class ContrastiveObjective:
-    """Matryoshka InfoNCE over the positives and hard negatives of the whole batch."""
+class Ranks(Protocol):
+    """The processes that train together, each with its share of every batch."""
 
-    def __init__(self, encoder: Encoder, training: ExampleSet, pictures: PictureSource, config: TrainConfig) -> None:
+    rank: int
+    num_ranks: int
+
+    def gathered(self, embedding_ND: Tensor, counts: Sequence[int]) -> Tensor:
+        """Rows of all ranks in order of rank. Going back, a row gets the sum of the gradients of all ranks.
+
+        Args:
+            counts: rows that each rank has; this one's is N.
+        """
+        ...
+
+    def summed(self, values_L: Tensor) -> Tensor:
+        """The sum over all ranks, on each of them; carries no gradient."""
+        ...
+
+
+class Alone:
+    """One process."""
+
+    rank, num_ranks = 0, 1
+
+    def gathered(self, embedding_ND: Tensor, counts: Sequence[int]) -> Tensor:
+        return embedding_ND
+
+    def summed(self, values_L: Tensor) -> Tensor:
+        return values_L
+
+
+class ContrastiveObjective:
+    """Matryoshka InfoNCE over the positives and hard negatives of the whole batch.
+
+    Every rank is given the whole batch. It embeds its share of the queries, their own negatives if the recipe has such,
+    and its share of the shared candidates, then holds its queries against the candidates of all ranks. Parameter
+    gradients of the ranks add up (they are not to be averaged) to those of one process with the same batch.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        training: ExampleSet,
+        pictures: PictureSource,
+        config: TrainConfig,
+        ranks: Ranks | None = None,
+    ) -> None:
         self.encoder, self.training, self.pictures, self.config = encoder, training, pictures, config
-        self._positives_by_query: dict[str, set[str]] = {}
-        for example in training.examples:
-            self._positives_by_query.setdefault(example.query, set()).add(example.positive)
+        self.ranks: Ranks = Alone() if ranks is None else ranks
+        self.answers = Answers(training, config.loss)
 
     def backward(self, batch: Sequence[Example]) -> BatchLoss:
-        candidates = candidate_ids(batch, negatives_per_query=self.config.negatives_per_query)
-        positive_B, ignored_BC = self._answers(batch, candidates)
-        queries = [self.training.documents[example.query] for example in batch]
+        config, rank, num_ranks = self.config.loss, self.ranks.rank, self.ranks.num_ranks
+        candidates = self.answers.candidates_of(batch, config, negatives_per_query=self.config.negatives_per_query)
+        query_rows = share_of(len(batch), rank, num_ranks)
+        counts = [len(share_of(len(candidates.shared), one, num_ranks)) for one in range(num_ranks)]
+        own = [(row - query_rows.start, document) for row, document in candidates.own if row in query_rows]
+        shared = [candidates.shared[row] for row in share_of(len(candidates.shared), rank, num_ranks)]
         sequences = [
-            *self.encoder.render(queries, self.pictures, side="query"),
-            *self.encoder.render([self.training.documents[i] for i in candidates], self.pictures, side="candidate"),
+            *self._rendered([batch[row].query for row in query_rows], side="query"),
+            *self._rendered([*shared, *(document for _, document in own)], side="candidate"),
         ]
+        positive_B = torch.tensor([candidates.positive[row] for row in query_rows], dtype=torch.int64)
+        ignored = [(row - query_rows.start, column) for row, column in candidates.ignored if row in query_rows]
+        ignored_M2 = torch.tensor(ignored, dtype=torch.int64).reshape(-1, 2)
+        own_query_N = torch.tensor([row for row, _ in own], dtype=torch.int64)
 
         def loss_of(embedding_ND: Tensor) -> tuple[Tensor, Tensor]:
             device = embedding_ND.device
+            query_BD, shared_ND, own_ND = embedding_ND.split([len(query_rows), len(shared), len(own)])
             return matryoshka_info_nce(
-                embedding_ND[: len(batch)],
-                embedding_ND[len(batch) :],
+                query_BD,
+                self.ranks.gathered(shared_ND, counts),
                 positive_B.to(device),
-                temperature=self.config.loss.temperature,
-                weight_by_dim=self.config.loss.weight_by_dim,
-                ignored_BC=ignored_BC.to(device),
+                temperature=config.temperature,
+                weight_by_dim=config.weight_by_dim,
+                num_queries=len(batch),
+                ignored_M2=ignored_M2.to(device),
+                own_ND=own_ND,
+                own_query_N=own_query_N.to(device),
+                ignored_margin=config.ignored_margin,
+                panel_bytes=config.panel_bytes,
             )
 
         loss, loss_L = backward_batch(self.encoder, sequences, loss_of, self.config)
-        by_dim = dict(zip(self.config.loss.dims, loss_L.tolist(), strict=True))
-        return BatchLoss(float(loss), by_dim, sum(len(sequence) for sequence in sequences))
+        num_tokens = loss_L.new_tensor([sum(len(sequence) for sequence in sequences)], dtype=torch.float64)
+        sums = self.ranks.summed(torch.cat([loss[None].double(), loss_L.double(), num_tokens])).tolist()
+        by_dim = dict(zip(config.dims, sums[1:-1], strict=True))
+        return BatchLoss(sums[0], by_dim, round(sums[-1]))
 
-    def _answers(self, batch: Sequence[Example], candidates: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Row of each query's positive among the candidates, and which candidates answer a query as well."""
-        row_by_id = {candidate: row for row, candidate in enumerate(candidates)}
-        positive_B = torch.tensor([row_by_id[example.positive] for example in batch])
-        ignored_BC = torch.zeros(len(batch), len(candidates), dtype=torch.bool)
-        for row_C, example in zip(ignored_BC, batch, strict=True):
-            for answer in {*self._positives_by_query[example.query], example.query}:
-                if answer in row_by_id:
-                    row_C[row_by_id[answer]] = True
-        return positive_B, ignored_BC
+    def _rendered(self, document_ids: Sequence[str], *, side: Literal["query", "candidate"]) -> list[TokenSequence]:
+        documents = [self.training.documents[one] for one in document_ids]
+        return list(self.encoder.render(documents, self.pictures, side=side))
 
 
-def candidate_ids(batch: Sequence[Example], *, negatives_per_query: int) -> list[str]:
-    """Positives, then hard negatives, each document once however many examples name it."""
-    positives = [example.positive for example in batch]
-    negatives = [negative for example in batch for negative in example.negatives[:negatives_per_query]]
-    return list(dict.fromkeys(positives + negatives))
+def share_of(num_rows: int, rank: int, num_ranks: int) -> range:
+    """The rows of a rank: consecutive, and at most one more than any other rank has."""
+    return range(num_rows * rank // num_ranks, num_rows * (rank + 1) // num_ranks)

@@ -39,7 +39,7 @@ def train(
     Raises DataError for examples that cannot train, IncompleteArtifact where `start_from` is no complete folder,
     ConfigError where recipe and backbone do not fit, TrainingDiverged where the loss stops being a number.
     """
-    batches = plan_batches(training.examples, config)
+    batches = plan_batches(training, config)
     device = pick_device()
     started = time.perf_counter()
     with torch.random.fork_rng():

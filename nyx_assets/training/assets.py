@@ -79,12 +79,13 @@ def public_training_sets(
         dg.AssetDep("chunked_corpus", partition_mapping=EVERY_CRAWL),
         dg.AssetDep("filtered_qa", partition_mapping=EVERY_CRAWL),
         "negatives",
+        "near_duplicates",
         "public_examples",
     ],
     description="The barrier before training: every table partition that a run is made of, with rows and content version.",
     group_name="training",
     kinds={"parquet"},
-    code_version="1",
+    code_version="2",
 )
 def training_manifest(
     context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]
@@ -101,7 +102,7 @@ def training_manifest(
     description="Adapter or weights after training on NyxQA with hard negatives and on public sets; Matryoshka InfoNCE.",
     group_name="training",
     kinds={"torch"},
-    code_version="1",
+    code_version="2",
     pool="gpu",
     metadata=settings("backbone", "pretraining", "mining", "seed"),
 )
@@ -117,7 +118,7 @@ def pretrained_checkpoint(
     report = trained_checkpoint(
         step.home,
         "pretrained_checkpoint",
-        *pretraining_examples(home, negatives_per_query=recipe.mining.keep),
+        pretraining_examples(home, negatives_per_query=recipe.mining.keep),
         training_recipe=recipe.pretraining,
         start_from=embedders.untrained(),
         seed=recipe.seed,
@@ -134,7 +135,7 @@ def pretrained_checkpoint(
     description="The pretrained checkpoint after training on what the generator could and could not answer from.",
     group_name="training",
     kinds={"torch"},
-    code_version="1",
+    code_version="2",
     pool="gpu",
     metadata=settings("backbone", "finetuning", "feedback", "seed"),
 )
@@ -148,7 +149,7 @@ def finetuned_checkpoint(
     report = trained_checkpoint(
         step.home,
         "finetuned_checkpoint",
-        *feedback_examples(home),
+        feedback_examples(home),
         training_recipe=recipe.finetuning,
         start_from=str(home.artifacts.require("pretrained_checkpoint").folder),
         seed=recipe.seed,

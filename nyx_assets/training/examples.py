@@ -1,22 +1,28 @@
 """Training examples from tables: which query should find which candidate, and which it should not.
 
-Examples name documents by id, so a chunk that serves many queries is stored once.
+Examples name documents by id, so a chunk that serves many queries is stored once. Near copies are named with them, and
+the answer of each example where it is telling, so that neither stands as a negative by mistake.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from nyx_assets.near_copies import chunk_cluster_of, content_digest
+from nyx_assets.rag.bm25 import terms
+from nyx_assets.rag.grading import normalise_answer
+from nyx_assets.rag.telling import ARTICLES, is_telling
 from nyx_assets.records import content_id, document_key
 from resources.home import Home
 from training_kernels.documents import Document
 from training_kernels.errors import DataError
-from training_kernels.examples import Example
+from training_kernels.examples import Example, ExampleSet
 
 Documents = Mapping[str, Document]
 
 
-def nyxqa_examples(home: Home, *, negatives_per_query: int) -> tuple[Documents, list[Example]]:
-    """Documents by id, and one example a training pair: its question, its golden chunk, its hard negatives by rank."""
+def nyxqa_examples(home: Home, *, negatives_per_query: int) -> ExampleSet:
+    """One example a training pair: its question, its golden chunk, its hard negatives by rank, its answer."""
     negatives: dict[str, list[str]] = {}
     ranked = sorted(home.tables.read("negatives").to_pylist(), key=lambda row: (row["qa_id"], row["rank"]))
     for row in ranked:
@@ -34,14 +40,18 @@ def nyxqa_examples(home: Home, *, negatives_per_query: int) -> tuple[Documents, 
             positive=pair["chunk_id"],
             negatives=tuple(negatives.get(pair["qa_id"], [])[:negatives_per_query]),
             source="nyxqa",
+            answer=answer_key(pair["answer"]),
         )
         for pair in _once(pairs)
     ]
-    return _documents_of(home, _once(pairs), examples), examples
+    return _with_documents(home, _once(pairs), examples)
 
 
-def public_examples(home: Home) -> tuple[Documents, list[Example]]:
-    """Documents by id, named by their content, and the examples drawn from public sets, as often as their share says."""
+def public_examples(home: Home) -> ExampleSet:
+    """The examples drawn from public sets, as often as their share says; documents are named by their content.
+
+    Near copies are the documents that nothing but case, white space and punctuation tells apart.
+    """
     documents: dict[str, Document] = {}
     examples = []
 
@@ -65,19 +75,22 @@ def public_examples(home: Home) -> tuple[Documents, list[Example]]:
                 )
                 for copy in range(row["copies"])
             ]
-    return documents, examples
+    return ExampleSet(documents, tuple(examples), _same_words(documents))
 
 
-def pretraining_examples(home: Home, *, negatives_per_query: int) -> tuple[Documents, list[Example]]:
+def pretraining_examples(home: Home, *, negatives_per_query: int) -> ExampleSet:
     """NyxQA's examples and those of the public sets. Raises DataError if NyxQA has none to train on."""
-    documents, examples = nyxqa_examples(home, negatives_per_query=negatives_per_query)
-    public_documents, public = public_examples(home)
-    return {**documents, **public_documents}, examples + public
+    nyxqa, public = nyxqa_examples(home, negatives_per_query=negatives_per_query), public_examples(home)
+    return ExampleSet(
+        {**nyxqa.documents, **public.documents},
+        nyxqa.examples + public.examples,
+        {**nyxqa.cluster_by_document, **public.cluster_by_document},
+    )
 
 
-def feedback_examples(home: Home) -> tuple[Documents, list[Example]]:
-    """Documents by id, and one example a query that the generator could answer from a window: that window's first chunk
-    as positive, the first chunks of windows that failed as negatives, in rank order."""
+def feedback_examples(home: Home) -> ExampleSet:
+    """One example a query that the generator could answer from a window: that window's first chunk as positive, the
+    first chunks of windows that failed as negatives, in rank order."""
     positives: dict[str, str] = {}
     negatives: dict[str, list[str]] = {}
     rows = sorted(
@@ -93,6 +106,8 @@ def feedback_examples(home: Home) -> tuple[Documents, list[Example]]:
             f"none of {len(rows):,} windows let the generator answer well enough, so there are no preferences to train on; "
             f"lower min_grade, raise top_k, or look at feedback_preferences"
         )
+    pairs = _once([row for row in home.tables.read("filtered_qa").to_pylist() if row["qa_id"] in positives])
+    answer_by_query = {pair["qa_id"]: pair["answer"] for pair in pairs}
     examples = [
         Example(
             example_id=qa_id,
@@ -100,11 +115,18 @@ def feedback_examples(home: Home) -> tuple[Documents, list[Example]]:
             positive=positive,
             negatives=tuple(negatives.get(qa_id, [])),
             source="feedback",
+            answer=answer_key(answer_by_query.get(qa_id)),
         )
         for qa_id, positive in positives.items()
     ]
-    pairs = [row for row in home.tables.read("filtered_qa").to_pylist() if row["qa_id"] in positives]
-    return _documents_of(home, _once(pairs), examples), examples
+    return _with_documents(home, pairs, examples)
+
+
+def answer_key(answer: str | None) -> str:
+    """Equal for equal answers: normalised as for grading; "" where there is none or it is not telling, such as "yes"."""
+    if answer is None or not is_telling([term for term in terms(answer) if term not in ARTICLES]):
+        return ""
+    return normalise_answer(answer)
 
 
 def _once(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -112,7 +134,8 @@ def _once(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [pair for _, pair in sorted({pair["qa_id"]: pair for pair in pairs}.items())]
 
 
-def _documents_of(home: Home, pairs: list[dict[str, Any]], examples: list[Example]) -> Documents:
+def _with_documents(home: Home, pairs: list[dict[str, Any]], examples: list[Example]) -> ExampleSet:
+    """The examples with the documents that they name, and the clusters of those that have near copies in the corpus."""
     wanted = {example.positive for example in examples} | {one for example in examples for one in example.negatives}
     documents = {pair["qa_id"]: Document.from_rows(pair["question"]) for pair in pairs}
     for partition in home.tables.partitions("chunked_corpus"):
@@ -122,4 +145,13 @@ def _documents_of(home: Home, pairs: list[dict[str, Any]], examples: list[Exampl
                 for row in batch.to_pylist()
                 if row["chunk_id"] in wanted
             }
-    return documents
+    clusters = chunk_cluster_of(home)
+    return ExampleSet(documents, tuple(examples), {one: clusters[one] for one in documents if one in clusters})
+
+
+def _same_words(documents: Documents) -> dict[str, str]:
+    """Of each document that shares its words with another, the least id among them."""
+    ids_by_words: dict[str, list[str]] = defaultdict(list)
+    for document_id, document in documents.items():
+        ids_by_words[content_digest(document)].append(document_id)
+    return {one: min(ids) for ids in ids_by_words.values() if len(ids) > 1 for one in ids}

@@ -6,7 +6,7 @@ from resources.home import Home
 from training_kernels.errors import IncompleteArtifact
 
 PARTITIONED_INPUTS = ("chunked_corpus", "filtered_qa")
-WHOLE_INPUTS = ("negatives", "public_examples")
+WHOLE_INPUTS = ("negatives", "near_duplicates", "public_examples")
 
 
 def manifest_rows(home: Home) -> list[dict[str, Any]]:

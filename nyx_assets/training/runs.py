@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ from resources.artifacts import MANIFEST
 from resources.gpu import Launcher, TrainJob
 from resources.home import Home
 from resources.tables import Commit, Provenance, utc_now
-from training_kernels.documents import Document
-from training_kernels.examples import Example, write_examples
+from training_kernels.examples import ExampleSet, write_examples
 from training_kernels.manifest import identity
 from training_kernels.recipes import train_recipe
 
@@ -21,8 +20,7 @@ from training_kernels.recipes import train_recipe
 def trained_checkpoint(
     home: Home,
     asset: str,
-    documents: Mapping[str, Document],
-    examples: Sequence[Example],
+    training: ExampleSet,
     *,
     training_recipe: str,
     start_from: str,
@@ -36,13 +34,13 @@ def trained_checkpoint(
     A run is named by everything that it depends on: recipe, examples, starting weights, seed. If a run of that name is
     complete, it is not run again.
     """
-    run_id = _run_id(documents, examples, training_recipe=training_recipe, start_from=start_from, seed=seed)
+    run_id = _run_id(training, training_recipe=training_recipe, start_from=start_from, seed=seed)
     folder = home.artifacts.folder(asset, run_id)
     if (folder / MANIFEST).is_file():
         log(f"run {run_id} is finished already")
     else:
         examples_folder = home.root / "training_examples" / run_id
-        write_examples(examples_folder, documents, examples)
+        write_examples(examples_folder, training.documents, training.examples, training.cluster_by_document)
         job = TrainJob(
             recipe=training_recipe,
             examples=examples_folder,
@@ -55,23 +53,22 @@ def trained_checkpoint(
         shutil.rmtree(examples_folder)
     commit = Commit(
         data_version=identity(folder)[:32],
-        num_rows=len(examples),
+        num_rows=len(training.examples),
         provenance=provenance,
         written_at=utc_now(),
     )
     note_seen(home, folder, documents, start_from=start_from)
     home.artifacts.publish(asset, folder, commit)
-    return {"examples": len(examples), "folder": str(folder), **_headline(folder)}
+    return {"examples": len(training.examples), "folder": str(folder), **_headline(folder)}
 
 
-def _run_id(
-    documents: Mapping[str, Document], examples: Sequence[Example], *, training_recipe: str, start_from: str, seed: int
-) -> str:
+def _run_id(training: ExampleSet, *, training_recipe: str, start_from: str, seed: int) -> str:
     digest = hashlib.sha256(repr((train_recipe(training_recipe), seed, identity(Path(start_from)))).encode())
-    for example in examples:
+    for example in training.examples:
         digest.update(repr(example).encode())
-    for document_id, document in sorted(documents.items()):
-        digest.update(repr((document_id, document.to_rows())).encode())
+    for document_id, document in sorted(training.documents.items()):
+        cluster = training.cluster_by_document.get(document_id)
+        digest.update(repr((document_id, document.to_rows(), cluster)).encode())
     return digest.hexdigest()[:20]
 
 

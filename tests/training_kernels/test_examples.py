@@ -26,6 +26,25 @@ def test_examples_come_back_as_they_were_written(tmp_path):
     read = read_examples(tmp_path / "made")
     assert read.examples == examples
     assert read.documents == DOCUMENTS
+    assert read.cluster_by_document == {}
+
+
+def test_near_copies_and_answers_come_back_as_they_were_written(tmp_path):
+    examples = (example(answer="io"), example(example_id="e2", positive="d2", negatives=()))
+    write_examples(tmp_path, DOCUMENTS, examples, {"d1": "k", "d2": "k"})
+    read = read_examples(tmp_path)
+    assert read.examples == examples
+    assert read.cluster_by_document == {"d1": "k", "d2": "k"}
+
+
+def test_a_folder_without_the_optional_columns_is_read(tmp_path):
+    write_examples(tmp_path, DOCUMENTS, [example(answer="io")], {"d1": "k"})
+    for name, column in (("documents", "near_duplicate"), ("examples", "answer")):
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(pq.read_table(path).drop_columns([column]), path)
+    read = read_examples(tmp_path)
+    assert read.examples == (example(),)
+    assert read.cluster_by_document == {}
 
 
 @pytest.mark.parametrize(

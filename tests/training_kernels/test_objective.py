@@ -11,7 +11,7 @@ from training_kernels.config import LoraTuning
 from training_kernels.documents import Document, Segment
 from training_kernels.encoder import Encoder
 from training_kernels.examples import Example, ExampleSet
-from training_kernels.objective import ContrastiveObjective, candidate_ids
+from training_kernels.objective import ContrastiveObjective
 from training_kernels.recipes import tiny
 
 
@@ -59,12 +59,6 @@ def gradients(objective: ContrastiveObjective) -> dict[str, torch.Tensor]:
     return {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
 
 
-def test_every_document_of_a_batch_is_a_candidate_once():
-    assert candidate_ids(BATCH, negatives_per_query=1) == ["io", "map", "egg", "tea", "moons"]
-    assert candidate_ids(BATCH, negatives_per_query=0) == ["io", "map", "egg"]
-    assert candidate_ids(BATCH, negatives_per_query=2) == ["io", "map", "egg", "tea", "moons"]
-
-
 def test_the_loss_is_that_of_the_whole_batch_without_what_answers_a_query_too(objective, pictures):
     kept = objective(activations="kept")
     got = kept.backward(BATCH)
@@ -87,8 +81,29 @@ def test_the_loss_is_that_of_the_whole_batch_without_what_answers_a_query_too(ob
     )
 
 
-def test_recomputed_gradients_equal_kept_ones(objective):
-    kept, recomputed = objective(activations="kept"), objective(activations="recomputed")
+def test_an_own_negative_is_held_against_its_query_alone(objective, pictures):
+    kept = objective(activations="kept", loss=replace(tiny().loss, hard_negatives="own"), negatives_per_query=2)
+    got = kept.backward(BATCH)
+    encoder, config = kept.encoder, kept.config
+    candidates = ["io", "map", "egg", "tea", "egg", "moons", "tea", "map"]
+    seen_BC = torch.tensor([[1, 1, 1, 1, 1, 0, 0, 0], [1, 1, 1, 0, 0, 1, 0, 0], [1, 1, 1, 0, 0, 0, 1, 1]]).bool()
+    with torch.no_grad():
+        queries = [TRAINING.documents[one.query] for one in BATCH]
+        query_BD = encoder.embed(encoder.render(queries, pictures, side="query"))
+        documents = [TRAINING.documents[one] for one in candidates]
+        candidate_CD = encoder.embed(encoder.render(documents, pictures, side="candidate"))
+    expected = 0.0
+    for dim, weight in config.loss.weight_by_dim:
+        logits_BC = F.normalize(query_BD[:, :dim], dim=1) @ F.normalize(candidate_CD[:, :dim], dim=1).T
+        logits_BC = (logits_BC / config.loss.temperature).masked_fill(~seen_BC, -torch.inf)
+        expected += weight * F.cross_entropy(logits_BC, torch.tensor([0, 1, 2])).item()
+    assert got.loss == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("hard_negatives", ["shared", "own"])
+def test_recomputed_gradients_equal_kept_ones(objective, hard_negatives):
+    loss = replace(tiny().loss, hard_negatives=hard_negatives, false_negatives=("near_duplicate",), ignored_margin=0.1)
+    kept, recomputed = objective(activations="kept", loss=loss), objective(activations="recomputed", loss=loss)
     assert kept.backward(BATCH) == recomputed.backward(BATCH)
     expected = gradients(kept)
     assert gradients(recomputed).keys() == expected.keys()

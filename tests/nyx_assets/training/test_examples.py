@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from nyx_assets.records import CHUNKED_CORPUS, FEEDBACK_PREFERENCES, FILTERED_QA, NEGATIVES
-from nyx_assets.training.examples import feedback_examples, nyxqa_examples
+from nyx_assets.records import CHUNKED_CORPUS, FEEDBACK_PREFERENCES, FILTERED_QA, NEAR_DUPLICATES, NEGATIVES
+from nyx_assets.training.examples import answer_key, feedback_examples, nyxqa_examples
 from resources.home import Home
 from resources.tables import Provenance
 from training_kernels.documents import Document
@@ -30,6 +30,7 @@ def chunk(name: str) -> dict[str, Any]:
 def pair(qa_id: str, chunk_id: str, split: str = "train") -> dict[str, Any]:
     return {
         "qa_id": qa_id,
+        "answer": {"q1": "The  Great Wall!", "q2": "Yes"}.get(qa_id),
         "chunk_id": chunk_id,
         "question": Document.of(f"what is {qa_id}?").to_rows(),
         "split": split,
@@ -42,10 +43,13 @@ def tried(qa_id: str, rank: int, role: str, *window: str) -> dict[str, Any]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """q1 is in both crawls, as its page is."""
+    """q1 is in both crawls, as its page is; c1 and c3 are near copies."""
     home = Home.at(tmp_path)
     write(home, "chunked_corpus", CHUNKED_CORPUS, "a", [chunk(name) for name in ("c1", "c2", "c3")])
     write(home, "chunked_corpus", CHUNKED_CORPUS, "b", [chunk(name) for name in ("c4", "c1", "c9")])
+    copies = [{"kind": "chunk", "id": one, "cluster": "c1"} for one in ("c1", "c3", "c8")]
+    copies.append({"kind": "page", "id": "c2", "cluster": "c0"})
+    write(home, "near_duplicates", NEAR_DUPLICATES, None, copies)
     write(home, "filtered_qa", FILTERED_QA, "a", [pair("q2", "c2"), pair("q1", "c1"), pair("q3", "c3", "test")])
     write(home, "filtered_qa", FILTERED_QA, "b", [pair("q1", "c1"), pair("q4", "c4", "dev")])
     return home
@@ -55,14 +59,37 @@ def test_a_training_pair_becomes_one_example_with_its_negatives_by_rank(home: Ho
     negatives = [("q1", 3, "c4"), ("q1", 1, "c3"), ("q1", 2, "c2"), ("q3", 1, "c1")]
     rows = [{"qa_id": qa_id, "rank": rank, "chunk_id": chunk_id} for qa_id, rank, chunk_id in negatives]
     write(home, "negatives", NEGATIVES, None, rows)
-    documents, examples = nyxqa_examples(home, negatives_per_query=2)
-    assert examples == [
-        Example(example_id="q1", query="q1", positive="c1", negatives=("c3", "c2"), source="nyxqa"),
+    training = nyxqa_examples(home, negatives_per_query=2)
+    assert training.examples == (
+        Example(
+            example_id="q1", query="q1", positive="c1", negatives=("c3", "c2"), source="nyxqa", answer="great wall"
+        ),
         Example(example_id="q2", query="q2", positive="c2", negatives=(), source="nyxqa"),
-    ]
-    assert {name: document.text for name, document in documents.items()} == {
+    )
+    assert {name: document.text for name, document in training.documents.items()} == {
         "q1": "what is q1?", "q2": "what is q2?", "c1": "text of c1", "c2": "text of c2", "c3": "text of c3",
     }  # fmt: skip
+
+
+def test_near_copies_of_a_named_chunk_are_named_with_their_cluster_and_pages_are_not_chunks(home: Home) -> None:
+    rows = [{"qa_id": "q1", "rank": 1, "chunk_id": "c3"}]
+    write(home, "negatives", NEGATIVES, None, rows)
+    assert nyxqa_examples(home, negatives_per_query=2).cluster_by_document == {"c1": "c1", "c3": "c1"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "key"),
+    [
+        ("The Great Wall.", "great wall"),
+        ("great  wall", "great wall"),
+        ("Yes.", ""),
+        ("12", ""),
+        ("1998", "1998"),
+        (None, ""),
+    ],
+)
+def test_equal_answers_have_equal_keys_and_an_answer_that_tells_nothing_has_none(answer: str | None, key: str) -> None:
+    assert answer_key(answer) == key
 
 
 def test_a_window_that_answered_is_the_positive_and_those_that_failed_are_negatives(home: Home) -> None:
@@ -75,9 +102,12 @@ def test_a_window_that_answered_is_the_positive_and_those_that_failed_are_negati
         tried("q1", 1, "negative", "c3"),
     ]
     write(home, "feedback_preferences", FEEDBACK_PREFERENCES, "a", rows)
-    documents, examples = feedback_examples(home)
-    assert examples == [Example(example_id="q2", query="q2", positive="c4", negatives=("c3", "c9"), source="feedback")]
-    assert sorted(documents) == ["c3", "c4", "c9", "q2"]
+    training = feedback_examples(home)
+    assert training.examples == (
+        Example(example_id="q2", query="q2", positive="c4", negatives=("c3", "c9"), source="feedback"),
+    )
+    assert sorted(training.documents) == ["c3", "c4", "c9", "q2"]
+    assert training.cluster_by_document == {"c3": "c1"}
 
 
 def test_without_training_pairs_the_error_says_where_to_look(home: Home) -> None:

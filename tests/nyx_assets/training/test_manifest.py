@@ -32,6 +32,7 @@ def home(tmp_path: Path) -> Home:
     write(home, "chunked_corpus", "a", 3)
     write(home, "filtered_qa", "a", 4, 5, 6)
     write(home, "negatives", None, 7)
+    write(home, "near_duplicates", None, 8, 9)
     write(home, "public_examples", None)
     return home
 
@@ -43,6 +44,7 @@ def test_it_lists_every_table_with_rows_and_version(home: Home) -> None:
         ("chunked_corpus", "b", 2),
         ("filtered_qa", "a", 3),
         ("negatives", None, 1),
+        ("near_duplicates", None, 2),
         ("public_examples", None, 0),
     ]
     versions = {(row["input"], row["crawl"]): row["data_version"] for row in manifest_rows(home)}

@@ -14,7 +14,7 @@ from resources.home import Home
 from resources.tables import Provenance
 from training_kernels.config import InputConfig
 from training_kernels.documents import Document
-from training_kernels.examples import Example, read_examples
+from training_kernels.examples import Example, ExampleSet, read_examples
 from training_kernels.manifest import Manifest, committed_folder, write_manifest
 
 DOCUMENTS = {name: Document.of(f"text of {name}") for name in ("q1", "q2", "c1", "c2")}
@@ -70,10 +70,10 @@ def run(home: Home, launcher: PenAndPaper, *, code_version: str = "1", **changes
         "documents": DOCUMENTS, "examples": EXAMPLES, "training_recipe": "smoke", "start_from": str(start), "seed": 42,
         **changes,
     }  # fmt: skip
-    documents, examples = told.pop("documents"), told.pop("examples")
+    training = ExampleSet(told.pop("documents"), tuple(told.pop("examples")), told.pop("clusters", {}))
     provenance = Provenance(code_version=code_version, inputs={"training_manifest": "m"})
     return trained_checkpoint(
-        home, "pretrained_checkpoint", documents, examples, launcher=launcher, provenance=provenance,
+        home, "pretrained_checkpoint", training, launcher=launcher, provenance=provenance,
         log=lambda line: None, **told,
     )  # fmt: skip
 
@@ -121,8 +121,10 @@ def test_a_run_that_was_killed_is_run_again(home: Home) -> None:
         {"examples": [EXAMPLES[1], EXAMPLES[0]]},
         {"examples": [replace(EXAMPLES[0], negatives=()), EXAMPLES[1]]},
         {"documents": {**DOCUMENTS, "c2": Document.of("another text")}},
+        {"examples": [replace(EXAMPLES[0], answer="io"), EXAMPLES[1]]},
+        {"clusters": {"c1": "c1", "c2": "c1"}},
     ],
-    ids=["seed", "recipe", "fewer", "order", "negatives", "text"],
+    ids=["seed", "recipe", "fewer", "order", "negatives", "text", "answer", "near copies"],
 )
 def test_whatever_changes_makes_another_run(home: Home, change: dict[str, Any]) -> None:
     launcher = PenAndPaper()
