@@ -12,6 +12,7 @@ from torch import Tensor
 
 from training_kernels.collate import TokenSequence, batches_by_tokens
 from training_kernels.config import TrainConfig
+from training_kernels.distributed import Ranks
 from training_kernels.encoder import Encoder
 from training_kernels.examples import Example, ExampleSet
 from training_kernels.images import PictureSource
@@ -50,30 +51,40 @@ class ContrastiveObjective:
             self._positives_by_query.setdefault(example.query, set()).add(example.positive)
 
     def backward(self, batch: Sequence[Example]) -> BatchLoss:
+        """Of several ranks each embeds its share of the joined batch and ranks its own queries against all candidates;
+        its loss is a part of the sum over the batch, so gradients summed over ranks are those of the whole batch."""
+        ranks = Ranks.current()
         candidates = candidate_ids(batch, negatives_per_query=self.config.negatives_per_query)
-        positive_B, ignored_BC = self._answers(batch, candidates)
-        queries = [self.training.documents[example.query] for example in batch]
+        shared_queries, shared_candidates = ranks.share(batch), ranks.share(candidates)
+        own = shared_queries[: ranks.num_own(batch)]
+        positive_B, ignored_BC = self._answers(own, candidates)
+        queries = [self.training.documents[example.query] for example in shared_queries]
+        documents = [self.training.documents[candidate] for candidate in shared_candidates]
         sequences = [
             *self.encoder.render(queries, self.pictures, side="query"),
-            *self.encoder.render([self.training.documents[i] for i in candidates], self.pictures, side="candidate"),
+            *self.encoder.render(documents, self.pictures, side="candidate"),
         ]
 
         def loss_of(embedding_ND: Tensor) -> tuple[Tensor, Tensor]:
             device = embedding_ND.device
-            return matryoshka_info_nce(
-                embedding_ND[: len(batch)],
-                embedding_ND[len(batch) :],
+            candidate_CD = ranks.gathered(embedding_ND[len(queries) :], len(candidates))
+            loss, loss_L = matryoshka_info_nce(
+                embedding_ND[: len(own)],
+                candidate_CD,
                 positive_B.to(device),
                 temperature=self.config.loss.temperature,
                 weight_by_dim=self.config.loss.weight_by_dim,
                 ignored_BC=ignored_BC.to(device),
             )
+            part = len(own) / len(batch)
+            return loss * part, loss_L * part
 
         groups = batches_by_tokens([len(sequence) for sequence in sequences], token_budget=self.config.token_budget)
         through = backward_keeping if self.config.activations == "kept" else backward_recomputing
-        loss, loss_L = through(self.encoder, sequences, groups, loss_of)
-        by_dim = dict(zip(self.config.loss.dims, loss_L.tolist(), strict=True))
-        return BatchLoss(float(loss), by_dim, sum(len(sequence) for sequence in sequences))
+        loss, loss_L = through(self.encoder, sequences, ranks.equal_groups(groups), loss_of)
+        num_tokens = sum(len(sequence) for sequence in sequences)
+        total, tokens, *by_dim = ranks.summed([float(loss), num_tokens, *loss_L.tolist()])
+        return BatchLoss(total, dict(zip(self.config.loss.dims, by_dim, strict=True)), int(tokens))
 
     def _answers(self, batch: Sequence[Example], candidates: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Row of each query's positive among the candidates, and which candidates answer a query as well."""

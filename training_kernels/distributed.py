@@ -1,0 +1,236 @@
+"""Several processes as one: each embeds its share of a joined batch, and gradients come out as from one process.
+
+Plain torch.distributed, no wrapper: what is needed is one gather of embeddings and one sum of gradients a step, and a
+wrapper that counts backward passes (DistributedDataParallel, accelerate) would have to be worked around, because a step
+here has as many as its batch has token groups.
+
+Shape letters: N documents of a joined list, M documents of one rank's share, W ranks, D embedding width.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from training_kernels.device import pick_device
+
+T = TypeVar("T")
+
+BUCKET_BYTES = 64 * 2**20
+"""Gradients that are summed over ranks in one message. Choice: large enough to fill a link, small beside the weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """The processes of one run, as one of them sees them."""
+
+    rank: int
+    size: int
+
+    @classmethod
+    def current(cls) -> "Ranks":
+        """Those of the process group where there is one, else this process alone."""
+        return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls(0, 1)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the rank that writes and reports."""
+        return self.rank == 0
+
+    def share(self, joined: Sequence[T]) -> list[T]:
+        """This rank's part of a list that all ranks know, every W-th; filled up so that all parts are equally long."""
+        part = list(joined[self.rank :: self.size])
+        longest = -(-len(joined) // self.size)
+        return part + [joined[self.rank % len(joined)]] * (longest - len(part))
+
+    def num_own(self, joined: Sequence[Any]) -> int:
+        """How many of `share(joined)` come first that no other rank has; what follows only fills up."""
+        return len(joined[self.rank :: self.size])
+
+    def gathered(self, part_MD: Tensor, num: int) -> Tensor:
+        """[N, D] in the order of the joined list from every rank's part; its gradient goes back to the part's rank."""
+        if self.size == 1:
+            return part_MD
+        return _Gathered.apply(part_MD, self.size)[:num]
+
+    def equal_groups(self, groups: Sequence[Sequence[int]]) -> list[list[int]]:
+        """The same groups, some of them halved, so that every rank has equally many.
+
+        Blocks that are shared out gather their weights in every pass, so all ranks must make as many passes.
+        """
+        result = [list(group) for group in groups]
+        most = int(self.maximum(len(result)))
+        while len(result) < most:
+            place = max(range(len(result)), key=lambda position: len(result[position]))
+            group = result[place]
+            result[place : place + 1] = [group[: len(group) // 2], group[len(group) // 2 :]]
+        return result
+
+    def maximum(self, value: float) -> float:
+        """The largest of all ranks' values."""
+        return self._reduced([value], dist.ReduceOp.MAX)[0] if self.size > 1 else value
+
+    def summed(self, values: Sequence[float]) -> list[float]:
+        """Sums over ranks, in float64."""
+        return self._reduced(values, dist.ReduceOp.SUM) if self.size > 1 else list(values)
+
+    def agreed(self, value: float) -> float:
+        """The first rank's value, on every rank."""
+        if self.size == 1:
+            return value
+        tensor = torch.tensor([value], dtype=torch.float64, device=pick_device())
+        dist.broadcast(tensor, src=0)
+        return tensor.item()
+
+    def wait(self) -> None:
+        """Returns when every rank is here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Sums the gradients of weights that every rank holds; those of shared-out blocks are summed already.
+
+        A weight that got no gradient on any rank has none afterwards, as in one process.
+        """
+        if self.size == 1:
+            return
+        held = [parameter for parameter in parameters if not is_sharded(parameter)]
+        has_gradient = torch.tensor([parameter.grad is not None for parameter in held], device=pick_device()).int()
+        dist.all_reduce(has_gradient, dist.ReduceOp.MAX)
+        used = [parameter for parameter, has in zip(held, has_gradient.tolist(), strict=True) if has]
+        for parameter in used:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        for bucket in _buckets([parameter.grad for parameter in used if parameter.grad is not None]):
+            flat = torch.cat([gradient.flatten() for gradient in bucket])
+            dist.all_reduce(flat)
+            for gradient, summed in zip(bucket, flat.split([one.numel() for one in bucket]), strict=True):
+                gradient.copy_(summed.view_as(gradient))
+
+    def clip_gradients(self, parameters: Sequence[torch.nn.Parameter], max_norm: float) -> float:
+        """Scales all gradients so that their joint norm is at most `max_norm`; returns the norm before."""
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        held = [gradient for gradient in gradients if not is_sharded(gradient)]
+        sharded = [local(gradient) for gradient in gradients if is_sharded(gradient)]
+        norm = torch.nn.utils.get_total_norm(held)
+        if sharded:
+            square = torch.nn.utils.get_total_norm(sharded).square()
+            dist.all_reduce(square)
+            norm = (norm.square() + square).sqrt()
+        scale = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
+        for by_dtype in ([one for one in held + sharded if one.dtype == dtype] for dtype in _dtypes(held + sharded)):
+            torch._foreach_mul_(by_dtype, scale.to(by_dtype[0].device))
+        return float(norm)
+
+    def _reduced(self, values: Sequence[float], operation: Any) -> list[float]:
+        tensor = torch.tensor(values, dtype=torch.float64, device=pick_device())
+        dist.all_reduce(tensor, operation)
+        return tensor.tolist()
+
+
+@contextmanager
+def joined_ranks() -> Iterator[Ranks]:
+    """The ranks that torchrun started, joined by NCCL between GPUs and by Gloo between CPUs; else this process alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Ranks(0, 1)
+        return
+    device = pick_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Ranks.current()
+    finally:
+        dist.destroy_process_group()
+
+
+def shard_blocks(model: torch.nn.Module, block_parts: str) -> None:
+    """Shares out the weights of the language model's blocks over all ranks (FSDP2), gathered one block at a time.
+
+    `block_parts` is the regex of module names whose blocks these are (Backbone.lora_targets). Every document passes
+    these blocks, so all ranks gather in step. What only pictures pass, and the token embeddings, stay on every rank.
+    """
+    from torch.distributed.fsdp import FSDPModule, fully_shard
+
+    blocks = _blocks(model, block_parts)
+    inside = {id(parameter) for block in blocks for parameter in block.parameters()}
+    outside = {parameter for parameter in model.parameters() if id(parameter) not in inside}
+    mesh = dist.init_device_mesh(pick_device().type, (dist.get_world_size(),))
+    for block in blocks:
+        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh, ignored_params=outside)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)  # each rank's loss is its part of a sum, not a mean of its own
+            module.set_force_sum_reduction_for_comms(True)
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether a weight or gradient is shared out over ranks."""
+    return hasattr(tensor, "to_local")
+
+
+def local(tensor: Tensor) -> Tensor:
+    """What this rank holds of a weight, gradient or moment; written to, it changes."""
+    return tensor.detach().to_local() if hasattr(tensor, "to_local") else tensor.detach()  # type: ignore[operator]
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The full weight, on every rank; all ranks must call it."""
+    return tensor.detach().full_tensor() if hasattr(tensor, "full_tensor") else tensor.detach()  # type: ignore[operator]
+
+
+class _Gathered(torch.autograd.Function):
+    """All ranks' rows, interleaved; backwards, each rank's rows get the sum of what all ranks' losses say of them."""
+
+    @staticmethod
+    def forward(ctx: Any, part_MD: Tensor, size: int) -> Tensor:
+        ctx.size = size
+        gathered_WMD = part_MD.new_empty(size * len(part_MD), part_MD.shape[1])
+        dist.all_gather_into_tensor(gathered_WMD, part_MD.contiguous())
+        return gathered_WMD.view(size, *part_MD.shape).transpose(0, 1).reshape(-1, part_MD.shape[1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_ND: Tensor) -> tuple[Tensor, None]:
+        by_rank = gradient_ND.view(-1, ctx.size, gradient_ND.shape[1]).transpose(0, 1).reshape(gradient_ND.shape)
+        part_MD = gradient_ND.new_empty(len(gradient_ND) // ctx.size, gradient_ND.shape[1])
+        dist.reduce_scatter_tensor(part_MD, by_rank.contiguous())
+        return part_MD, None
+
+
+def _blocks(model: torch.nn.Module, parts: str) -> list[torch.nn.Module]:
+    """Members of module lists that hold a module whose name matches, wrapped by an adapter or not."""
+    pattern = re.compile(parts)
+    names = [name for name, _ in model.named_modules() if pattern.fullmatch(name.removeprefix("base_model.model."))]
+    return [
+        member
+        for list_name, members in model.named_modules()
+        if isinstance(members, torch.nn.ModuleList)
+        for position, member in enumerate(members)
+        if any(name.startswith(f"{list_name}.{position}.") for name in names)
+    ]
+
+
+def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Gradients of one dtype, in order, up to BUCKET_BYTES together."""
+    for dtype in _dtypes(gradients):
+        bucket: list[Tensor] = []
+        for gradient in (one for one in gradients if one.dtype == dtype):
+            if bucket and sum(one.nbytes for one in bucket) + gradient.nbytes > BUCKET_BYTES:
+                yield bucket
+                bucket = []
+            bucket.append(gradient)
+        if bucket:
+            yield bucket
+
+
+def _dtypes(tensors: Sequence[Tensor]) -> list[torch.dtype]:
+    return list(dict.fromkeys(tensor.dtype for tensor in tensors))

@@ -1,0 +1,88 @@
+"""Changing a recipe by hand: `optimizer.learning_rate=1e-4`, with the types that the recipe has."""
+
+import ast
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Literal, TypeVar
+
+from training_kernels.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def with_overrides(config: T, overrides: Sequence[str]) -> T:
+    """The config with each `path.to.field=value` put in.
+
+    Raises ConfigError for a path that is none, a value of another type, and a config that becomes impossible.
+    """
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set takes path.to.field=value, got {override!r}")
+        config = _put(config, path.strip().split("."), text.strip(), path.strip())
+    return config
+
+
+def _put(config: Any, names: Sequence[str], text: str, path: str) -> Any:
+    name, *inner = names
+    known = [field.name for field in fields(config)]
+    if name not in known:
+        raise ConfigError(f"{path}: {type(config).__name__} has no field {name!r}; it has {', '.join(known)}")
+    if inner:
+        section = getattr(config, name)
+        if not is_dataclass(section):
+            raise ConfigError(f"{path}: {name!r} is a value, not a section; set it as it is: {name}=…")
+        return replace(config, **{name: _put(section, inner, text, path)})
+    wanted = typing.get_type_hints(type(config))[name]
+    if is_dataclass(getattr(config, name)):
+        inside = ", ".join(f"{path}.{field.name}" for field in fields(getattr(config, name))) or "nothing to set"
+        raise ConfigError(f"{path} is a section of the recipe, set what is in it: {inside}")
+    return replace(config, **{name: _value(text, wanted, path)})
+
+
+def _value(text: str, wanted: Any, path: str) -> Any:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text  # a bare word
+    if wanted is str:
+        value = text
+    if wanted is bool and text in ("true", "false"):
+        value = text == "true"
+    fitted = _fitted(value, wanted)
+    if fitted is _MISFIT:
+        raise ConfigError(f"{path} takes {_said(wanted)}, got {text!r}")
+    return fitted
+
+
+_MISFIT = object()
+
+
+def _fitted(value: Any, wanted: Any) -> Any:
+    """The value as the wanted type, or _MISFIT."""
+    origin, inner = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin is Literal:
+        return value if value in inner else _MISFIT
+    if origin in (typing.Union, types.UnionType):
+        return next((got for one in inner if (got := _fitted(value, one)) is not _MISFIT), _MISFIT)
+    if origin is tuple:
+        if not isinstance(value, tuple | list):
+            return _MISFIT
+        members = [inner[0]] * len(value) if inner[1:] == (...,) else list(inner)
+        got = [_fitted(one, member) for one, member in zip(value, members, strict=False)]
+        return _MISFIT if len(value) != len(members) or any(one is _MISFIT for one in got) else tuple(got)
+    if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    return value if type(value) is wanted else _MISFIT
+
+
+def _said(wanted: Any) -> str:
+    origin, inner = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, inner))}"
+    if origin is tuple:
+        return f"a tuple ({', '.join('…' if one is ... else _said(one) for one in inner)})"
+    said = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    return said.get(wanted, str(wanted))
