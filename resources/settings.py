@@ -24,6 +24,8 @@ NYX_FETCH_CONTACT
               address of a page or mailbox that the user agent names; needed with NYX_FETCH=on
 NYX_FETCH_ALLOW
               host names and networks that are fetched from although they are not public, separated by commas
+NYX_TRAIN_PROCESSES
+              processes that train together under torchrun, one a device; default 1: in the process of the asset
 NYX_VLM       live (default), or replay: answer from kept replies only, and fail on a request without one
 """
 
@@ -70,6 +72,8 @@ class Settings:
     caps: Caps
     web: WebAccess | None
     """None: pictures on the web are not fetched."""
+    train_processes: int
+    """1: training runs in the process of its asset."""
     is_replay: bool
     """True: servers are not asked; a request whose reply is not kept is an error."""
 
@@ -96,6 +100,7 @@ class Settings:
                 since=_moment(env, "NYX_BUDGET_SINCE"),
             ),
             web=_web_access(env),
+            train_processes=_whole_number(env, "NYX_TRAIN_PROCESSES", default=1, least=1),
             is_replay=_is_replay(env),
         )
 

@@ -10,11 +10,12 @@ from training_kernels.errors import NyxError
 from training_kernels.examples import read_examples
 from training_kernels.images import PictureFolder
 from training_kernels.overrides import with_overrides
+from training_kernels.processes import die_with_parent
 from training_kernels.recipes import RECIPES, train_recipe
 
 EXPLANATION = """\
-EXAMPLES holds documents.parquet and examples.parquet, and dev_examples.parquet if training is to be scored on dev
-queries; the weights with the best score are kept then, else the last ones (training_kernels/examples.py, dev.py).
+EXAMPLES holds documents.parquet and examples.parquet, and a folder dev with two such files if training is to be scored
+on dev queries: the weights with the best nDCG@10 are kept then, else the last ones (training_kernels/examples.py, dev.py).
 
 A run that is killed goes on where its last state was written, when the same command is given again; the state lies in
 OUT.state until OUT is complete. With another recipe, other examples, another start, number of processes or device, the
@@ -40,6 +41,7 @@ def main() -> int:
     if "TORCHELASTIC_RUN_ID" in os.environ:  # one of torchrun's processes: it collects the error, with its traceback
         from torch.distributed.elastic.multiprocessing.errors import record
 
+        die_with_parent()
         record(run)(arguments)
         return 0
     try:
@@ -59,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
         for name, value in asdict(config).items():
             print(f"{name}: {value}")
         return
-    from training_kernels.dev import read_dev_examples
+    from training_kernels.dev_examples import read_dev_examples
     from training_kernels.distributed import joined_ranks
     from training_kernels.trainer import train
 

@@ -150,9 +150,7 @@ class DivergenceConfig:
 
     def __post_init__(self) -> None:
         if not self.max_rise > 0 or self.steps < 1:
-            raise ConfigError(
-                f"divergence needs max_rise > 0 and steps >= 1, got {self.max_rise} and {self.steps}"
-            )
+            raise ConfigError(f"divergence needs max_rise > 0 and steps >= 1, got {self.max_rise} and {self.steps}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

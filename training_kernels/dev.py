@@ -4,57 +4,20 @@ Shape letters: Q dev queries, C candidates.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from training_kernels.config import DevConfig
 from training_kernels.documents import Document
 from training_kernels.encoder import Encoder
-from training_kernels.errors import DataError
-from training_kernels.examples import EXAMPLES, Example, ExampleSet
+from training_kernels.examples import ExampleSet
 from training_kernels.images import PictureSource
-
-DEV_EXAMPLES = "dev_examples.parquet"
-"""Beside documents.parquet and examples.parquet, of the schema of the latter; optional."""
 
 CUTOFF = 10
 """Ranks that count, as in the suites."""
-
-NO_DEV = ExampleSet({}, ())
-
-
-def write_dev_examples(folder: Path, examples: Sequence[Example]) -> None:
-    """Writes the dev examples of a folder; their documents must be given to write_examples, which comes after."""
-    rows = [{name: getattr(example, name) for name in EXAMPLES.names} for example in examples]
-    folder.mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pylist([row | {"negatives": list(row["negatives"])} for row in rows], schema=EXAMPLES)
-    pq.write_table(table, folder / DEV_EXAMPLES)
-
-
-def read_dev_examples(folder: Path, training: ExampleSet) -> ExampleSet:
-    """The dev examples of a folder; none where it has no such file.
-
-    Raises DataError for one without positive, with an unknown document, or that is a training example as well.
-    """
-    if not (folder / DEV_EXAMPLES).is_file():
-        return NO_DEV
-    rows = pq.read_table(folder / DEV_EXAMPLES, columns=EXAMPLES.names).to_pylist()
-    examples = tuple(Example(**row | {"negatives": tuple(row["negatives"] or ())}) for row in rows)
-    trained = {(example.query, example.positive) for example in training.examples}
-    for row, example in enumerate(examples):
-        if (example.query, example.positive) in trained:
-            raise DataError(
-                f"dev example {example.example_id!r} (row {row}) is trained on as well, so its score would say nothing; "
-                "leave it out of one of the two files"
-            )
-    return ExampleSet(training.documents, examples)
 
 
 class DevRetrieval:

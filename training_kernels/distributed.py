@@ -4,7 +4,8 @@ Plain torch.distributed, no wrapper: what is needed is one gather of embeddings 
 wrapper that counts backward passes (DistributedDataParallel, accelerate) would have to be worked around, because a step
 here has as many as its batch has token groups.
 
-Shape letters: N documents of a joined list, M documents of one rank's share, W ranks, D embedding width.
+Shape letters: C rows of all ranks, N rows of one rank, M rows of the rank that has most, W ranks, D embedding width,
+L Matryoshka dims.
 """
 
 import os
@@ -12,16 +13,16 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from training_kernels.collate import TokenSequence
+from training_kernels.config import Distribution
 from training_kernels.device import pick_device
-
-T = TypeVar("T")
 
 BUCKET_BYTES = 64 * 2**20
 """Gradients that are summed over ranks in one message. Choice: large enough to fill a link, small beside the weights."""
@@ -32,58 +33,45 @@ class Ranks:
     """The processes of one run, as one of them sees them."""
 
     rank: int
-    size: int
+    num_ranks: int
+    is_sharding: bool = False
+    """Whether blocks are shared out: then every rank must pass through the model equally often."""
 
     @classmethod
-    def current(cls) -> "Ranks":
+    def current(cls, distribution: Distribution = "ddp") -> "Ranks":
         """Those of the process group where there is one, else this process alone."""
-        return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls(0, 1)
+        if not dist.is_initialized() or dist.get_world_size() == 1:
+            return cls(0, 1)
+        return cls(dist.get_rank(), dist.get_world_size(), distribution == "fsdp")
 
     @property
     def is_first(self) -> bool:
         """Whether this is the rank that writes and reports."""
         return self.rank == 0
 
-    def share(self, joined: Sequence[T]) -> list[T]:
-        """This rank's part of a list that all ranks know, every W-th; filled up so that all parts are equally long."""
-        part = list(joined[self.rank :: self.size])
-        longest = -(-len(joined) // self.size)
-        return part + [joined[self.rank % len(joined)]] * (longest - len(part))
+    def gathered(self, embedding_ND: Tensor, counts: Sequence[int]) -> Tensor:
+        """Rows of all ranks in order of rank. Going back, a row gets the sum of the gradients of all ranks.
 
-    def num_own(self, joined: Sequence[Any]) -> int:
-        """How many of `share(joined)` come first that no other rank has; what follows only fills up."""
-        return len(joined[self.rank :: self.size])
-
-    def gathered(self, part_MD: Tensor, num: int) -> Tensor:
-        """[N, D] in the order of the joined list from every rank's part; its gradient goes back to the part's rank."""
-        if self.size == 1:
-            return part_MD
-        return _Gathered.apply(part_MD, self.size)[:num]
-
-    def equal_groups(self, groups: Sequence[Sequence[int]]) -> list[list[int]]:
-        """The same groups, some of them halved, so that every rank has equally many.
-
-        Blocks that are shared out gather their weights in every pass, so all ranks must make as many passes.
+        Args:
+            counts: rows that each rank has; this one's is N.
         """
-        result = [list(group) for group in groups]
-        most = int(self.maximum(len(result)))
-        while len(result) < most:
-            place = max(range(len(result)), key=lambda position: len(result[position]))
-            group = result[place]
-            result[place : place + 1] = [group[: len(group) // 2], group[len(group) // 2 :]]
-        return result
+        return embedding_ND if self.num_ranks == 1 else _Gathered.apply(embedding_ND, self.rank, tuple(counts))
 
-    def maximum(self, value: float) -> float:
-        """The largest of all ranks' values."""
-        return self._reduced([value], dist.ReduceOp.MAX)[0] if self.size > 1 else value
+    def summed(self, values_L: Tensor) -> Tensor:
+        """The sum over all ranks, on each of them; carries no gradient."""
+        return self._reduced(values_L.detach(), dist.ReduceOp.SUM)
 
-    def summed(self, values: Sequence[float]) -> list[float]:
-        """Sums over ranks, in float64."""
-        return self._reduced(values, dist.ReduceOp.SUM) if self.size > 1 else list(values)
+    def least(self, value: int) -> int:
+        """The smallest of all ranks' whole numbers."""
+        return int(self._reduced(torch.tensor(value, device=pick_device()), dist.ReduceOp.MIN))
+
+    def most(self, value: int) -> int:
+        """The largest of all ranks' whole numbers."""
+        return int(self._reduced(torch.tensor(value, device=pick_device()), dist.ReduceOp.MAX))
 
     def agreed(self, value: float) -> float:
         """The first rank's value, on every rank."""
-        if self.size == 1:
+        if self.num_ranks == 1:
             return value
         tensor = torch.tensor([value], dtype=torch.float64, device=pick_device())
         dist.broadcast(tensor, src=0)
@@ -91,15 +79,37 @@ class Ranks:
 
     def wait(self) -> None:
         """Returns when every rank is here."""
-        if self.size > 1:
+        if self.num_ranks > 1:
             dist.barrier()
+
+    def filled(self, sequences: Sequence[TokenSequence]) -> list[TokenSequence]:
+        """The sequences, and behind them as many more of the shortest as make all ranks have equally many.
+
+        Only where blocks are shared out, so that `in_step` always can; the embeddings of these more are used by nobody.
+        """
+        if not self.is_sharding:
+            return list(sequences)
+        return [*sequences, *[min(sequences, key=len)] * (self.most(len(sequences)) - len(sequences))]
+
+    def in_step(self, groups: Sequence[Sequence[int]]) -> list[list[int]]:
+        """The same groups; where blocks are shared out, some are halved so that every rank has equally many.
+
+        Such blocks gather their weights in every pass, so all ranks must make as many passes.
+        """
+        result = [list(group) for group in groups]
+        most = self.most(len(result)) if self.is_sharding else 0
+        while len(result) < most:
+            place = max(range(len(result)), key=lambda position: len(result[position]))
+            group = result[place]
+            result[place : place + 1] = [group[: len(group) // 2], group[len(group) // 2 :]]
+        return result
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         """Sums the gradients of weights that every rank holds; those of shared-out blocks are summed already.
 
         A weight that got no gradient on any rank has none afterwards, as in one process.
         """
-        if self.size == 1:
+        if self.num_ranks == 1:
             return
         held = [parameter for parameter in parameters if not is_sharded(parameter)]
         has_gradient = torch.tensor([parameter.grad is not None for parameter in held], device=pick_device()).int()
@@ -129,24 +139,26 @@ class Ranks:
             torch._foreach_mul_(by_dtype, scale.to(by_dtype[0].device))
         return float(norm)
 
-    def _reduced(self, values: Sequence[float], operation: Any) -> list[float]:
-        tensor = torch.tensor(values, dtype=torch.float64, device=pick_device())
-        dist.all_reduce(tensor, operation)
-        return tensor.tolist()
+    def _reduced(self, values: Tensor, operation: Any) -> Tensor:
+        if self.num_ranks == 1:
+            return values
+        reduced = values.clone()
+        dist.all_reduce(reduced, operation)
+        return reduced
 
 
 @contextmanager
-def joined_ranks() -> Iterator[Ranks]:
+def joined_ranks() -> Iterator[None]:
     """The ranks that torchrun started, joined by NCCL between GPUs and by Gloo between CPUs; else this process alone."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield Ranks(0, 1)
+        yield
         return
     device = pick_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Ranks.current()
+        yield
     finally:
         dist.destroy_process_group()
 
@@ -188,22 +200,28 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 class _Gathered(torch.autograd.Function):
-    """All ranks' rows, interleaved; backwards, each rank's rows get the sum of what all ranks' losses say of them."""
+    """All ranks' rows; backwards, each rank's rows get the sum of what all ranks' losses say of them."""
 
     @staticmethod
-    def forward(ctx: Any, part_MD: Tensor, size: int) -> Tensor:
-        ctx.size = size
-        gathered_WMD = part_MD.new_empty(size * len(part_MD), part_MD.shape[1])
-        dist.all_gather_into_tensor(gathered_WMD, part_MD.contiguous())
-        return gathered_WMD.view(size, *part_MD.shape).transpose(0, 1).reshape(-1, part_MD.shape[1])
+    def forward(ctx: Any, part_ND: Tensor, rank: int, counts: tuple[int, ...]) -> Tensor:
+        ctx.rank, ctx.counts = rank, counts
+        padded_MD = part_ND.new_zeros(max(counts), part_ND.shape[1])
+        padded_MD[: len(part_ND)] = part_ND
+        gathered = part_ND.new_empty(len(counts) * max(counts), part_ND.shape[1])
+        dist.all_gather_into_tensor(gathered, padded_MD)
+        parts = gathered.view(len(counts), max(counts), -1)
+        return torch.cat([part_MD[:count] for part_MD, count in zip(parts, counts, strict=True)])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient_ND: Tensor) -> tuple[Tensor, None]:
-        by_rank = gradient_ND.view(-1, ctx.size, gradient_ND.shape[1]).transpose(0, 1).reshape(gradient_ND.shape)
-        part_MD = gradient_ND.new_empty(len(gradient_ND) // ctx.size, gradient_ND.shape[1])
-        dist.reduce_scatter_tensor(part_MD, by_rank.contiguous())
-        return part_MD, None
+    def backward(ctx: Any, gradient_CD: Tensor) -> tuple[Tensor, None, None]:
+        most = max(ctx.counts)
+        padded_WMD = gradient_CD.new_zeros(len(ctx.counts), most, gradient_CD.shape[1])
+        for part_MD, rows in zip(padded_WMD, gradient_CD.split(ctx.counts), strict=True):
+            part_MD[: len(rows)] = rows
+        part_MD = gradient_CD.new_empty(most, gradient_CD.shape[1])
+        dist.reduce_scatter_tensor(part_MD, padded_WMD.flatten(0, 1))
+        return part_MD[: ctx.counts[ctx.rank]], None, None
 
 
 def _blocks(model: torch.nn.Module, parts: str) -> list[torch.nn.Module]:

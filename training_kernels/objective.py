@@ -42,32 +42,45 @@ class Objective(Protocol):
 
 
 class ContrastiveObjective:
-    """Matryoshka InfoNCE over the positives and hard negatives of the whole batch."""
+    """Matryoshka InfoNCE over the positives and hard negatives of the whole batch.
 
-    def __init__(self, encoder: Encoder, training: ExampleSet, pictures: PictureSource, config: TrainConfig) -> None:
+    Every rank is given the whole batch. It embeds its share of queries and candidates, then holds its queries against
+    the candidates of all ranks; gradients of the ranks add up to those of one process with the same batch.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        training: ExampleSet,
+        pictures: PictureSource,
+        config: TrainConfig,
+        ranks: Ranks | None = None,
+    ) -> None:
         self.encoder, self.training, self.pictures, self.config = encoder, training, pictures, config
+        self.ranks = ranks or Ranks(0, 1)
         self._positives_by_query: dict[str, set[str]] = {}
         for example in training.examples:
             self._positives_by_query.setdefault(example.query, set()).add(example.positive)
 
     def backward(self, batch: Sequence[Example]) -> BatchLoss:
-        """Of several ranks each embeds its share of the joined batch and ranks its own queries against all candidates;
-        its loss is a part of the sum over the batch, so gradients summed over ranks are those of the whole batch."""
-        ranks = Ranks.current()
         candidates = candidate_ids(batch, negatives_per_query=self.config.negatives_per_query)
-        shared_queries, shared_candidates = ranks.share(batch), ranks.share(candidates)
-        own = shared_queries[: ranks.num_own(batch)]
+        rank, num_ranks = self.ranks.rank, self.ranks.num_ranks
+        counts = [len(share_of(len(candidates), one, num_ranks)) for one in range(num_ranks)]
+        own = [batch[row] for row in share_of(len(batch), rank, num_ranks)]
+        mine = [candidates[row] for row in share_of(len(candidates), rank, num_ranks)]
         positive_B, ignored_BC = self._answers(own, candidates)
-        queries = [self.training.documents[example.query] for example in shared_queries]
-        documents = [self.training.documents[candidate] for candidate in shared_candidates]
-        sequences = [
-            *self.encoder.render(queries, self.pictures, side="query"),
-            *self.encoder.render(documents, self.pictures, side="candidate"),
-        ]
+        queries = [self.training.documents[example.query] for example in own]
+        documents = [self.training.documents[candidate] for candidate in mine]
+        sequences = self.ranks.filled(
+            [
+                *self.encoder.render(queries, self.pictures, side="query"),
+                *self.encoder.render(documents, self.pictures, side="candidate"),
+            ]
+        )
 
         def loss_of(embedding_ND: Tensor) -> tuple[Tensor, Tensor]:
             device = embedding_ND.device
-            candidate_CD = ranks.gathered(embedding_ND[len(queries) :], len(candidates))
+            candidate_CD = self.ranks.gathered(embedding_ND[len(own) : len(own) + len(mine)], counts)
             loss, loss_L = matryoshka_info_nce(
                 embedding_ND[: len(own)],
                 candidate_CD,
@@ -81,10 +94,12 @@ class ContrastiveObjective:
 
         groups = batches_by_tokens([len(sequence) for sequence in sequences], token_budget=self.config.token_budget)
         through = backward_keeping if self.config.activations == "kept" else backward_recomputing
-        loss, loss_L = through(self.encoder, sequences, ranks.equal_groups(groups), loss_of)
-        num_tokens = sum(len(sequence) for sequence in sequences)
-        total, tokens, *by_dim = ranks.summed([float(loss), num_tokens, *loss_L.tolist()])
-        return BatchLoss(total, dict(zip(self.config.loss.dims, by_dim, strict=True)), int(tokens))
+        loss, loss_L = through(self.encoder, sequences, self.ranks.in_step(groups), loss_of)
+        num_tokens = loss_L.new_tensor([sum(len(sequence) for sequence in sequences)], dtype=torch.float64)
+        total, *by_dim, tokens = self.ranks.summed(
+            torch.cat([loss[None].double(), loss_L.double(), num_tokens])
+        ).tolist()
+        return BatchLoss(total, dict(zip(self.config.loss.dims, by_dim, strict=True)), round(tokens))
 
     def _answers(self, batch: Sequence[Example], candidates: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Row of each query's positive among the candidates, and which candidates answer a query as well."""
@@ -103,6 +118,11 @@ def candidate_ids(batch: Sequence[Example], *, negatives_per_query: int) -> list
     positives = [example.positive for example in batch]
     negatives = [negative for example in batch for negative in example.negatives[:negatives_per_query]]
     return list(dict.fromkeys(positives + negatives))
+
+
+def share_of(num_rows: int, rank: int, num_ranks: int) -> range:
+    """The rows of a rank: consecutive, and at most one more than any other rank has."""
+    return range(num_rows * rank // num_ranks, num_rows * (rank + 1) // num_ranks)
 
 
 def backward_keeping(

@@ -36,10 +36,38 @@ def _put(config: Any, names: Sequence[str], text: str, path: str) -> Any:
             raise ConfigError(f"{path}: {name!r} is a value, not a section; set it as it is: {name}=…")
         return replace(config, **{name: _put(section, inner, text, path)})
     wanted = typing.get_type_hints(type(config))[name]
-    if is_dataclass(getattr(config, name)):
+    sections = [one for one in (typing.get_args(wanted) or (wanted,)) if is_dataclass(one)]
+    if len(sections) > 1:
+        return replace(config, **{name: _section(text, sections, path)})
+    if sections:
         inside = ", ".join(f"{path}.{field.name}" for field in fields(getattr(config, name))) or "nothing to set"
         raise ConfigError(f"{path} is a section of the recipe, set what is in it: {inside}")
     return replace(config, **{name: _value(text, wanted, path)})
+
+
+def _section(text: str, classes: Sequence[Any], path: str) -> Any:
+    """A section of which there are kinds, written as it is in Python: LoraTuning(rank=8, …)."""
+    by_name = {one.__name__: one for one in classes}
+    said = ", or ".join(
+        f"{name}({', '.join(f'{one.name}=…' for one in fields(kind))})" for name, kind in by_name.items()
+    )
+    try:
+        call = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        call = None
+    if (
+        not isinstance(call, ast.Call)
+        or not isinstance(call.func, ast.Name)
+        or call.func.id not in by_name
+        or call.args
+    ):
+        raise ConfigError(f"{path} takes {said}, got {text!r}")
+    kind = by_name[call.func.id]
+    hints = typing.get_type_hints(kind)
+    given = {one.arg: ast.unparse(one.value) for one in call.keywords if one.arg in hints}
+    if given.keys() != hints.keys() or len(given) != len(call.keywords):
+        raise ConfigError(f"{path} takes {said}, each field once, got {text!r}")
+    return kind(**{name: _value(value, hints[name], f"{path}.{name}") for name, value in given.items()})
 
 
 def _value(text: str, wanted: Any, path: str) -> Any:

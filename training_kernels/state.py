@@ -1,10 +1,10 @@
 """The whole state of a training run, written whole while it runs, so that a killed run goes on as if it had not been.
 
-    <out>.state/
-      run.json              what the run depends on; another run does not go on from here
-      step-00000120/        the state before that step, one file a rank; renamed into place when all are written
-      tensorboard/          curves while the run goes; moved into the checkpoint at the end
-      last_good/            after a divergence: the last saved weights as a checkpoint
+<out>.state/
+  run.json              what the run depends on; another run does not go on from here
+  step-00000120/        the state before that step, one file a rank; renamed into place when all are written
+  tensorboard/          curves while the run goes; moved into the checkpoint at the end
+  last_good/            after a divergence: the last saved weights as a checkpoint
 """
 
 import fcntl
@@ -48,7 +48,7 @@ class RandomState:
     @classmethod
     def now(cls, device: torch.device) -> "RandomState":
         cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-        return cls(torch.get_rng_state(), cuda, np.random.get_state(legacy=False), random.getstate())  # noqa: NPY002
+        return cls(torch.get_rng_state(), cuda, np.random.get_state(legacy=False), random.getstate())
 
     def restore(self, device: torch.device) -> None:
         torch.set_rng_state(self.torch_cpu)
@@ -78,8 +78,9 @@ def run_parts(
         "examples": _digest(training.examples),
         "dev_examples": _digest(dev.examples),
         "documents": _digest((key, value.to_rows()) for key, value in sorted(training.documents.items())),
+        "dev_documents": _digest((key, value.to_rows()) for key, value in sorted(dev.documents.items())),
         "start_from": identity(start_from),
-        "processes": ranks.size,
+        "processes": ranks.num_ranks,
         "device": device_name(device),
         "libraries": {name: version(name) for name in LIBRARIES},
     }
@@ -142,7 +143,9 @@ class StateFolder:
             shutil.rmtree(old, ignore_errors=True)
             os.rename(self.folder, old)
             differs = ", ".join(_differences(found, parts)) or "it has no run.json"
-            self.log(f"the state in {self.folder} is of another run ({differs}); moved to {old.name}, training starts anew")
+            self.log(
+                f"the state in {self.folder} is of another run ({differs}); moved to {old.name}, training starts anew"
+            )
         self.folder.mkdir(exist_ok=True)
         for draft in self.folder.glob("*.writing"):
             shutil.rmtree(draft)

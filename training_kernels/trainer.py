@@ -12,7 +12,8 @@ import torch
 from training_kernels.backbones.backbone import Backbone
 from training_kernels.checkpoint import load_for_training, write_checkpoint
 from training_kernels.config import DivergenceConfig, OptimizerConfig, TrainConfig
-from training_kernels.dev import NO_DEV, Best, DevRetrieval
+from training_kernels.dev import Best, DevRetrieval
+from training_kernels.dev_examples import NO_DEV
 from training_kernels.device import device_name, peak_memory_bytes, pick_device, repeatable
 from training_kernels.distributed import Ranks, is_sharded, local, shard_blocks, whole
 from training_kernels.encoder import Encoder
@@ -56,19 +57,21 @@ def train(
     ConfigError where recipe and backbone do not fit, TrainingDiverged where the loss stops being a number or rises far
     for long, OutOfMemory where a batch does not fit, AlreadyTraining where another process trains into `out`.
     """
-    ranks, device = Ranks.current(), pick_device()
+    ranks, device = Ranks.current(config.distribution), pick_device()
     log = log if ranks.is_first else _silent
     batches = plan_batches(training.examples, config)
-    steps = [batches[start : start + config.batches_per_step] for start in range(0, len(batches), config.batches_per_step)]
+    steps = [
+        batches[start : start + config.batches_per_step] for start in range(0, len(batches), config.batches_per_step)
+    ]
     folder = StateFolder(out, ranks, device, log)
     parts = run_parts(config, training, dev, start_from, ranks, device)
     with random_state_kept(device), repeatable(device), folder.held(parts):
         torch.manual_seed(config.seed)
         backbone = load_for_training(start_from, config, device=device)
-        if config.distribution == "fsdp" and ranks.size > 1:
+        if ranks.is_sharding:
             shard_blocks(backbone.model, backbone.lora_targets)
         encoder = Encoder(backbone, config.inputs, dims=config.loss.dims)
-        objective = ContrastiveObjective(encoder, training, pictures, config)
+        objective = ContrastiveObjective(encoder, training, pictures, config, ranks)
         retrieval = DevRetrieval(  # an encoder of its own: what it cuts is not counted among what was trained on
             Encoder(backbone, config.inputs, dims=config.loss.dims), dev, training, pictures, config.dev
         )
@@ -125,7 +128,7 @@ def train(
                         ranks.sum_gradients(list(weights.values()))
                         norm = ranks.clip_gradients(list(weights.values()), config.optimizer.max_gradient_norm)
                 except OutOfMemory:
-                    if ranks.size == 1:  # of many, the others wait for this one inside the step
+                    if ranks.num_ranks == 1:  # of many, the others wait for this one inside the step
                         optimizer.zero_grad()
                         folder.save(step, state_before(step, before))
                     raise
@@ -149,7 +152,10 @@ def train(
                     scores = retrieval.score()
                     best.take(ranks.agreed(scores["ndcg@10"]), done, weights)
                     progress.add_dev(scores, is_best=best.step == done)
-                is_due = done % config.state.every_steps == 0 or time.perf_counter() - last_save >= config.state.every_seconds
+                is_due = (
+                    done % config.state.every_steps == 0
+                    or time.perf_counter() - last_save >= config.state.every_seconds
+                )
                 if ranks.agreed(is_due and done < len(steps)):
                     folder.save(done, state_before(done, RandomState.now(device)))
                     last_save = time.perf_counter()
@@ -160,8 +166,8 @@ def train(
             "device": str(device),
             "device_name": device_name(device),
             "precision": precision_of(backbone),
-            "processes": ranks.size,
-            "distribution": config.distribution if ranks.size > 1 else "one process",
+            "processes": ranks.num_ranks,
+            "distribution": config.distribution if ranks.num_ranks > 1 else "one process",
             "examples": len(training.examples),
             "documents": len(training.documents),
             "cut_documents": encoder.num_cut,
@@ -315,7 +321,7 @@ def _opening(
     first_step: int,
     folder: StateFolder,
 ) -> str:
-    together = f", {ranks.size} processes ({config.distribution})" if ranks.size > 1 else ""
+    together = f", {ranks.num_ranks} processes ({config.distribution})" if ranks.num_ranks > 1 else ""
     resumed = f"; going on at step {first_step + 1}, the state was found" if first_step else ""
     return (
         f"recipe {config.name} on {device_name(device)} in {precision_of(backbone)}{together}, seed {config.seed}: {steps} "

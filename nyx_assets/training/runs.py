@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nyx_assets.training.curves import curves_markdown
 from resources.artifacts import MANIFEST
 from resources.gpu import Launcher, TrainJob
 from resources.home import Home
 from resources.tables import Commit, Provenance, utc_now
+from training_kernels.dev_examples import write_dev_examples
 from training_kernels.documents import Document
-from training_kernels.examples import Example, write_examples
+from training_kernels.examples import Example, ExampleSet, write_examples
 from training_kernels.manifest import identity
 from training_kernels.recipes import train_recipe
 
@@ -23,6 +25,7 @@ def trained_checkpoint(
     documents: Mapping[str, Document],
     examples: Sequence[Example],
     *,
+    dev: ExampleSet,
     training_recipe: str,
     start_from: str,
     seed: int,
@@ -32,16 +35,19 @@ def trained_checkpoint(
 ) -> dict[str, Any]:
     """Publish the checkpoint of this run as the current one of `asset`; returns what its report says, for metadata.
 
-    A run is named by everything that it depends on: recipe, examples, starting weights, seed. If a run of that name is
-    complete, it is not run again.
+    A run is named by everything that it depends on: recipe, examples, dev examples, starting weights, seed. If a run of
+    that name is complete, it is not run again; if it was killed, it goes on from its last state, which lies beside.
     """
-    run_id = _run_id(documents, examples, training_recipe=training_recipe, start_from=start_from, seed=seed)
+    everything = {**dev.documents, **documents}
+    named = [*examples, *dev.examples]
+    run_id = _run_id(everything, named, training_recipe=training_recipe, start_from=start_from, seed=seed)
     folder = home.artifacts.folder(asset, run_id)
     if (folder / MANIFEST).is_file():
         log(f"run {run_id} is finished already")
     else:
         examples_folder = home.root / "training_examples" / run_id
         write_examples(examples_folder, documents, examples)
+        write_dev_examples(examples_folder, dev)
         job = TrainJob(
             recipe=training_recipe,
             examples=examples_folder,
@@ -74,6 +80,7 @@ def _run_id(
 
 
 def _headline(folder: Path) -> dict[str, Any]:
-    """The last losses, as the run's own metrics file has them."""
-    metrics = json.loads((folder / "metrics.json").read_text())
-    return {"metrics": metrics}
+    """What the run's own metrics file says: numbers as they are, curves as pictures in Markdown."""
+    report = json.loads((folder / "metrics.json").read_text())
+    metrics = {name: value for name, value in report.items() if name not in ("curve", "dev")}
+    return {"metrics": metrics, "curves": curves_markdown(report)}
