@@ -1,13 +1,22 @@
 """Every number a training run depends on, checked when the run is described."""
 
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from training_kernels.errors import ConfigError
 
 Precision = Literal["float32", "bfloat16"]
 
 Distribution = Literal["ddp", "fsdp"]
+
+FalseNegative = Literal["near_duplicate", "same_answer"]
+"""A rule by which a candidate counts as another answer to a query: it is a near copy of one, or answers in the same words."""
+
+NO_MARGIN = 2.0
+"""Cosines differ by 2 at most, so no candidate exceeds a positive by more."""
+
+MIN_PANEL_BYTES = 2**20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,10 +47,27 @@ class LossConfig:
     temperature: float
     weight_by_dim: tuple[tuple[int, float], ...]
     """Embedding prefixes that are trained to work alone, widest first, each with its share of the loss."""
+    hard_negatives: Literal["shared", "own"] = "shared"
+    """Shared: every query is held against the hard negatives of all. Own: only against its own, as the published code."""
+    false_negatives: tuple[FalseNegative, ...] = ()
+    """Rules by which a candidate is ignored; another positive of the same query always is."""
+    ignored_margin: float = NO_MARGIN
+    """A candidate whose cosine exceeds the positive's by more than this is ignored; below 0 also some that do not reach
+    it; 2, which no difference exceeds, ignores none."""
+    panel_bytes: int = 64 * 2**20
+    """Memory for the logits that are worked at once. Choice: 256 rows of 16,384 candidates at four dims in float32."""
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise ConfigError(f"temperature divides the cosine and must be > 0, got {self.temperature}")
+        if self.hard_negatives not in ("shared", "own"):
+            raise ConfigError(f"hard_negatives must be 'shared' or 'own', got {self.hard_negatives!r}")
+        if unknown := sorted(set(self.false_negatives) - set(get_args(FalseNegative))):
+            raise ConfigError(f"false_negatives knows {', '.join(get_args(FalseNegative))}, got {unknown}")
+        if not -NO_MARGIN <= self.ignored_margin <= NO_MARGIN:
+            raise ConfigError(f"ignored_margin is a difference of cosines in [-2, 2], got {self.ignored_margin}")
+        if self.panel_bytes < MIN_PANEL_BYTES:
+            raise ConfigError(f"panel_bytes must be at least {MIN_PANEL_BYTES:,} (1 MiB), got {self.panel_bytes:,}")
         if not self.dims or list(self.dims) != sorted(set(self.dims), reverse=True) or self.dims[-1] < 1:
             raise ConfigError(f"weight_by_dim must list distinct dims of at least 1, widest first, got {self.dims}")
         if not all(weight > 0 for _, weight in self.weight_by_dim):
@@ -55,14 +81,26 @@ class LossConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoraTuning:
-    """Low-rank adapters on every linear layer of the language model; all other weights are frozen."""
+    """Low-rank adapters on linear layers; all other weights are frozen."""
 
     rank: int
     alpha: int
     """The adapter's output is scaled by alpha / rank."""
     dropout: float
+    targets: str = ""
+    """Regex of the whole names of the modules to adapt; "" for every linear layer of the language model's blocks (and,
+    with tunes_vision, of the vision tower)."""
+    tunes_vision: bool = False
+    """Whether `targets` may reach into the vision tower: a regex that does so unsaid is refused."""
+    is_dora: bool = False
+    """Direction and length of a weight apart (DoRA, arXiv:2402.09353), the first factor drawn from a Gaussian: as the
+    published code has it."""
 
     def __post_init__(self) -> None:
+        try:
+            re.compile(self.targets)
+        except re.error as error:
+            raise ConfigError(f"targets {self.targets!r} is no regular expression: {error}") from error
         if self.rank < 1 or not self.alpha > 0 or not 0 <= self.dropout < 1:
             raise ConfigError(
                 f"LoRA needs rank >= 1, alpha > 0 and 0 <= dropout < 1, got {self.rank}, {self.alpha}, {self.dropout}"
@@ -71,7 +109,9 @@ class LoraTuning:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FullTuning:
-    """Every weight of the backbone learns."""
+    """Every weight of the backbone learns, or all but the vision tower's."""
+
+    tunes_vision: bool = True
 
 
 Tuning = LoraTuning | FullTuning
@@ -98,6 +138,28 @@ class OptimizerConfig:
             raise ConfigError(f"warmup_share is a share of all steps in [0, 1), got {self.warmup_share}")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(f"betas must be in [0, 1), got {self.betas}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplingConfig:
+    """Which examples an epoch takes, and which stand together in a batch."""
+
+    batches: Literal["mixed", "one_source"] = "mixed"
+    """One source: a batch holds examples of one source, so that the source tells no candidate from another."""
+    weight_by_source: tuple[tuple[str, float], ...] = ()
+    """How often an epoch takes each example of a source: 0.3 takes three in ten, drawn anew each epoch, 2 takes each
+    twice; 1 for a source that is not listed."""
+    cap_by_source: tuple[tuple[str, int], ...] = ()
+    """Most examples that an epoch takes of a source, drawn anew each epoch; a source that is not listed has no cap."""
+
+    def __post_init__(self) -> None:
+        if self.batches not in ("mixed", "one_source"):
+            raise ConfigError(f"batches must be 'mixed' or 'one_source', got {self.batches!r}")
+        for field, pairs in (("weight_by_source", self.weight_by_source), ("cap_by_source", self.cap_by_source)):
+            if len({source for source, _ in pairs}) < len(pairs):
+                raise ConfigError(f"{field} must list each source once, got {pairs}")
+            if not all(number >= 0 for _, number in pairs):
+                raise ConfigError(f"{field} must be >= 0 (0 leaves a source out), got {pairs}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,6 +244,7 @@ class TrainConfig:
     distribution: Distribution
     """Of several processes: each holds all weights (ddp), or the language model's blocks are shared out (fsdp)."""
     seed: int
+    sampling: SamplingConfig = SamplingConfig()
 
     def __post_init__(self) -> None:
         if self.batches_per_step < 1:

@@ -49,9 +49,7 @@ def test_gradients_of_ranks_equal_those_of_one_process_with_the_joined_batch(
         assert got["gradients"].keys() == expected["gradients"].keys(), way
         assert any("visual" in name for name in expected["gradients"]) == ("full" in way and not way.endswith(" 0"))
         for name, gradient in expected["gradients"].items():
-            torch.testing.assert_close(
-                got["gradients"][name], gradient, atol=1e-6, rtol=0, msg=f"{way} {name}"
-            )
+            torch.testing.assert_close(got["gradients"][name], gradient, atol=1e-6, rtol=0, msg=f"{way} {name}")
 
 
 @pytest.fixture(scope="module")

@@ -84,4 +84,6 @@ def test_other_examples_start_anew_and_a_smaller_token_budget_goes_on(examples, 
     later = kill_after_state(again, out, step=reached + 2, seconds=0.0)
     assert later > reached
     fewer = write_task(tmp_path / "fewer", num_examples=50)
-    assert "of another run (dev_documents, dev_examples, documents, examples)" in finish(command(fewer, out, tiny_folder, *settings))
+    assert "of another run (dev_documents, dev_examples, documents, examples)" in finish(
+        command(fewer, out, tiny_folder, *settings)
+    )
