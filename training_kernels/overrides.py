@@ -4,7 +4,7 @@ import ast
 import types
 import typing
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from training_kernels.errors import ConfigError
@@ -65,7 +65,8 @@ def _section(text: str, classes: Sequence[Any], path: str) -> Any:
     kind = by_name[call.func.id]
     hints = typing.get_type_hints(kind)
     given = {one.arg: ast.unparse(one.value) for one in call.keywords if one.arg in hints}
-    if given.keys() != hints.keys() or len(given) != len(call.keywords):
+    needed = {one.name for one in fields(kind) if one.default is MISSING}
+    if not needed <= given.keys() or len(given) != len(call.keywords):
         raise ConfigError(f"{path} takes {said}, each field once, got {text!r}")
     return kind(**{name: _value(value, hints[name], f"{path}.{name}") for name, value in given.items()})
 
@@ -75,7 +76,7 @@ def _value(text: str, wanted: Any, path: str) -> Any:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text  # a bare word
-    if wanted is str:
+    if wanted is str and not isinstance(value, str):
         value = text
     if wanted is bool and text in ("true", "false"):
         value = text == "true"
