@@ -20,7 +20,7 @@ from training_kernels.encoder import Encoder
 from training_kernels.errors import OutOfMemory, TrainingDiverged
 from training_kernels.examples import Example, ExampleSet
 from training_kernels.images import PictureSource
-from training_kernels.memory import memory_errors_explained
+from training_kernels.memory import is_out_of_memory, memory_errors_explained
 from training_kernels.objective import BatchLoss, ContrastiveObjective, Objective
 from training_kernels.progress import Progress
 from training_kernels.sampling import plan_batches
@@ -130,9 +130,9 @@ def train(
                 except OutOfMemory:
                     if ranks.num_ranks == 1:  # of many, the others wait for this one inside the step
                         optimizer.zero_grad()
-                        folder.save(step, state_before(step, before))
+                        save_if_possible(folder, step, state_before(step, before))
                     raise
-                fault = _fault(batch_loss.loss, norm, progress.curve, config.divergence)
+                fault = fault_of(batch_loss.loss, norm, progress.curve, config.divergence)
                 if fault:
                     good = write_last_good(folder, backbone, config, weights, optimizer, start_from=start_from)
                     raise TrainingDiverged(
@@ -185,6 +185,16 @@ def train(
         folder.remove()
     log(f"checkpoint {out} written")
     return report
+
+
+def save_if_possible(folder: StateFolder, step: int, state: Mapping[str, Any]) -> None:
+    """Writes the state; where there is no memory even for that, says so and leaves the last one as it is."""
+    try:
+        folder.save(step, state)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        folder.log(f"no memory to write the state before step {step + 1}; the last one stays")
 
 
 def backward(objective: Objective, batches: Sequence[Sequence[Example]], weights: Weights) -> BatchLoss:
@@ -285,7 +295,7 @@ def precision_of(backbone: Backbone) -> str:
     return str(next(iter(backbone.model.parameters())).dtype).removeprefix("torch.")
 
 
-def _fault(loss: float, norm: float, curve: Sequence[Mapping[str, Any]], config: DivergenceConfig) -> str:
+def fault_of(loss: float, norm: float, curve: Sequence[Mapping[str, Any]], config: DivergenceConfig) -> str:
     """Why the run must not go on, or ""."""
     if not math.isfinite(loss) or not math.isfinite(norm):
         return f"loss {loss}, gradient norm {norm}"
