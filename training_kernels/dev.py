@@ -4,6 +4,7 @@ Shape letters: Q dev queries, C candidates.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from training_kernels.config import DevConfig
+from training_kernels.distributed import local
 from training_kernels.documents import Document
 from training_kernels.encoder import Encoder
 from training_kernels.examples import ExampleSet
@@ -75,19 +77,16 @@ class Best:
     scores_since: int = 0
     """Scores since then, none of which was better."""
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    """What this rank holds of them."""
 
-    def take(self, score: float, step: int, weights: dict[str, torch.Tensor]) -> None:
+    def take(self, score: float, step: int, weights: Mapping[str, torch.Tensor]) -> None:
         """Takes in one score; of equal ones the first is kept."""
         if score > self.score:
             self.score, self.step, self.scores_since = score, step, 0
-            self.weights = {name: weight.to("cpu", copy=True) for name, weight in weights.items()}
+            self.weights = {name: local(weight).to("cpu", copy=True) for name, weight in weights.items()}
         else:
             self.scores_since += 1
 
     def to_state(self) -> dict[str, Any]:
-        return {
-            "score": self.score,
-            "step": self.step,
-            "scores_since": self.scores_since,
-            "weights": self.weights,
-        }
+        """All but the weights."""
+        return {"score": self.score, "step": self.step, "scores_since": self.scores_since}

@@ -130,10 +130,12 @@ class StateFolder:
                 raise AlreadyTraining(
                     f"another process trains into {self.folder.with_suffix('')}; wait for it, or end it first"
                 ) from None
-            self._prepare(parts)
-            self.ranks.wait()
-            yield
-            lock.unlink(missing_ok=True)
+            try:
+                self._prepare(parts)
+                self.ranks.wait()
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
 
     def _prepare(self, parts: Mapping[str, Any]) -> None:
         record = self.folder / "run.json"
@@ -191,12 +193,18 @@ class StateFolder:
 
 
 def weights_state(
-    weights: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, *, ranks: Ranks
+    weights: Mapping[str, torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    best: Mapping[str, torch.Tensor],
+    *,
+    ranks: Ranks,
 ) -> dict[str, Any]:
-    """What this rank has to write of weights and optimizer: its part of what is shared out, the first rank the rest."""
+    """What this rank has to write of weights, optimizer and best weights so far: its part of what is shared out, the
+    first rank the rest."""
     mine = {name: weight for name, weight in weights.items() if is_sharded(weight) or ranks.is_first}
     return {
         "weights": {name: local(weight) for name, weight in mine.items()},
+        "best_weights": {name: best[name] for name in mine if name in best},
         "moments": {
             name: {key: local(value) for key, value in optimizer.state[weight].items()}
             for name, weight in mine.items()
@@ -210,9 +218,9 @@ def restore_weights(
     states: Sequence[Mapping[str, Any]],
     weights: Mapping[str, torch.nn.Parameter],
     optimizer: torch.optim.Optimizer,
-) -> None:
-    """Puts back what `weights_state` gave, from the first rank's state and this rank's own."""
-    saved = {kind: {**states[0][kind], **states[1][kind]} for kind in ("weights", "moments")}
+) -> dict[str, torch.Tensor]:
+    """Puts back what `weights_state` gave, from the first rank's state and this rank's own; returns the best weights."""
+    saved = {kind: {**states[0][kind], **states[1][kind]} for kind in ("weights", "moments", "best_weights")}
     for name, weight in weights.items():
         local(weight).copy_(saved["weights"][name])
         for key, value in saved["moments"].get(name, {}).items():
@@ -221,6 +229,7 @@ def restore_weights(
             else:
                 optimizer.state[weight][key] = torch.zeros_like(weight)
                 local(optimizer.state[weight][key]).copy_(value)
+    return saved["best_weights"]
 
 
 def _differences(found: Any, wanted: Any, path: str = "") -> list[str]:

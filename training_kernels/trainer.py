@@ -80,7 +80,7 @@ def train(
         torch.manual_seed(config.seed + ranks.rank)  # ranks hold the same weights, and drop out different parts
         kept = restored(folder, weights, optimizer)
         encoder.num_cut = kept.get("cut_documents", 0)
-        best = Best(**kept.get("best", {}))
+        best = Best(**kept.get("best", {}), weights=kept.get("best_weights", {}))
         first_step = kept.get("step", 0)
         progress = Progress(
             len(steps),
@@ -98,7 +98,7 @@ def train(
                 "cut_documents": encoder.num_cut,
                 "best": best.to_state(),
                 "progress": progress.to_state(),
-                **weights_state(weights, optimizer, ranks=ranks),
+                **weights_state(weights, optimizer, best.weights, ranks=ranks),
             }
 
         log(_opening(config, backbone, weights, ranks, device, steps=len(steps), first_step=first_step, folder=folder))
@@ -170,7 +170,7 @@ def train(
             "distribution": config.distribution if ranks.num_ranks > 1 else "one process",
             "examples": len(training.examples),
             "documents": len(training.documents),
-            "cut_documents": encoder.num_cut,
+            "cut_documents": int(ranks.summed(torch.tensor(encoder.num_cut, device=device))),
             "resumed_at_step": first_step,
             "dev_queries": retrieval.num_queries,
             "dev_candidates": retrieval.num_candidates if retrieval.num_queries else 0,
@@ -240,8 +240,7 @@ def restored(folder: StateFolder, weights: Weights, optimizer: torch.optim.Optim
     if newest is None:
         return {}
     states = folder.load(newest)
-    restore_weights(states, weights, optimizer)
-    return states[1]
+    return states[1] | {"best_weights": restore_weights(states, weights, optimizer)}
 
 
 def write_weights(
@@ -258,7 +257,7 @@ def write_weights(
     with torch.no_grad():
         for name, weight in weights.items():
             if chosen is not weights:
-                weight.copy_(chosen[name])
+                local(weight).copy_(chosen[name])
     if any(map(is_sharded, backbone.model.parameters())):
         full = {name: whole(weight).cpu() for name, weight in weights.items()}
         if not Ranks.current().is_first:

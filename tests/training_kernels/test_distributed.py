@@ -57,15 +57,28 @@ def examples(tmp_path_factory) -> Path:
     return write_task(tmp_path_factory.mktemp("task"))
 
 
-SETTINGS = ("max_steps=6", "state.every_steps=1", "dev.every_steps=3", "activations=recomputed")
+SETTINGS = (
+    "max_steps=6",
+    "state.every_steps=1",
+    "dev.every_steps=3",
+    "activations=recomputed",
+    "optimizer.learning_rate=0.001",
+)
+
+
+@pytest.fixture(scope="module")
+def alone(examples, tiny_folder, tmp_path_factory) -> Path:
+    """What one process makes of it."""
+    out = tmp_path_factory.mktemp("alone") / "out"
+    finish(command(examples, out, tiny_folder, *SETTINGS))
+    return out
 
 
 @pytest.mark.parametrize("distribution", ["ddp", "fsdp"])
-def test_two_processes_end_with_the_weights_of_one(examples, tiny_folder, tmp_path, distribution):
-    settings = (*SETTINGS, f"distribution={distribution}", "optimizer.learning_rate=0.001")
-    finish(command(examples, tmp_path / "one", tiny_folder, *settings))
-    finish(command(examples, tmp_path / "two", tiny_folder, *settings, processes=2))
-    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+def test_two_processes_end_with_the_weights_of_one(examples, alone, tiny_folder, tmp_path, distribution):
+    finish(command(examples, tmp_path / "two", tiny_folder, *SETTINGS, f"distribution={distribution}", processes=2))
+    folders = (alone, tmp_path / "two")
+    one, two = (load_file(folder / "model.safetensors") for folder in folders)
     start = load_file(tiny_folder / "model.safetensors")
     assert one.keys() == two.keys()
     changed = 0.0
@@ -74,7 +87,7 @@ def test_two_processes_end_with_the_weights_of_one(examples, tiny_folder, tmp_pa
         # Adam makes a full step of rounding noise, so single weights may differ; together they must not
         assert float((two[name] - weight).norm()) <= 0.02 * float((weight - start[name]).norm()) + 1e-6, name
     assert changed > 1e-3
-    reports = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two")]
+    reports = [json.loads((folder / "metrics.json").read_text()) for folder in folders]
     assert [report["processes"] for report in reports] == [1, 2]
     assert reports[0]["tokens"] <= reports[1]["tokens"] <= reports[0]["tokens"] * 1.1, (
         "only what fills up is read twice"
