@@ -191,12 +191,14 @@ def is_sharded(tensor: Tensor) -> bool:
 
 def local(tensor: Tensor) -> Tensor:
     """What this rank holds of a weight, gradient or moment; written to, it changes."""
-    return tensor.detach().to_local() if hasattr(tensor, "to_local") else tensor.detach()  # type: ignore[operator]
+    part: Any = tensor.detach()
+    return part.to_local() if is_sharded(tensor) else part
 
 
 def whole(tensor: Tensor) -> Tensor:
     """The full weight, on every rank; all ranks must call it."""
-    return tensor.detach().full_tensor() if hasattr(tensor, "full_tensor") else tensor.detach()  # type: ignore[operator]
+    part: Any = tensor.detach()
+    return part.full_tensor() if is_sharded(tensor) else part
 
 
 class _Gathered(torch.autograd.Function):
