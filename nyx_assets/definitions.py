@@ -54,7 +54,9 @@ from resources.embedder_checkpoint import CheckpointEmbedders
 from resources.embedder_endpoint import EndpointEmbedder
 from resources.embedder_sentence_transformers import SentenceTransformersEmbedder
 from resources.fetching import NOT_FETCHED, FetchedPictures, WebPictures
+from resources.gpu import Launcher
 from resources.gpu_inprocess import InProcessLauncher
+from resources.gpu_torchrun import TorchrunLauncher
 from resources.home import Home
 from resources.index_milvus import MilvusIndex
 from resources.public_sets import PublicSets
@@ -137,9 +139,14 @@ def resources_of(settings: Settings, home: Home) -> dict[str, Any]:
         "public_sets": PublicSets(settings.public_sets),
         "held_out": _held_out,
         "web_pictures": _web_pictures(settings, recipe, home),
-        "launcher": InProcessLauncher(),
+        "launcher": _launcher(settings),
         "index": MilvusIndex(settings.index_uri or str(home.root / "index" / "milvus.db")),
     }
+
+
+def _launcher(settings: Settings) -> Launcher:
+    """In the process of the asset, or one process a device."""
+    return InProcessLauncher() if settings.train_processes == 1 else TorchrunLauncher(settings.train_processes)
 
 
 def _web_pictures(settings: Settings, recipe: PipelineRecipe, home: Home) -> WebPictures:

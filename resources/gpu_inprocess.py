@@ -6,6 +6,7 @@ from typing import Any
 
 from resources.gpu import TrainJob
 from training_kernels.config import Precision
+from training_kernels.dev_examples import read_dev_examples
 from training_kernels.examples import read_examples
 from training_kernels.images import PictureFolder
 from training_kernels.recipes import train_recipe
@@ -30,11 +31,12 @@ class InProcessLauncher:
         from training_kernels.trainer import train
 
         config = replace(train_recipe(job.recipe), seed=job.seed)
-        log(f"recipe {config.name} on {self.device()} in {self.precision(config.precision)}, seed {config.seed}")
+        training = read_examples(job.examples)
         return train(
             config,
-            read_examples(job.examples),
+            training,
             PictureFolder(job.images),
+            dev=read_dev_examples(job.examples, training),
             start_from=job.start_from,
             out=job.out,
             log=log,

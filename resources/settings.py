@@ -28,6 +28,8 @@ NYX_FETCH_ALLOW
               host names and networks that are fetched from although they are not public, separated by commas
 NYX_VISION_CACHE_BYTES
               most bytes in this home for what vision towers made of pictures; default 0: every run reads them again
+NYX_TRAIN_PROCESSES
+              processes that train together under torchrun, one a device; default 1: in the process of the asset
 NYX_VLM       live (default), or replay: answer from kept replies only, and fail on a request without one
 """
 
@@ -78,6 +80,8 @@ class Settings:
     """None: pictures on the web are not fetched."""
     vision_cache_bytes: int
     """0: nothing is kept."""
+    train_processes: int
+    """1: training runs in the process of its asset."""
     is_replay: bool
     """True: servers are not asked; a request whose reply is not kept is an error."""
 
@@ -106,6 +110,7 @@ class Settings:
             ),
             web=_web_access(env),
             vision_cache_bytes=_whole_number(env, "NYX_VISION_CACHE_BYTES", default=0, least=0),
+            train_processes=_whole_number(env, "NYX_TRAIN_PROCESSES", default=1, least=1),
             is_replay=_is_replay(env),
         )
 

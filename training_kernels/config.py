@@ -8,6 +8,8 @@ from training_kernels.errors import ConfigError
 
 Precision = Literal["float32", "bfloat16"]
 
+Distribution = Literal["ddp", "fsdp"]
+
 FalseNegative = Literal["near_duplicate", "same_answer"]
 """A rule by which a candidate counts as another answer to a query: it is a near copy of one, or answers in the same words."""
 
@@ -161,6 +163,59 @@ class SamplingConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DevConfig:
+    """How often dev queries are searched while training; the weights that found most are the ones that are kept.
+
+    Without dev examples none of this happens, and the last weights are kept.
+    """
+
+    every_steps: int
+    """Steps from one score to the next; the last step is always scored."""
+    max_queries: int
+    """Dev queries of a score, the first ones."""
+    num_candidates: int
+    """Documents that are ranked: the dev queries' own, filled up with training candidates where these are fewer."""
+    patience: int
+    """Scores in a row without a better one after which training ends."""
+
+    def __post_init__(self) -> None:
+        if min(self.every_steps, self.max_queries, self.num_candidates, self.patience) < 1:
+            raise ConfigError(
+                "every_steps, max_queries, num_candidates and patience of dev must be >= 1, got "
+                f"{self.every_steps}, {self.max_queries}, {self.num_candidates}, {self.patience}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StateConfig:
+    """How often the whole training state is written, whichever comes first; a killed run goes on from there."""
+
+    every_steps: int
+    every_seconds: float
+
+    def __post_init__(self) -> None:
+        if self.every_steps < 1 or not self.every_seconds >= 0:
+            raise ConfigError(
+                "the state's every_steps must be >= 1 and every_seconds >= 0, got "
+                f"{self.every_steps}, {self.every_seconds}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DivergenceConfig:
+    """When a run whose loss is still a number is given up."""
+
+    max_rise: float
+    """Nats by which the loss may exceed the lowest mean of `steps` steps in a row."""
+    steps: int
+    """Steps in a row that must all exceed it."""
+
+    def __post_init__(self) -> None:
+        if not self.max_rise > 0 or self.steps < 1:
+            raise ConfigError(f"divergence needs max_rise > 0 and steps >= 1, got {self.max_rise} and {self.steps}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
     """One training run."""
 
@@ -169,8 +224,13 @@ class TrainConfig:
     loss: LossConfig
     tuning: Tuning
     optimizer: OptimizerConfig
+    dev: DevConfig
+    state: StateConfig
+    divergence: DivergenceConfig
     batch_size: int
-    """Queries of a step, over all ranks; each sees every candidate of the step."""
+    """Queries of a batch, over all ranks; each sees every candidate of the batch."""
+    batches_per_step: int
+    """Batches whose gradients are averaged before the weights move; a query sees no candidate of another batch."""
     negatives_per_query: int
     """Hard negatives taken of each example, best first; an example may have fewer."""
     epochs: int
@@ -186,10 +246,14 @@ class TrainConfig:
     vision_cache_bytes: int = 0
     """Most bytes on disk for what a frozen vision tower made of pictures, kept from run to run; 0: nothing is kept."""
     precision: Precision
+    distribution: Distribution
+    """Of several processes: each holds all weights (ddp), or the language model's blocks are shared out (fsdp)."""
     seed: int
     sampling: SamplingConfig = SamplingConfig()
 
     def __post_init__(self) -> None:
+        if self.batches_per_step < 1:
+            raise ConfigError(f"batches_per_step must be >= 1, got {self.batches_per_step}")
         if self.batch_size < 2:
             raise ConfigError(f"batch_size must be >= 2 for in-batch negatives to exist, got {self.batch_size}")
         if self.negatives_per_query < 0 or self.epochs < 1 or self.max_steps < 1 or self.token_budget < 1:

@@ -1,4 +1,9 @@
-"""Where kernels run, and in what precision: chosen once, the same everywhere."""
+"""Where kernels run, in what precision, and with how much memory: chosen once, the same everywhere."""
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -6,8 +11,10 @@ from training_kernels.config import Precision
 
 
 def pick_device() -> torch.device:
-    """The first CUDA device, or the CPU."""
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    """The CUDA device of this process's place on the machine (LOCAL_RANK, set by torchrun), or the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
@@ -15,3 +22,39 @@ def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     if precision == "bfloat16" and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
     return torch.float32
+
+
+def device_name(device: torch.device) -> str:
+    """What the device is, e.g. "cpu" or "cuda:0 (NVIDIA H200)"."""
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory that this process has held on the device; on a CPU, its resident set."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def total_memory_bytes(device: torch.device) -> int:
+    """What the device has; on a CPU, what this process may take: the machine's memory or the process's limit."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return machine if limit == resource.RLIM_INFINITY else min(machine, limit)
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """On a GPU, kernels that give the same bits every time, where there are such; a CPU with fixed threads does anyway."""
+    if device.type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+    was = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(was)

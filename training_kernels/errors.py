@@ -10,7 +10,10 @@
       CourierFailed(RuntimeError)              the process that makes VLM calls was ended, or met a bug; the asset stops
       ReplyMissing(LookupError)                replay mode met a request whose reply is not in the cache
       IndexUnavailable(RuntimeError)           the vector index is held by another process, or lacks what was asked
-      TrainingDiverged(RuntimeError)           the loss or its gradient stopped being a number
+      TrainingDiverged(RuntimeError)           the loss or its gradient stopped being a number, or rose far and stayed
+      OutOfMemory(MemoryError)                 a batch does not fit the device; says which setting to lower
+      TrainingProcessFailed(RuntimeError)      a process of a training run died; carries its traceback
+      AlreadyTraining(RuntimeError)            another process trains into the same folder
 
 To add one: subclass NyxError and one class of the standard library, take only a message (so that it pickles across
 workers), and say in the message what was got, what is allowed and what to do.
@@ -58,4 +61,16 @@ class IndexUnavailable(NyxError, RuntimeError):
 
 
 class TrainingDiverged(NyxError, RuntimeError):
-    """The loss or its gradient stopped being a number; nothing was written."""
+    """The loss or its gradient stopped being a number, or the loss rose far above its lowest and stayed there."""
+
+
+class OutOfMemory(NyxError, MemoryError):
+    """A batch does not fit the device; the training state is intact."""
+
+
+class TrainingProcessFailed(NyxError, RuntimeError):
+    """A process of a training run died."""
+
+
+class AlreadyTraining(NyxError, RuntimeError):
+    """Another process trains into the same folder."""

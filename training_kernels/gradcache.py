@@ -10,6 +10,7 @@ from torch import Tensor
 
 from training_kernels.collate import TokenSequence, batches_by_tokens
 from training_kernels.config import TrainConfig
+from training_kernels.distributed import Ranks
 from training_kernels.encoder import Encoder, FeaturesByPicture
 
 Loss = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -19,17 +20,21 @@ RandomState = tuple[Tensor, list[Tensor]]
 """Of the CPU, and of every CUDA device."""
 
 
+ALONE = Ranks(0, 1)
+
+
 def backward_batch(
-    encoder: Encoder, sequences: Sequence[TokenSequence], loss_of: Loss, config: TrainConfig
+    encoder: Encoder, sequences: Sequence[TokenSequence], loss_of: Loss, config: TrainConfig, ranks: Ranks = ALONE
 ) -> tuple[Tensor, Tensor]:
     """Adds the gradient of the loss over all sequences to the parameters, in groups of the recipe's token budget.
 
     Returns the loss, without graph, and the losses by dim.
     """
     groups = batches_by_tokens([len(sequence) for sequence in sequences], token_budget=config.token_budget)
+    groups = ranks.in_step(groups)
     if config.activations == "kept":
         return backward_keeping(encoder, sequences, groups, loss_of)
-    return backward_recomputing(encoder, sequences, groups, loss_of, kept_tokens=config.kept_tokens)
+    return backward_recomputing(encoder, sequences, groups, loss_of, kept_tokens=config.kept_tokens, ranks=ranks)
 
 
 def backward_keeping(
@@ -50,6 +55,7 @@ def backward_recomputing(
     loss_of: Loss,
     *,
     kept_tokens: int = 0,
+    ranks: Ranks = ALONE,
 ) -> tuple[Tensor, Tensor]:
     """Two passes: embeddings without graph, the loss's gradient by embedding, then each group again with its graph.
 
@@ -66,6 +72,8 @@ def backward_recomputing(
     """
     features = shared_features(encoder)
     num_kept = _num_kept(sequences, groups, kept_tokens)
+    if ranks.is_sharding:  # shared-out blocks are gathered in every pass, so all ranks make as many
+        num_kept = ranks.least(num_kept)
     recomputed, kept = groups[: len(groups) - num_kept], groups[len(groups) - num_kept :]
     states, parts = [], []
     with torch.no_grad():

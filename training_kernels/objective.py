@@ -13,6 +13,7 @@ from torch import Tensor
 from training_kernels.candidates import Answers
 from training_kernels.collate import TokenSequence
 from training_kernels.config import TrainConfig
+from training_kernels.distributed import Ranks
 from training_kernels.encoder import Encoder
 from training_kernels.examples import Example, ExampleSet
 from training_kernels.gradcache import backward_batch
@@ -39,37 +40,6 @@ class Objective(Protocol):
         ...
 
 
-class Ranks(Protocol):
-    """The processes that train together, each with its share of every batch."""
-
-    rank: int
-    num_ranks: int
-
-    def gathered(self, embedding_ND: Tensor, counts: Sequence[int]) -> Tensor:
-        """Rows of all ranks in order of rank. Going back, a row gets the sum of the gradients of all ranks.
-
-        Args:
-            counts: rows that each rank has; this one's is N.
-        """
-        ...
-
-    def summed(self, values_L: Tensor) -> Tensor:
-        """The sum over all ranks, on each of them; carries no gradient."""
-        ...
-
-
-class Alone:
-    """One process."""
-
-    rank, num_ranks = 0, 1
-
-    def gathered(self, embedding_ND: Tensor, counts: Sequence[int]) -> Tensor:
-        return embedding_ND
-
-    def summed(self, values_L: Tensor) -> Tensor:
-        return values_L
-
-
 class ContrastiveObjective:
     """Matryoshka InfoNCE over the positives and hard negatives of the whole batch.
 
@@ -87,7 +57,7 @@ class ContrastiveObjective:
         ranks: Ranks | None = None,
     ) -> None:
         self.encoder, self.training, self.pictures, self.config = encoder, training, pictures, config
-        self.ranks: Ranks = Alone() if ranks is None else ranks
+        self.ranks = ranks or Ranks(0, 1)
         self.answers = Answers(training, config.loss)
 
     def backward(self, batch: Sequence[Example]) -> BatchLoss:
@@ -108,7 +78,7 @@ class ContrastiveObjective:
 
         def loss_of(embedding_ND: Tensor) -> tuple[Tensor, Tensor]:
             device = embedding_ND.device
-            query_BD, shared_ND, own_ND = embedding_ND.split([len(query_rows), len(shared), len(own)])
+            query_BD, shared_ND, own_ND = embedding_ND[: len(sequences)].split([len(query_rows), len(shared), len(own)])
             return matryoshka_info_nce(
                 query_BD,
                 self.ranks.gathered(shared_ND, counts),
@@ -122,8 +92,10 @@ class ContrastiveObjective:
                 ignored_margin=config.ignored_margin,
                 panel_bytes=config.panel_bytes,
             )
+            part = len(own) / len(batch)
+            return loss * part, loss_L * part
 
-        loss, loss_L = backward_batch(self.encoder, sequences, loss_of, self.config)
+        loss, loss_L = backward_batch(self.encoder, self.ranks.filled(sequences), loss_of, self.config, self.ranks)
         num_tokens = loss_L.new_tensor([sum(len(sequence) for sequence in sequences)], dtype=torch.float64)
         sums = self.ranks.summed(torch.cat([loss[None].double(), loss_L.double(), num_tokens])).tolist()
         by_dim = dict(zip(config.dims, sums[1:-1], strict=True))

@@ -56,13 +56,14 @@ class BatchPlan:
 
 
 def plan_batches(training: ExampleSet, config: TrainConfig) -> BatchPlan:
-    """The batches of a whole run, in order: `epochs` passes, at most `max_steps` batches.
+    """The batches of a whole run, in order: `epochs` passes, at most those of `max_steps` steps.
 
     Raises DataError where no two examples have different positives, for there would be nothing to tell apart, and where
     the recipe names a source that no example has.
     """
     examples = training.examples
     keys = _Keys(training)
+    max_batches = config.max_steps * config.batches_per_step
     if len(set(keys.positive_N.tolist())) < 2:
         raise DataError(
             f"{len(examples)} examples with fewer than two different positives cannot train a retriever; add examples"
@@ -71,7 +72,7 @@ def plan_batches(training: ExampleSet, config: TrainConfig) -> BatchPlan:
     batches: list[np.ndarray] = []
     dropped: list[Dropped] = []
     for epoch in range(config.epochs):
-        if len(batches) >= config.max_steps:
+        if len(batches) >= max_batches:
             break
         generator = np.random.default_rng([config.seed, epoch])
         kept, left_out = _drawn(keys, generator, config.sampling)
@@ -83,7 +84,7 @@ def plan_batches(training: ExampleSet, config: TrainConfig) -> BatchPlan:
         raise DataError(
             f"the sources' weights and caps of recipe {config.name!r} leave no batch of {len(examples)} examples; raise them"
         )
-    return BatchPlan(examples, batches[: config.max_steps], dropped)
+    return BatchPlan(examples, batches[:max_batches], dropped)
 
 
 class _Keys:

@@ -9,6 +9,7 @@ from nyx_assets.materialization import Step, settings
 from nyx_assets.partitions import EVERY_CRAWL
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.records import PUBLIC_EXAMPLES, REFUSED_PUBLIC_EXAMPLES, TRAINING_MANIFEST
+from nyx_assets.training.dev_examples import dev_examples
 from nyx_assets.training.examples import feedback_examples, pretraining_examples
 from nyx_assets.training.leak_guard import HeldOutOf
 from nyx_assets.training.manifest import manifest_rows, require_unchanged
@@ -119,6 +120,7 @@ def pretrained_checkpoint(
         step.home,
         "pretrained_checkpoint",
         pretraining_examples(home, negatives_per_query=recipe.mining.keep),
+        dev=dev_examples(home),
         training_recipe=recipe.pretraining,
         start_from=embedders.untrained(),
         seed=recipe.seed,
@@ -126,7 +128,7 @@ def pretrained_checkpoint(
         provenance=step.provenance("pretrained_checkpoint"),
         log=step.log,
     )
-    step.report("pretrained_checkpoint", **report)
+    step.report("pretrained_checkpoint", **report | {"curves": dg.MetadataValue.md(report["curves"])})
     yield from step.results("pretrained_checkpoint")
 
 
@@ -150,6 +152,7 @@ def finetuned_checkpoint(
         step.home,
         "finetuned_checkpoint",
         feedback_examples(home),
+        dev=dev_examples(home),
         training_recipe=recipe.finetuning,
         start_from=str(home.artifacts.require("pretrained_checkpoint").folder),
         seed=recipe.seed,
@@ -157,5 +160,5 @@ def finetuned_checkpoint(
         provenance=step.provenance("finetuned_checkpoint"),
         log=step.log,
     )
-    step.report("finetuned_checkpoint", **report)
+    step.report("finetuned_checkpoint", **report | {"curves": dg.MetadataValue.md(report["curves"])})
     yield from step.results("finetuned_checkpoint")

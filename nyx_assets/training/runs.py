@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from nyx_assets.lineage import note_seen
+from nyx_assets.training.curves import curves_markdown
 from resources.artifacts import MANIFEST
 from resources.gpu import Launcher, TrainJob
 from resources.home import Home
 from resources.tables import Commit, Provenance, utc_now
+from training_kernels.dev_examples import write_dev_examples
 from training_kernels.examples import ExampleSet, write_examples
 from training_kernels.manifest import identity
 from training_kernels.recipes import train_recipe
@@ -22,6 +24,7 @@ def trained_checkpoint(
     asset: str,
     training: ExampleSet,
     *,
+    dev: ExampleSet,
     training_recipe: str,
     start_from: str,
     seed: int,
@@ -31,16 +34,17 @@ def trained_checkpoint(
 ) -> dict[str, Any]:
     """Publish the checkpoint of this run as the current one of `asset`; returns what its report says, for metadata.
 
-    A run is named by everything that it depends on: recipe, examples, starting weights, seed. If a run of that name is
-    complete, it is not run again.
+    A run is named by everything that it depends on: recipe, examples, dev examples, starting weights, seed. If a run of
+    that name is complete, it is not run again; if it was killed, it goes on from its last state, which lies beside.
     """
-    run_id = _run_id(training, training_recipe=training_recipe, start_from=start_from, seed=seed)
+    run_id = _run_id(training, dev, training_recipe=training_recipe, start_from=start_from, seed=seed)
     folder = home.artifacts.folder(asset, run_id)
     if (folder / MANIFEST).is_file():
         log(f"run {run_id} is finished already")
     else:
         examples_folder = home.root / "training_examples" / run_id
         write_examples(examples_folder, training.documents, training.examples, training.cluster_by_document)
+        write_dev_examples(examples_folder, dev)
         job = TrainJob(
             recipe=training_recipe,
             examples=examples_folder,
@@ -57,22 +61,24 @@ def trained_checkpoint(
         provenance=provenance,
         written_at=utc_now(),
     )
-    note_seen(home, folder, documents, start_from=start_from)
+    note_seen(home, folder, [*training.documents, *dev.documents], start_from=start_from)
     home.artifacts.publish(asset, folder, commit)
     return {"examples": len(training.examples), "folder": str(folder), **_headline(folder)}
 
 
-def _run_id(training: ExampleSet, *, training_recipe: str, start_from: str, seed: int) -> str:
+def _run_id(training: ExampleSet, dev: ExampleSet, *, training_recipe: str, start_from: str, seed: int) -> str:
     digest = hashlib.sha256(repr((train_recipe(training_recipe), seed, identity(Path(start_from)))).encode())
-    for example in training.examples:
-        digest.update(repr(example).encode())
-    for document_id, document in sorted(training.documents.items()):
-        cluster = training.cluster_by_document.get(document_id)
-        digest.update(repr((document_id, document.to_rows(), cluster)).encode())
+    for examples in (training, dev):
+        for example in examples.examples:
+            digest.update(repr(example).encode())
+        for document_id, document in sorted(examples.documents.items()):
+            cluster = examples.cluster_by_document.get(document_id)
+            digest.update(repr((document_id, document.to_rows(), cluster)).encode())
     return digest.hexdigest()[:20]
 
 
 def _headline(folder: Path) -> dict[str, Any]:
-    """The last losses, as the run's own metrics file has them."""
-    metrics = json.loads((folder / "metrics.json").read_text())
-    return {"metrics": metrics}
+    """What the run's own metrics file says: numbers as they are, curves as pictures in Markdown."""
+    report = json.loads((folder / "metrics.json").read_text())
+    metrics = {name: value for name, value in report.items() if name not in ("curve", "dev")}
+    return {"metrics": metrics, "curves": curves_markdown(report)}

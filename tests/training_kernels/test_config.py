@@ -1,12 +1,13 @@
 """A run that cannot be is refused when it is described."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from training_kernels.config import FullTuning, InputConfig, LoraTuning, LossConfig
 from training_kernels.errors import ConfigError
-from training_kernels.recipes import RECIPES, nyx_paper, tiny, tiny_feedback, train_recipe
+from training_kernels.recipes import RECIPES, nyx, nyx_paper, nyx_published, tiny, tiny_feedback, train_recipe
 
 
 @pytest.mark.parametrize("dims", [(), (16, 16), (16, 32), (16, 0)])
@@ -42,6 +43,10 @@ def test_a_temperature_must_be_above_zero(temperature):
         ("sampling", {"cap_by_source": (("a", -1),)}, "cap_by_source must be >= 0"),
         ("inputs", {"min_pixels": 99_999}, "pixel budget"),
         ("inputs", {"max_tokens": 1}, "max_tokens"),
+        ("", {"batches_per_step": 0}, "batches_per_step must be >= 1"),
+        ("dev", {"patience": 0}, "patience of dev must be >= 1"),
+        ("state", {"every_steps": 0}, "every_steps must be >= 1"),
+        ("divergence", {"max_rise": 0.0}, "max_rise > 0"),
     ],
 )
 def test_an_impossible_number_is_named(section, changes, message):
@@ -62,6 +67,28 @@ def test_the_paper_recipe_holds_the_papers_numbers():
     assert (config.optimizer.learning_rate, config.optimizer.warmup_share) == (1e-5, 0.05)
     assert (config.optimizer.max_gradient_norm, config.negatives_per_query) == (5.0, 1)
     assert config.inputs.max_pixels == 313_600
+    assert (config.batch_size, config.batches_per_step) == (160, 4)
+
+
+def test_the_published_recipe_differs_from_the_paper_where_its_code_did():
+    paper, published = nyx_paper(), nyx_published()
+    assert replace(published, name=paper.name, loss=paper.loss, tuning=paper.tuning) == paper
+    assert (published.loss.hard_negatives, published.tuning.is_dora, published.tuning.tunes_vision) == (
+        "own",
+        True,
+        True,
+    )
+    targets = re.compile(published.tuning.targets)
+    assert targets.fullmatch("language_model.layers.3.mlp.down_proj")
+    assert targets.fullmatch("visual.blocks.3.mlp.down_proj")
+    assert not targets.fullmatch("language_model.layers.3.mlp.gate_proj")
+    assert not targets.fullmatch("visual.blocks.3.attn.qkv")
+
+
+def test_our_recipe_moves_the_weights_by_as_many_queries_a_step_as_the_paper_and_shows_each_all_of_them():
+    paper, ours = nyx_paper(), nyx()
+    assert ours.batch_size * ours.batches_per_step == paper.batch_size * paper.batches_per_step == 640
+    assert ours.batch_size == 640
 
 
 def test_feedback_reads_documents_as_the_run_before_it_did():
@@ -73,7 +100,7 @@ def test_feedback_reads_documents_as_the_run_before_it_did():
 def test_every_recipe_bears_its_name_and_an_unknown_one_lists_them():
     assert all(train_recipe(name).name == name for name in RECIPES)
     with pytest.raises(
-        ConfigError, match="'nyx_papr' is unknown; known: nyx_paper, smoke, smoke_feedback, tiny, tiny_feedback"
+        ConfigError, match="'nyx_papr' is unknown; known: cpu, nyx, nyx_paper, nyx_published, small_gpu, smoke,"
     ):
         train_recipe("nyx_papr")
 

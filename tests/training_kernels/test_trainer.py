@@ -1,5 +1,6 @@
 """Training learns, repeats itself bit by bit, and says clearly when it cannot go on."""
 
+import fcntl
 import json
 import math
 import subprocess
@@ -14,15 +15,15 @@ from safetensors.torch import load_file
 
 from training_kernels.__main__ import main
 from training_kernels.checkpoint import load_for_training
-from training_kernels.config import LoraTuning, OptimizerConfig
+from training_kernels.config import DivergenceConfig, LoraTuning, OptimizerConfig
 from training_kernels.documents import Document, Segment
 from training_kernels.encoder import Encoder
-from training_kernels.errors import IncompleteArtifact, TrainingDiverged
+from training_kernels.errors import AlreadyTraining, IncompleteArtifact, TrainingDiverged
 from training_kernels.examples import Example, ExampleSet, write_examples
 from training_kernels.objective import ContrastiveObjective
 from training_kernels.recipes import tiny
 from training_kernels.sampling import plan_batches
-from training_kernels.trainer import learning_rate, train
+from training_kernels.trainer import backward, fault_of, learning_rate, train
 
 COLOURS = {"red": (215, 40, 40), "green": (40, 160, 60), "blue": (50, 70, 210), "yellow": (230, 215, 50)}
 PLACES = ("left", "right", "top", "bottom")
@@ -147,7 +148,24 @@ def test_the_report_stands_in_the_folder_and_counts_what_was_done(training, tiny
     assert (report["device"], report["precision"], report["cut_documents"]) == ("cpu", "float32", 0)
     assert [set(map(int, point["loss_by_dim"])) for point in report["curve"]] == [{128, 64, 32, 16}] * 3
     assert lines[-2].startswith("step 3/3  loss ")
-    assert "tokens/s" in lines[-2]
+    for said in ("128:", "gradient norm", "rate ", "queries/s", "tokens/s", "MiB", "0 s left"):
+        assert said in lines[-2]
+    assert lines[0].startswith("recipe tiny on cpu in float32, seed 42: 3 steps")
+
+
+def test_curves_are_tensorboard_files_in_the_runs_folder(training, tiny_folder, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    report, _ = run(training, tiny_folder, tmp_path / "out")
+    events = EventAccumulator(str(tmp_path / "out" / "tensorboard")).Reload()
+    assert {"loss", "loss_by_dim/128", "loss_by_dim/16", "learning_rate", "gradient_norm", "temperature"} < set(
+        events.Tags()["scalars"]
+    )
+    got = [(event.step, event.value) for event in events.Scalars("loss_by_dim/16")]
+    expected = [(point["step"], point["loss_by_dim"]["16"]) for point in report["curve"]]
+    assert got == [(step, pytest.approx(value)) for step, value in expected]
+    assert not (tmp_path / "out.state").exists()
+    assert Encoder.load(tmp_path / "out").dim == 128, "files beside the weights are no part of the checkpoint"
 
 
 def test_long_documents_are_counted(training, tiny_folder, tmp_path):
@@ -160,6 +178,69 @@ def test_a_run_that_diverges_says_so_and_writes_nothing(training, tiny_folder, t
     with pytest.raises(TrainingDiverged, match=r"step 2 of 3: loss nan.*lower the learning rate"):
         run(training, tiny_folder, tmp_path / "out", optimizer=optimizer)
     assert not (tmp_path / "out").exists()
+
+
+def test_after_a_divergence_the_last_saved_weights_are_a_checkpoint_to_go_on_from(training, tiny_folder, tmp_path):
+    never = replace(tiny().divergence, max_rise=1e-6, steps=2)
+    rising = replace(tiny().optimizer, learning_rate=0.5, warmup_share=0.9)
+    state = replace(tiny().state, every_steps=1)
+    with pytest.raises(
+        TrainingDiverged, match=r"nats above its lowest mean .* for 2 steps; the weights after step"
+    ) as failed:
+        run(training, tiny_folder, tmp_path / "out", max_steps=30, optimizer=rising, divergence=never, state=state)
+    assert not (tmp_path / "out").exists()
+    good = tmp_path / "out.state" / "last_good"
+    assert str(good) in str(failed.value)
+    before, after = (load_file(folder / "model.safetensors") for folder in (tiny_folder, good))
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    report, _ = run(training, good, tmp_path / "better")
+    assert report["steps"] == 3
+
+
+def test_a_loss_that_rises_for_a_moment_or_stays_flat_is_no_divergence():
+    rule = DivergenceConfig(max_rise=1.0, steps=3)
+
+    def fault(losses):
+        return fault_of(losses[-1], 1.0, [{"loss": loss} for loss in losses[:-1]], rule)
+
+    assert fault([5.0, 4.0, 3.0, 9.0, 9.0, 2.0, 9.0, 9.0]) == ""
+    assert fault([5.0] * 20) == ""
+    assert fault([3.0, 2.0, 1.0, 1.0, 1.0, 1.9, 1.9, 1.9]) == ""
+    assert "has been more than 1.0 nats above its lowest mean 1.000 for 3 steps" in fault(
+        [3.0, 1.0, 1.0, 1.0, 2.1, 2.2, 2.1]
+    )
+    assert fault([2.0, float("nan")]) == "loss nan, gradient norm 1.0"
+    assert fault_of(1.0, math.inf, [], rule) == "loss 1.0, gradient norm inf"
+
+
+def test_a_step_of_several_batches_has_the_mean_of_their_gradients(training, tiny_folder):
+    config = short_recipe()
+    backbone = load_for_training(tiny_folder, config, device=torch.device("cpu"))
+    objective = ContrastiveObjective(
+        Encoder(backbone, config.inputs, dims=config.loss.dims), training, Scenes(), config
+    )
+    weights = dict(backbone.model.named_parameters())
+    batches = [training.examples[:10], training.examples[20:36]]
+    single, losses = [], []
+    for batch in batches:
+        backbone.model.zero_grad()
+        losses.append(objective.backward(batch))
+        single.append({name: one.grad.clone() for name, one in weights.items() if one.grad is not None})
+    backbone.model.zero_grad()
+    got = backward(objective, batches, weights)
+    assert got.loss == pytest.approx((losses[0].loss + losses[1].loss) / 2)
+    assert got.num_tokens == losses[0].num_tokens + losses[1].num_tokens
+    for name in single[0]:
+        torch.testing.assert_close(weights[name].grad, (single[0][name] + single[1][name]) / 2, atol=1e-6, rtol=1e-4)
+
+
+def test_two_runs_do_not_train_into_one_folder(training, tiny_folder, tmp_path):
+    with (tmp_path / ".out.state.lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(AlreadyTraining, match="another process trains into"):
+            run(training, tiny_folder, tmp_path / "out")
+    run(training, tiny_folder, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
 @pytest.mark.parametrize("most", [0.5, 1e6], ids=["clipped", "unclipped"])
@@ -235,7 +316,10 @@ def test_the_command_lists_its_recipes():
     done = subprocess.run(
         [sys.executable, "-m", "training_kernels", "--help"], capture_output=True, text=True, check=True
     )
-    assert "one of nyx_paper, smoke, smoke_feedback, tiny, tiny_feedback" in " ".join(done.stdout.split())
+    assert (
+        "one of cpu, nyx, nyx_paper, nyx_published, small_gpu, smoke, smoke_feedback, tiny, tiny_feedback"
+        in " ".join(done.stdout.split())
+    )
 
 
 def test_a_start_without_manifest_is_refused(training, tmp_path):

@@ -13,6 +13,7 @@ from resources.gpu import TrainJob
 from resources.home import Home
 from resources.tables import Provenance
 from training_kernels.config import InputConfig
+from training_kernels.dev_examples import NO_DEV, read_dev_examples
 from training_kernels.documents import Document
 from training_kernels.examples import Example, ExampleSet, read_examples
 from training_kernels.manifest import Manifest, committed_folder, write_manifest
@@ -23,12 +24,22 @@ EXAMPLES = [
     Example(example_id="q2", query="q2", positive="c2", negatives=(), source="nyxqa"),
 ]
 
+DEV = ExampleSet(
+    {"q3": Document.of("text of q3"), "c3": Document.of("text of c3")},
+    (Example(example_id="q3", query="q3", positive="c3", negatives=(), source="nyxqa"),),
+)
+POINT = {
+    "step": 1, "loss": 0.25, "loss_by_dim": {"2": 0.25}, "gradient_norm": 1.0, "learning_rate": 0.1,
+    "queries_per_second": 5.0, "memory_bytes": 2**20,
+}  # fmt: skip
+REPORT = {"loss": 0.25, "curve": [POINT], "dev": []}
+
 
 def weights(folder: Path, content: str) -> Path:
     """A complete folder whose identity is its content."""
     with committed_folder(folder) as draft:
         (draft / "weights.bin").write_text(content)
-        (draft / "metrics.json").write_text(json.dumps({"loss": 0.25}))
+        (draft / "metrics.json").write_text(json.dumps(REPORT))
         inputs = InputConfig(max_tokens=8, min_pixels=1, max_pixels=1, query_instruction="")
         manifest = Manifest(
             kind="full",
@@ -53,7 +64,8 @@ class PenAndPaper:
     def train(self, job: TrainJob, *, log: Callable[[str], None]) -> dict[str, Any]:
         self.jobs.append(job)
         examples = read_examples(job.examples)
-        weights(job.out, f"{job.recipe} {job.seed} {sorted(examples.documents)} {examples.examples}")
+        dev = read_dev_examples(job.examples, examples)
+        weights(job.out, f"{job.recipe} {job.seed} {sorted(examples.documents)} {examples.examples} {dev.examples}")
         return {}
 
 
@@ -67,7 +79,7 @@ def run(home: Home, launcher: PenAndPaper, *, code_version: str = "1", **changes
     if not start.exists():
         weights(start, "untrained")
     told = {
-        "documents": DOCUMENTS, "examples": EXAMPLES, "training_recipe": "smoke", "start_from": str(start), "seed": 42,
+        "documents": DOCUMENTS, "examples": EXAMPLES, "dev": DEV, "training_recipe": "smoke", "start_from": str(start), "seed": 42,
         **changes,
     }  # fmt: skip
     training = ExampleSet(told.pop("documents"), tuple(told.pop("examples")), told.pop("clusters", {}))
@@ -82,7 +94,9 @@ def test_the_result_is_published_with_what_it_was_made_from(home: Home) -> None:
     launcher = PenAndPaper()
     report = run(home, launcher)
     artifact = home.artifacts.require("pretrained_checkpoint")
+    curves = report.pop("curves")
     assert report == {"examples": 2, "folder": str(artifact.folder), "metrics": {"loss": 0.25}}
+    assert curves.startswith("![loss (nats)](data:image/svg+xml;base64,")
     assert artifact.commit.num_rows == 2
     assert artifact.commit.provenance.inputs == {"training_manifest": "m"}
     (job,) = launcher.jobs
@@ -123,8 +137,9 @@ def test_a_run_that_was_killed_is_run_again(home: Home) -> None:
         {"documents": {**DOCUMENTS, "c2": Document.of("another text")}},
         {"examples": [replace(EXAMPLES[0], answer="io"), EXAMPLES[1]]},
         {"clusters": {"c1": "c1", "c2": "c1"}},
+        {"dev": NO_DEV},
     ],
-    ids=["seed", "recipe", "fewer", "order", "negatives", "text", "answer", "near copies"],
+    ids=["seed", "recipe", "fewer", "order", "negatives", "text", "answer", "near copies", "dev"],
 )
 def test_whatever_changes_makes_another_run(home: Home, change: dict[str, Any]) -> None:
     launcher = PenAndPaper()

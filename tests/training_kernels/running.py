@@ -1,0 +1,88 @@
+"""The training command as a user runs it, in processes of its own, small enough to be run many times."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from training_kernels.dev_examples import write_dev_examples
+from training_kernels.documents import Document
+from training_kernels.examples import Example, ExampleSet, write_examples
+
+ROOT = Path(__file__).resolve().parents[2]
+THINGS = ("moon", "egg", "bridge", "river", "engine", "frog", "nerve", "treaty", "plot", "castle", "stove", "comet")
+LORA = "tuning=LoraTuning(rank=4, alpha=8, dropout=0.3)"
+
+
+def write_task(folder: Path, *, num_examples: int = 60, num_dev: int = 8) -> Path:
+    """Queries that name two things, pages of uneven length that hold them, hard negatives, and dev examples."""
+    generator = np.random.default_rng(0)
+    documents, examples = {}, []
+    for number in range(num_examples + num_dev):
+        one, other = generator.choice(THINGS, size=2, replace=False)
+        documents[f"q{number}"] = Document.of(f"which page of {number % 7} has a {one} with a {other}")
+        filler = " ".join(f"word{word}" for word in generator.integers(0, 30, size=int(generator.integers(3, 40))))
+        documents[f"d{number}"] = Document.of(f"{filler} the {other} and the {one} {number % 7}")
+    for number in range(num_examples + num_dev):
+        wrong = tuple(f"d{(number + step) % num_examples}" for step in range(1, 1 + number % 3))
+        examples.append(
+            Example(
+                example_id=f"e{number}",
+                query=f"q{number}",
+                positive=f"d{number}",
+                negatives=tuple(one for one in wrong if one != f"d{number}"),
+                source="made",
+            )
+        )
+    write_examples(folder, documents, examples[:num_examples])
+    write_dev_examples(folder, ExampleSet(documents, tuple(examples[num_examples:])))
+    return folder
+
+
+def command(examples: Path, out: Path, start_from: Path, *overrides: str, processes: int = 1) -> list[str]:
+    """`python -m training_kernels tiny …` on a batch of 16, under torchrun where there are several processes."""
+    torchrun = (
+        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+    )
+    settings = ("batch_size=16", "token_budget=512", "epochs=100", *overrides)
+    return [
+        sys.executable, *torchrun, "-m", "training_kernels", "tiny", str(examples), str(out),
+        "--images", str(examples), "--start-from", str(start_from),
+        *(word for setting in settings for word in ("--set", setting)),
+    ]  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def finish(told: Sequence[str]) -> str:
+    """What the command printed; it must end well."""
+    done = subprocess.run(told, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def kill_after_state(told: Sequence[str], out: Path, *, step: int, seconds: float) -> int:
+    """Starts the command, kills it some time after a state of at least `step` is written; returns the newest state's step."""
+    process = subprocess.Popen(told, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while newest_state(out) < step and process.poll() is None:
+            assert time.monotonic() < deadline, f"no state of step {step} was written"
+            time.sleep(0.002)
+        time.sleep(seconds)
+    finally:
+        process.kill()
+        process.wait()
+    return newest_state(out)
+
+
+def newest_state(out: Path) -> int:
+    """Step of the newest whole state beside `out`; -1 without one."""
+    names = [path.name for path in out.with_name(f"{out.name}.state").glob("step-*[0-9]")]
+    return max((int(name.removeprefix("step-")) for name in names), default=-1)

@@ -1,0 +1,89 @@
+"""A run that is killed at any step and started again ends with the bytes of one that was not."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.training_kernels.running import LORA, command, finish, kill_after_state, newest_state, write_task
+
+TIMED = ("queries_per_second", "tokens_per_second", "memory_bytes")
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory) -> Path:
+    return write_task(tmp_path_factory.mktemp("task"))
+
+
+def weights(out: Path) -> bytes:
+    (file,) = out.glob("*model.safetensors")
+    return file.read_bytes()
+
+
+def curve(out: Path) -> list[dict]:
+    points = json.loads((out / "metrics.json").read_text())["curve"]
+    return [{name: value for name, value in point.items() if name not in TIMED} for point in points]
+
+
+@pytest.mark.parametrize("tuning", [LORA, "tuning=FullTuning()"], ids=["LoRA with dropout", "full"])
+def test_a_run_killed_at_random_steps_ends_with_the_same_bytes(examples, tiny_folder, tmp_path, tuning):
+    draw = random.Random(len(tuning))
+    settings = (
+        "max_steps=24", "state.every_steps=1", "dev.every_steps=5", "activations=recomputed", "batches_per_step=2",
+        "max_steps=48", tuning,
+    )  # fmt: skip
+    calm = tmp_path / "calm"
+    finish(command(examples, calm, tiny_folder, *settings))
+    out = tmp_path / "killed"
+    told = command(examples, out, tiny_folder, *settings)
+    reached = []
+    for target in (draw.randrange(1, 8), draw.randrange(8, 16)):
+        reached.append(kill_after_state(told, out, step=target, seconds=draw.random() * 0.3))
+        assert not out.exists()
+    assert 0 < reached[0] < reached[1] < 24
+    said = finish(told)
+    assert f"going on at step {reached[1] + 1}" in said
+    assert weights(out) == weights(calm)
+    assert curve(out) == curve(calm)
+    report, expected = (json.loads((folder / "metrics.json").read_text()) for folder in (out, calm))
+    assert report["dev"] == expected["dev"]
+    assert (report["best_step"], report["resumed_at_step"]) == (expected["best_step"], reached[1])
+    assert (out / "manifest.json").read_bytes() == (calm / "manifest.json").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["calm", "killed"], "the state goes when it is done"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (("--set", "optimizer.learning_rate=0.001"), "recipe.optimizer.learning_rate"),
+        (("--seed", "9"), "recipe.seed"),
+    ],
+    ids=["recipe", "seed"],
+)
+def test_another_run_does_not_go_on_from_this_ones_state(examples, tiny_folder, tmp_path, change, named):
+    out = tmp_path / "out"
+    settings = ("max_steps=12", "state.every_steps=1")
+    told = command(examples, out, tiny_folder, *settings)
+    assert kill_after_state(told, out, step=3, seconds=0.0) < 12
+    said = finish([*told, *change])
+    assert f"is of another run ({named}); moved to out.state.old, training starts anew" in said
+    assert "going on" not in said
+    fresh = tmp_path / "fresh"
+    finish([*command(examples, fresh, tiny_folder, *settings), *change])
+    assert weights(out) == weights(fresh)
+    assert newest_state(tmp_path / "out.state") == -1
+    assert (tmp_path / "out.state.old").is_dir()
+
+
+def test_other_examples_start_anew_and_a_smaller_token_budget_goes_on(examples, tiny_folder, tmp_path):
+    out = tmp_path / "out"
+    settings = ("max_steps=40", "state.every_steps=1")
+    reached = kill_after_state(command(examples, out, tiny_folder, *settings), out, step=3, seconds=0.0)
+    again = command(examples, out, tiny_folder, *settings, "token_budget=256", "state.every_steps=2")
+    later = kill_after_state(again, out, step=reached + 2, seconds=0.0)
+    assert later > reached
+    fewer = write_task(tmp_path / "fewer", num_examples=50)
+    assert "of another run (dev_documents, dev_examples, documents, examples)" in finish(
+        command(fewer, out, tiny_folder, *settings)
+    )
