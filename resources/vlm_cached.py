@@ -34,9 +34,10 @@ class CachedVLM:
 
     Equal requests that are under way at once share one call, within a process and between processes of one host.
     Refusals are not kept. The order of a call is: entered in the journal, asked, reply kept, entry settled. So a process
-    that is killed leaves its replies, and for the calls whose replies it had not kept yet, about as many as its endpoint
-    takes at once, an open entry: those and no others may be paid a second time. Raises BudgetReached when a cap leaves
-    no room for a call.
+    that is killed leaves its replies, and for the calls whose replies it had not kept yet, at most as many as its
+    endpoint takes at once, an open entry: those and no others may be paid a second time. Behind a courier
+    (vlm_courier.py) the killed process is not the one that makes the calls. Raises BudgetReached when a cap leaves no
+    room for a call.
     """
 
     def __init__(self, inner: PaidVLM, replies: ReplyFolder, budget: Budget) -> None:

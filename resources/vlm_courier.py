@@ -181,7 +181,7 @@ class _Courier:
         with theirs, locked_note(couriers_in(order.vlm_root)) as note:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "resources.vlm_courier_process", note.name],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=note,
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(part for part in import_path() if part)},
