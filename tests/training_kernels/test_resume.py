@@ -78,7 +78,7 @@ def test_another_run_does_not_go_on_from_this_ones_state(examples, tiny_folder, 
 
 def test_other_examples_start_anew_and_a_smaller_token_budget_goes_on(examples, tiny_folder, tmp_path):
     out = tmp_path / "out"
-    settings = ("max_steps=40", "state.every_steps=1")
+    settings = ("max_steps=16", "state.every_steps=1")
     reached = kill_after_state(command(examples, out, tiny_folder, *settings), out, step=3, seconds=0.0)
     again = command(examples, out, tiny_folder, *settings, "token_budget=256", "state.every_steps=2")
     later = kill_after_state(again, out, step=reached + 2, seconds=0.0)
