@@ -106,13 +106,7 @@ def test_two_processes_killed_together_end_with_the_same_bytes(examples, tiny_fo
     reached = kill_after_state(told, out, step=5, seconds=0.1)
     assert 5 <= reached < 16
     said = finish(told)
-    assert f"going on at step {newest_or(reached, said)}" in said
+    (step,) = [int(part.split(",")[0]) for part in said.split("going on at step ")[1:]]
+    assert step > reached, "ranks may outlive their parent by a step"
     files = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("calm", "killed")]
     assert files[0] == files[1]
-
-
-def newest_or(reached: int, said: str) -> int:
-    """The step that the run says it goes on at; at least one after `reached`, for ranks outlive their parent a little."""
-    (step,) = [int(part.split(",")[0]) for part in said.split("going on at step ")[1:]]
-    assert step > reached
-    return step

@@ -30,9 +30,13 @@ def curve(out: Path) -> list[dict]:
 def test_a_run_killed_at_random_steps_ends_with_the_same_bytes(examples, tiny_folder, tmp_path, tuning):
     draw = random.Random(len(tuning))
     settings = (
-        "max_steps=24", "state.every_steps=1", "dev.every_steps=5", "activations=recomputed", "batches_per_step=2",
-        "max_steps=48", tuning,
-    )  # fmt: skip
+        "max_steps=48",
+        "batches_per_step=2",
+        "state.every_steps=1",
+        "dev.every_steps=5",
+        "activations=recomputed",
+        tuning,
+    )
     calm = tmp_path / "calm"
     finish(command(examples, calm, tiny_folder, *settings))
     out = tmp_path / "killed"
