@@ -62,7 +62,7 @@ def environment() -> dict[str, str]:
 
 def finish(told: Sequence[str]) -> str:
     """What the command printed; it must end well."""
-    done = subprocess.run(told, env=environment(), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(told, env=environment(), capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -71,7 +71,7 @@ def kill_after_state(told: Sequence[str], out: Path, *, step: int, seconds: floa
     """Starts the command, kills it some time after a state of at least `step` is written; returns the newest state's step."""
     process = subprocess.Popen(told, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while newest_state(out) < step and process.poll() is None:
             assert time.monotonic() < deadline, f"no state of step {step} was written"
             time.sleep(0.002)

@@ -99,20 +99,14 @@ def test_two_processes_end_with_the_weights_of_one(examples, alone, tiny_folder,
 
 @pytest.mark.parametrize("distribution", ["ddp", "fsdp"])
 def test_two_processes_killed_together_end_with_the_same_bytes(examples, tiny_folder, tmp_path, distribution):
-    settings = ("max_steps=40", "state.every_steps=1", "dev.every_steps=9", f"distribution={distribution}", LORA)
+    settings = ("max_steps=16", "state.every_steps=1", "dev.every_steps=9", f"distribution={distribution}", LORA)
     finish(command(examples, tmp_path / "calm", tiny_folder, *settings, processes=2))
     out = tmp_path / "killed"
     told = command(examples, out, tiny_folder, *settings, processes=2)
     reached = kill_after_state(told, out, step=5, seconds=0.1)
-    assert 5 <= reached < 40
+    assert 5 <= reached < 16
     said = finish(told)
-    assert f"going on at step {newest_or(reached, said)}" in said
+    (step,) = [int(part.split(",")[0]) for part in said.split("going on at step ")[1:]]
+    assert step > reached, "ranks may outlive their parent by a step"
     files = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("calm", "killed")]
     assert files[0] == files[1]
-
-
-def newest_or(reached: int, said: str) -> int:
-    """The step that the run says it goes on at; at least one after `reached`, for ranks outlive their parent a little."""
-    (step,) = [int(part.split(",")[0]) for part in said.split("going on at step ")[1:]]
-    assert step > reached
-    return step

@@ -30,9 +30,13 @@ def curve(out: Path) -> list[dict]:
 def test_a_run_killed_at_random_steps_ends_with_the_same_bytes(examples, tiny_folder, tmp_path, tuning):
     draw = random.Random(len(tuning))
     settings = (
-        "max_steps=24", "state.every_steps=1", "dev.every_steps=5", "activations=recomputed", "batches_per_step=2",
-        "max_steps=48", tuning,
-    )  # fmt: skip
+        "max_steps=48",
+        "batches_per_step=2",
+        "state.every_steps=1",
+        "dev.every_steps=5",
+        "activations=recomputed",
+        tuning,
+    )
     calm = tmp_path / "calm"
     finish(command(examples, calm, tiny_folder, *settings))
     out = tmp_path / "killed"
@@ -78,7 +82,7 @@ def test_another_run_does_not_go_on_from_this_ones_state(examples, tiny_folder, 
 
 def test_other_examples_start_anew_and_a_smaller_token_budget_goes_on(examples, tiny_folder, tmp_path):
     out = tmp_path / "out"
-    settings = ("max_steps=40", "state.every_steps=1")
+    settings = ("max_steps=16", "state.every_steps=1")
     reached = kill_after_state(command(examples, out, tiny_folder, *settings), out, step=3, seconds=0.0)
     again = command(examples, out, tiny_folder, *settings, "token_budget=256", "state.every_steps=2")
     later = kill_after_state(again, out, step=reached + 2, seconds=0.0)
