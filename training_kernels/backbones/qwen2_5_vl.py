@@ -37,8 +37,8 @@ class Qwen25VLBackbone:
         self.folder = folder
         model: torch.nn.Module = Qwen2_5_VLModel.from_pretrained(folder, dtype=dtype)
         self.model: Any = model.to(device).eval()
-        pool_in_last_layer(self.model.language_model.layers)
         self.config: Any = self.model.config
+        pool_in_last_layer(self.model)
         self.device = device
         self.tokenizer = load_text_tokenizer(str(folder))
         self.processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
@@ -96,7 +96,8 @@ class Qwen25VLBackbone:
         position_ids_3BT = torch.zeros(3, *token_ids_BT.shape, dtype=torch.int64)
         for row, sequence in enumerate(sequences):
             position_ids_3BT[:, row, : length_B[row]] = torch.from_numpy(self.positions(sequence))
-        vision = {"image": BaseModelOutputWithPooling(pooler_output=tuple(features))} if features else {}
+        pooled: Any = tuple(features)  # one tensor a picture, as get_image_features hands them on
+        vision = {"image": BaseModelOutputWithPooling(pooler_output=pooled)} if features else {}
         # No attention mask: padding stands on the right and attention is causal, so no real token ever sees it.
         last_B = (length_B - 1).to(self.device)
         hidden_BTD = self.model(
