@@ -135,21 +135,21 @@ class PictureKeys:
     """Names of features: the picture, its pixel budget, the tower's weights and dtype, and how it reads pictures."""
 
     def __init__(self, backbone: Backbone, inputs: InputConfig) -> None:
-        self._common = f"{tower_identity(backbone)} {inputs.min_pixels} {inputs.max_pixels}"
+        self._common = f"{tower_identity(backbone, inputs)} {inputs.min_pixels} {inputs.max_pixels}"
 
     def key(self, picture: RenderedPicture) -> str:
         """64 hexadecimal digits."""
         return hashlib.sha256(f"{self._common} {picture.digest}".encode()).hexdigest()
 
 
-def tower_identity(backbone: Backbone) -> str:
+def tower_identity(backbone: Backbone, inputs: InputConfig) -> str:
     """SHA-256 of the vision tower's weights, their dtypes, and the files that say how pictures are read."""
     total = hashlib.sha256()
     for name, weight in sorted(backbone.vision.state_dict().items()):
         total.update(f"{name} {weight.dtype} {tuple(weight.shape)} ".encode())
         total.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy())
     with tempfile.TemporaryDirectory() as folder:
-        backbone.save_reading_files(Path(folder))
+        backbone.save_reading_files(Path(folder), inputs)
         for file in sorted(Path(folder).rglob("*")):
             if file.is_file():
                 total.update(file.name.encode() + file.read_bytes())

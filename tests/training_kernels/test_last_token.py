@@ -29,7 +29,7 @@ def test_the_state_of_the_last_token_and_its_gradients_are_those_of_the_whole_la
         model.zero_grad()
         (last_BD * torch.arange(float(last_BD.numel())).view_as(last_BD)).sum().backward()
         results.append((last_BD, [weight.grad for weight in model.language_model.parameters()]))
-        pool_in_last_layer(model.language_model.layers)
+        pool_in_last_layer(model)
         assert not options or hidden_BTD.shape[1] == 1
     torch.testing.assert_close(results[1][0], results[0][0], atol=1e-5, rtol=1e-5)
     for expected, got in zip(results[0][1], results[1][1], strict=True):

@@ -10,31 +10,25 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLDecoderLayer, rotate_half
 
 
-def pool_in_last_layer(layers: nn.ModuleList) -> None:
+def pool_in_last_layer(model: Any) -> None:
     """Has the last layer understand `last_B`, the position of each sequence's last token, and return [B, 1, D] then."""
-    if type(layers[-1]) is Qwen2_5_VLDecoderLayer and layers[-1].self_attn.sliding_window is None:
-        layers[-1].__class__ = _LastTokenLayer
+    last = model.language_model.layers[-1]
+    if type(last) is Qwen2_5_VLDecoderLayer and last.self_attn.sliding_window is None:
+        last.__class__ = _LastTokenLayer
 
 
 class _LastTokenLayer(Qwen2_5_VLDecoderLayer):
-    def forward(
-        self,
-        hidden_states: Tensor,
-        *args: Any,
-        position_embeddings: tuple[Tensor, Tensor],
-        last_B: Tensor | None = None,
-        **kwargs: Any,
-    ) -> Tensor:
+    def forward(self, hidden_states: Tensor, *args: Any, last_B: Tensor | None = None, **kwargs: Any) -> Tensor:
         if last_B is None:
-            return super().forward(hidden_states, *args, position_embeddings=position_embeddings, **kwargs)
+            return super().forward(hidden_states, *args, **kwargs)
         row_B = torch.arange(len(last_B), device=last_B.device)
         attention: Any = self.self_attn
         normal_BTD = self.input_layernorm(hidden_states)
-        cos_BTE, sin_BTE = position_embeddings
+        cos_BTE, sin_BTE = kwargs["position_embeddings"]
         heads = (-1, attention.head_dim)
         key_BTGE = attention.k_proj(normal_BTD).unflatten(-1, heads)
         value_BTGE = attention.v_proj(normal_BTD).unflatten(-1, heads)

@@ -46,8 +46,8 @@ class Qwen25VLBackbone:
     def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device) -> None:
         self.folder = folder
         self.model: Any = load_model(folder, dtype=dtype, device=device)
-        pool_in_last_layer(self.model.language_model.layers)
         self.config: Any = self.model.config
+        pool_in_last_layer(self.model)
         self.device = device
         self.tokenizer = load_text_tokenizer(str(folder))
         self.processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
