@@ -11,7 +11,7 @@ NYX_PUBLIC_SETS
               folder of public training sets (nyx_assets/training/public_sets.py); without it none is trained on
 NYX_BLOCKED_DOMAINS
               file of domains, one a line, whose pages no question is kept of (nyx_assets/nyxqa/unsafe.py)
-NYX_EMBEDDER_BASE_URL, _MODEL, _API_KEY, _MAX_IN_FLIGHT, _TIMEOUT_SECONDS, _MAX_RETRIES:
+NYX_EMBEDDER_BASE_URL, _MODEL, _API_KEY, _MAX_IN_FLIGHT, _TIMEOUT_SECONDS, _MAX_RETRIES, _USD_PER_MILLION_INPUT:
               a server with /v1/embeddings, for the miner `endpoint`
 NYX_<ROLE>_BASE_URL, _MODEL, _API_KEY, _MAX_IN_FLIGHT, _TIMEOUT_SECONDS, _MAX_RETRIES,
               _USD_PER_MILLION_INPUT, _USD_PER_MILLION_OUTPUT:

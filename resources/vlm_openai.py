@@ -26,6 +26,7 @@ class OpenAIVLM:
         self.endpoint = endpoint
         self._client = EndpointClient(endpoint, api_key=api_key)
         self._images = images
+        self._bodies = lru_cache(maxsize=2 * endpoint.max_in_flight)(self.body)
         self._data_urls = lru_cache(maxsize=REMEMBERED_PICTURES)(self._data_url)
 
     def __repr__(self) -> str:
@@ -44,7 +45,11 @@ class OpenAIVLM:
         return self.endpoint.max_in_flight
 
     def bound(self, request: Request) -> Spending:
-        """The most that one call may take: a token a byte, pictures at full resolution, the longest reply allowed."""
+        """The most that one call may take: a token a byte, pictures at full resolution, the longest reply allowed.
+
+        What is asked about is sent soon: its body is prepared here, while the call waits for its place.
+        """
+        self._bodies(request)
         input_tokens = most_input_tokens(request, self._images)
         output_tokens = request.sampling.max_output_tokens
         return Spending(
@@ -59,7 +64,7 @@ class OpenAIVLM:
 
     async def complete(self, request: Request) -> Reply:
         digest = request.digest(self.model)
-        body = await at_hand(is_near(self._images.fs), self.body, request)
+        body = await at_hand(is_near(self._images.fs), self._bodies, request)
         answer, latency_seconds = await self._client.post("/chat/completions", body, check_answer, digest=digest)
         return self._reply(answer, digest, latency_seconds)
 
