@@ -1,8 +1,8 @@
 """Embedding a mixed corpus against sentence-transformers' encode: python -m benchmarks.encode [--json].
 
 The same weights and documents on one thread in float32; the vectors are compared before anything is timed. Documents:
-two in five are queries of some 20 tokens, seven in twenty passages of some 180, the rest pictures of 64 to 400 visual
-tokens, most with a caption.
+two in five are queries of some 20 tokens, seven in twenty passages of some 180, the rest pictures, most with a
+caption, that come at 144 to 900 visual tokens and are scaled down to the budget of 400.
 """
 
 import tempfile
@@ -32,7 +32,7 @@ def made_corpus(num_documents: int, *, seed: int) -> tuple[list[Document], MadeP
             num_words = int(np.clip(generator.lognormal(np.log(median), 0.45), least, most))
             documents.append(Document.of(made_text(generator, num_words=num_words)))
         else:
-            pictures[str(number)] = made_picture(generator, visual_tokens=int(generator.integers(64, 400)))
+            pictures[str(number)] = made_picture(generator, visual_tokens=2.25 * generator.integers(64, 400))
             caption = made_text(generator, num_words=int(np.clip(generator.lognormal(np.log(60), 0.6), 10, 400)))
             picture = Segment(image=str(number))
             documents.append(Document.of(picture) if generator.random() < 0.2 else Document.of(picture, caption))

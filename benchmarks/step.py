@@ -20,7 +20,7 @@ PEER_MINI_BATCH = 8
 
 
 def made_pairs(num_pairs: int, *, seed: int) -> Pairs:
-    """Short queries; every second candidate is a passage, the others pictures of 9 to 36 visual tokens with text."""
+    """Short queries; every second candidate is a passage, the others pictures of 20 to 80 visual tokens with text."""
     generator = np.random.default_rng(seed)
     queries = [
         Document.of(f"{row} {made_text(generator, num_words=int(generator.integers(3, 10)))}")
@@ -30,7 +30,7 @@ def made_pairs(num_pairs: int, *, seed: int) -> Pairs:
     for row in range(num_pairs):
         text = f"{row} {made_text(generator, num_words=int(np.clip(generator.lognormal(np.log(30), 0.6), 5, 100)))}"
         if row % 2:
-            pictures[str(row)] = made_picture(generator, visual_tokens=int(generator.integers(9, 36)))
+            pictures[str(row)] = made_picture(generator, visual_tokens=2.25 * generator.integers(9, 36))
             candidates.append(Document.of(Segment(image=str(row)), text))
         else:
             candidates.append(Document.of(text))

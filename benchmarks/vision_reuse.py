@@ -1,6 +1,6 @@
 """A step on pictures with a frozen vision tower: python -m benchmarks.vision_reuse [--json].
 
-LoRA on the language model alone; every candidate is a picture of 64 visual tokens with a caption. Two comparisons:
+LoRA on the language model alone; every candidate is a picture of some 144 visual tokens with a caption. Two comparisons:
 our step, which reads each picture once, against sentence-transformers' cached loss, and against our own step when it
 reads the pictures in both passes. The gradients are compared before anything is timed.
 """
@@ -21,8 +21,8 @@ from training_kernels.backbones.qwen2_5_vl import Qwen25VLBackbone
 from training_kernels.documents import Document, Segment
 
 NUM_PAIRS = 128
-VISUAL_TOKENS = 64
-"""Pictures of 224 x 224."""
+VISUAL_TOKENS = 144
+"""Pictures of about 336 x 336."""
 
 
 def made_pairs(num_pairs: int, *, seed: int) -> Pairs:

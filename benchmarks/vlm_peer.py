@@ -1,6 +1,6 @@
 """sentence-transformers on the same small Qwen2.5-VL as ours: the same weights, tokens, pixels and pooling.
 
-The backbone is the real architecture with random weights; its vision tower costs 0.89 of its language model a visual
+The backbone is the real architecture with random weights; its vision tower costs 0.90 of its language model a visual
 token (0.91 in the 3B model: 0.63 B weights at four patches a token, against 2.77 B).
 """
 
@@ -74,11 +74,11 @@ class MadePictures:
         return picture.height, picture.width
 
 
-def made_picture(generator: np.random.Generator, *, visual_tokens: int) -> Image.Image:
-    """Smooth noise of about so many visual tokens, 1.5 times as many pixels along each side, as photographs come."""
+def made_picture(generator: np.random.Generator, *, visual_tokens: float) -> Image.Image:
+    """Smooth noise of about so many visual tokens as it comes; both sides scale what is above the pixel budget."""
     ratio = generator.uniform(0.6, 1.7)
-    height = int(1.5 * 28 * (visual_tokens / ratio) ** 0.5)
-    width = int(1.5 * 28 * (visual_tokens * ratio) ** 0.5)
+    height = int(28 * (visual_tokens / ratio) ** 0.5)
+    width = int(28 * (visual_tokens * ratio) ** 0.5)
     coarse = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 

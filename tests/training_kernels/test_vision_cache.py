@@ -1,9 +1,11 @@
 """Vision outputs come back bit by bit, within the limit, whoever else writes and whatever the disk did."""
 
+import fcntl
 import os
 import subprocess
 import sys
 from dataclasses import replace
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -95,6 +97,19 @@ def test_several_processes_share_a_folder_within_the_limit(tmp_path):
     assert 10_000 < stored_bytes(tmp_path) <= 20_000
     assert int((tmp_path / "bytes").read_text()) == stored_bytes(tmp_path)
     assert not list(tmp_path.rglob(".*"))
+
+
+def test_a_writer_waits_until_no_other_counts_or_evicts(tmp_path):
+    cache = VisionCache(tmp_path, max_bytes=10_000)
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        writer = Thread(target=cache.put, args=("ab", features(0)))
+        writer.start()
+        writer.join(timeout=0.3)
+        assert writer.is_alive()
+        assert cache.get("ab") is None
+    writer.join()
+    assert torch.equal(cache.get("ab"), features(0))
 
 
 def test_a_limit_below_a_byte_is_refused(tmp_path):

@@ -1,7 +1,7 @@
 """Linear layers in float32 by oneDNN where the processor is not Intel's.
 
 torch multiplies float32 matrices by Intel's MKL, which runs other makers' processors below their width: on an AMD EPYC
-with AVX-512 oneDNN, which torch holds as well, does the same product in less than half the time. Results differ by
+with AVX-512 oneDNN, which torch holds as well, does the same product in about half the time. Results differ by
 rounding alone.
 
 Shape letters: M rows, I inputs, O outputs.
