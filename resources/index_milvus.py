@@ -7,7 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -59,6 +59,17 @@ BATCH_BYTES = 32 * 2**20
 
 BATCH_ROWS = 5_000
 BATCH_QUERIES = 200
+
+
+NOT_LOADED = 101
+"""Milvus's code for a collection that is not loaded, or not any more: its server was started again, say."""
+
+LOADS = 5
+"""Times that a collection is loaded for one question. Choice: once is enough but where something else unloads it."""
+
+_touching = threading.Lock()
+"""Milvus Lite opens a collection when it is first named, and two threads that name it at once get two of them, one of
+which is not loaded; so within a process only one thread at a time asks whether a collection is there."""
 
 
 class MilvusIndex:
@@ -147,8 +158,8 @@ class MilvusIndex:
     def search(
         self, name: str, query_BD: np.ndarray, *, top_k: int, where: Mapping[str, str] | None = None
     ) -> list[list[Hit]]:
-        collection = self._collection(self._existing(name))
-        spec = self._searchable[collection]
+        version = self._existing(name)
+        spec = self._searchable[self._collection(version)]
         query_BD = checked_queries(query_BD, dim=spec.dim, top_k=top_k)
         expression = _expression(checked_where(where))
         is_rough = spec.index_type in QUANTISED_TYPES
@@ -156,8 +167,9 @@ class MilvusIndex:
         hits: list[list[Hit]] = []
         for start in range(0, len(query_BD), BATCH_QUERIES):
             batch_BD = query_BD[start : start + BATCH_QUERIES]
-            found = self._connected().search(
-                collection,
+            found = self._asked(
+                version,
+                "search",
                 data=list(batch_BD),
                 limit=limit,
                 filter=expression,
@@ -169,34 +181,33 @@ class MilvusIndex:
                 },
             )
             if is_rough:
-                hits.extend(self._compared_again(name, batch_BD, found, top_k))
+                hits.extend(self._compared_again(version, batch_BD, found, top_k))
             else:
                 hits.extend(_settled(found_of_query, spec.metric) for found_of_query in found)
         return hits
 
     def _compared_again(
-        self, name: str, query_BD: np.ndarray, found: Sequence[Sequence[Mapping[str, Any]]], top_k: int
+        self, version: str, query_BD: np.ndarray, found: Sequence[Sequence[Mapping[str, Any]]], top_k: int
     ) -> Iterator[list[Hit]]:
         """The best of what 8-bit numbers found, by the cosine of the float32 embeddings."""
-        embedding_by_id = self.fetch(name, sorted({row["chunk_id"] for rows in found for row in rows}))
+        embedding_by_id = self.fetch(version, sorted({row["chunk_id"] for rows in found for row in rows}))
         for query_D, rows in zip(query_BD.astype(np.float64), found, strict=True):
             ids = [row["chunk_id"] for row in rows if row["chunk_id"] in embedding_by_id]
             hits = [Hit(one, round(float(embedding_by_id[one] @ query_D), DECIMALS)) for one in ids]
             yield _in_order(hits)[:top_k]
 
     def fetch(self, name: str, chunk_ids: Sequence[str]) -> dict[str, np.ndarray]:
-        collection = self._collection(self._existing(name))
+        version = self._existing(name)
+        dim = self._searchable[self._collection(version)].dim
         embedding_by_id: dict[str, np.ndarray] = {}
-        for rows in _batches(len(chunk_ids), dim=self._searchable[collection].dim):
-            found = self._connected().get(
-                collection, ids=[chunk_ids[row] for row in rows], output_fields=["chunk_id", "embedding"]
-            )
+        for rows in _batches(len(chunk_ids), dim=dim):
+            ids = [chunk_ids[row] for row in rows]
+            found = self._asked(version, "get", ids=ids, output_fields=["chunk_id", "embedding"])
             embedding_by_id |= {row["chunk_id"]: np.asarray(row["embedding"], dtype=np.float32) for row in found}
         return embedding_by_id
 
     def count(self, name: str) -> int:
-        collection = self._collection(self._existing(name))
-        return self._connected().query(collection, filter="", output_fields=["count(*)"])[0]["count(*)"]
+        return self._asked(self._existing(name), "query", filter="", output_fields=["count(*)"])[0]["count(*)"]
 
     def versions(self) -> list[str]:
         names = self._connected().list_collections()
@@ -241,7 +252,8 @@ class MilvusIndex:
             return self._client
 
     def _has(self, version: str) -> bool:
-        return self._connected().has_collection(COLLECTION_PREFIX + checked_name(version))
+        with _touching:
+            return self._connected().has_collection(COLLECTION_PREFIX + checked_name(version))
 
     def _aliases(self) -> list[str]:
         names = self._connected().list_aliases()["aliases"]
@@ -274,6 +286,20 @@ class MilvusIndex:
             self._connected().load_collection(collection)
             self._searchable[collection] = self._spec(collection)
         return collection
+
+    def _asked(self, version: str, question: Literal["search", "get", "query"], **arguments: Any) -> Any:
+        """The client's answer about a version; one that was unloaded meanwhile is loaded and asked again."""
+        from pymilvus.exceptions import MilvusException
+
+        for attempt in range(1, LOADS + 1):
+            collection = self._collection(version)
+            try:
+                return getattr(self._connected(), question)(collection, **arguments)
+            except MilvusException as error:
+                if error.code != NOT_LOADED or attempt == LOADS:
+                    raise
+                self._searchable.pop(collection, None)
+        raise AssertionError("the last attempt returns or raises")
 
     def _spec(self, collection: str) -> IndexSpec:
         client = self._connected()

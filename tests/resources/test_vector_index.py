@@ -3,8 +3,10 @@
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -419,6 +421,46 @@ def test_two_indexes_of_one_process_share_a_path_until_the_last_closes(tmp_path:
     other.close()
     assert one.versions() == ["v1"]
     one.close()
+
+
+def test_a_version_that_was_unloaded_is_loaded_again(milvus_address: str) -> None:
+    """As after a restart of the server, of which an index that stays open hears nothing."""
+    empty(milvus_address)
+    index = MilvusIndex(milvus_address)
+    index.create("v1", dim=2)
+    index.add("v1", [chunk("a")], unit((1, 0)))
+    for ask in (
+        lambda: index.search("v1", unit((1, 0)), top_k=1),
+        lambda: index.count("v1"),
+        lambda: index.fetch("v1", ["a"]),
+    ):
+        MilvusClient(milvus_address).release_collection("nyx_version_v1")
+        assert ask()
+    index.close()
+
+
+def test_threads_that_open_one_version_at_the_same_time_all_find_it(tmp_path: Path) -> None:
+    path = str(tmp_path / "index.db")
+    index = MilvusIndex(path)
+    index.create("v1", dim=256)
+    rng = np.random.default_rng(5)
+    rows = unit(*rng.normal(size=(4000, 256)))
+    index.add("v1", [chunk(f"k{row:04d}") for row in range(4000)], rows)
+    index.set_alias(LIVE, "v1")
+    index.close()
+    num_threads = 6
+    start = threading.Barrier(num_threads)
+
+    def found(row: int) -> list[str]:
+        own = MilvusIndex(path)
+        start.wait()
+        try:
+            return ids(own.search(LIVE, rows[row : row + 1], top_k=1)[0])
+        finally:
+            own.close()
+
+    with ThreadPoolExecutor(num_threads) as pool:
+        assert list(pool.map(found, range(num_threads))) == [[f"k{row:04d}"] for row in range(num_threads)]
 
 
 def test_a_path_that_is_no_index_is_refused_with_the_reason(tmp_path: Path) -> None:
