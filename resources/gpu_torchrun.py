@@ -91,7 +91,9 @@ def _first_failure(log_folder: Path, status: int) -> str:
     errors = []
     for path in log_folder.rglob("error.json"):
         message = json.loads(path.read_text())["message"]
-        details: dict[str, Any] = message["extraInfo"] if isinstance(message, dict) else {"py_callstack": str(message), "timestamp": 0}
+        details: dict[str, Any] = (
+            message["extraInfo"] if isinstance(message, dict) else {"py_callstack": str(message), "timestamp": 0}
+        )
         errors.append((int(details["timestamp"]), path.parent.name, details["py_callstack"]))
     if errors:
         _, rank, traceback = min(errors)
