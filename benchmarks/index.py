@@ -43,6 +43,9 @@ NUM_CHUNKS, DIM = 50_000, 1024
 NUM_CRAWLS = 5
 NUM_QUERIES = 200
 TOP_K = 10
+SAME_COSINE = 2e-6
+"""Chunks whose cosines differ by less stand in either order: an index sums 1,024 products in float32, exact search in
+float64, and of 600 rankings of 50,000 made chunks three have neighbours closer than 1e-6."""
 NUM_SEARCHERS = 2
 ORIGIN = Provenance(code_version="1")
 
@@ -247,23 +250,44 @@ def measure(
             swap(home, index, newest)
             report.swap_seconds = max(report.swap_seconds, time.perf_counter() - start)
         time.sleep(0.5)
-        expected = {version: _expected(query_BD, *corpus) for version, corpus in corpora.items()}
+        expected = {version: _Expected(query_BD, *corpus) for version, corpus in corpora.items()}
         live = index.resolve(LIVE)
         assert live is not None
         found = index.search(LIVE, np.roll(query_BD, corpora[live][2], axis=1), top_k=TOP_K)
-        right = [len(set(expected[live][query]) & {hit.chunk_id for hit in hits}) for query, hits in enumerate(found)]
+        right = [
+            len(set(expected[live].ids_of[query]) & {hit.chunk_id for hit in hits}) for query, hits in enumerate(found)
+        ]
         report.recall_at_10 = sum(right) / (TOP_K * len(found))
     report.searches, report.failed = len(load.answers), load.failed
-    report.wrong_rows = sum(expected.get(version, {}).get(query) != found for version, query, found in load.answers)
+    report.wrong_rows = sum(
+        version not in expected or not expected[version].allows(query, found) for version, query, found in load.answers
+    )
     report.versions_answered = len({version for version, _, _ in load.answers})
     report.search_median_ms = 1000 * float(np.median(load.seconds)) if load.seconds else 0.0
     return report
 
 
-def _expected(query_BD: np.ndarray, ids: list[str], embedding_CD: np.ndarray, checkpoint: int) -> dict[int, list[str]]:
-    """The exact best chunks of each query."""
-    _, row_BK = exact_top_k(np.roll(query_BD, checkpoint, axis=1), embedding_CD, top_k=TOP_K)
-    return {query: [ids[row] for row in row_K] for query, row_K in enumerate(row_BK)}
+class _Expected:
+    """The exact best chunks of each query in one version."""
+
+    def __init__(self, query_BD: np.ndarray, ids: list[str], embedding_CD: np.ndarray, checkpoint: int) -> None:
+        self._query_BD = np.roll(query_BD, checkpoint, axis=1).astype(np.float64)
+        self._embedding_CD = embedding_CD
+        self._row_by_id = dict(zip(ids, range(len(ids)), strict=True))
+        self._cosine_BK, row_BK = exact_top_k(self._query_BD.astype(np.float32), embedding_CD, top_k=TOP_K)
+        self.ids_of = [[ids[row] for row in row_K] for row_K in row_BK]
+
+    def allows(self, query: int, found: list[str]) -> bool:
+        """Whether each place holds a chunk of this version, once, as near to the query as the exact one of the place."""
+        if (
+            len(found) != len(self.ids_of[query])
+            or len(set(found)) < len(found)
+            or not self._row_by_id.keys() >= set(found)
+        ):
+            return False
+        rows = [self._row_by_id[one] for one in found]
+        cosine_K = self._embedding_CD[rows].astype(np.float64) @ self._query_BD[query]
+        return bool(np.abs(cosine_K - self._cosine_BK[query]).max() <= SAME_COSINE)
 
 
 def main() -> None:
