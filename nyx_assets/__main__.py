@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from nyx_assets.evaluation.commands import promote
 from nyx_assets.index_commands import index_commands
 from nyx_assets.takedown.commands import takedown
 from resources.home import Home
@@ -340,6 +341,7 @@ def _index_of(settings: Settings, home: Home) -> Any:
 main.context_settings["obj"] = _index_of
 main.add_command(index_commands)
 main.add_command(takedown)
+main.add_command(promote)
 
 
 if __name__ == "__main__":

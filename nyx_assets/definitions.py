@@ -19,7 +19,7 @@ from nyx_assets.corpus.assets import (
     taken_pages,
 )
 from nyx_assets.corpus.checks import CORPUS_CHECKS
-from nyx_assets.evaluation.assets import altered_queries, gate, rag_scores, retrieval_scores
+from nyx_assets.evaluation.assets import altered_queries, gate, rag_evaluation, retrieval_evaluation
 from nyx_assets.evaluation.checks import (
     EVALUATION_CHECKS,
     HELD_OUT,
@@ -87,8 +87,8 @@ def assets_of(recipe: PipelineRecipe) -> list[dg.AssetsDefinition]:
         finetuned_checkpoint,
         *EMBEDDING_ASSETS,
         altered_queries,
-        retrieval_scores,
-        rag_scores,
+        retrieval_evaluation,
+        rag_evaluation,
         gate,
         final_index,
     ]
@@ -115,6 +115,7 @@ SECTIONS = (
     "mixture",
     "feedback",
     "evaluation",
+    "gate",
     "index",
 )
 

@@ -110,6 +110,12 @@ def suite_of_qa(
     return Suite(name, candidates, tuple(made))
 
 
+def with_options(pair: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of filtered_qa whose question is followed by its options, as Nyx retrieves for its published numbers."""
+    lines = [" ".join(option.split()) for option in pair["options"]]
+    return {**pair, "question": [*pair["question"], Segment(text="\n".join(lines)).to_row()]}
+
+
 def draw_by_modality(
     pairs: Iterable[Mapping[str, Any]], chunk_by_id: Mapping[str, Document], *, limit: int, seed: int
 ) -> list[Mapping[str, Any]]:
