@@ -18,7 +18,7 @@ from nyx_assets.evaluation.retrievers import Bm25Retriever, Retriever
 from nyx_assets.evaluation.side_by_side import HEADLINE, side_by_side
 from nyx_assets.evaluation.stored import stored_retriever
 from nyx_assets.evaluation.suites import Suite, draw_by_modality, suite_of_qa, with_options
-from nyx_assets.evaluation.trec import TREC, published_runs
+from nyx_assets.evaluation.trec import published_runs
 from nyx_assets.materialization import Step, settings
 from nyx_assets.near_copies import chunk_cluster_of
 from nyx_assets.partitions import EVERY_CRAWL
@@ -200,7 +200,7 @@ def retrieval_evaluation(
                 )
             )
     step.report("retrieval_scores", scores=_scores_shown(shown, ["retriever", "dim", *HEADLINE], home))
-    step.report("retrieval_scores", trec_files=dg.MetadataValue.path(str(home.root / TREC)))
+    step.report("retrieval_scores", trec_files=dg.MetadataValue.path(str(home.trec_folder)))
     step.preview(
         "retrieval_differences", ["suite", "split", "metric", "retriever", "against", "difference", "p_value"]
     )

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nyx_assets.evaluation.metrics import (
@@ -67,8 +67,10 @@ def rank_suite(retriever: Retriever, suite: Suite) -> dict[int, list[Ranking]]:
     """A ranking for each query of the suite, by Matryoshka dim, ready to be scored.
 
     Candidates that a query excludes are taken out. At most DEPTH hits are left, and no run of equal scores that was
-    cut off within them.
+    cut off within them. Queries with candidates of their own rank those alone.
     """
+    if any(query.among for query in suite.queries):
+        return _rank_among(retriever, suite)
     # One more than counts, so that a tie at the last place is seen; and room for what is excluded.
     top_k = DEPTH + 1 + max((len(query.exclude) for query in suite.queries), default=0)
     rankings_by_dim = retriever.rank([query.document for query in suite.queries], suite.candidates, top_k=top_k)
@@ -76,6 +78,23 @@ def rank_suite(retriever: Retriever, suite: Suite) -> dict[int, list[Ranking]]:
         dim: [_ready(ranking, query) for query, ranking in zip(suite.queries, rankings, strict=True)]
         for dim, rankings in rankings_by_dim.items()
     }
+
+
+def _rank_among(retriever: Retriever, suite: Suite) -> dict[int, list[Ranking]]:
+    """rank_suite, asking the retriever once for each set of candidates."""
+    places_by_set: dict[frozenset[str], list[int]] = defaultdict(list)
+    for place, query in enumerate(suite.queries):
+        places_by_set[query.among].append(place)
+    by_dim: dict[int, list[Ranking]] = {}
+    for among, places in places_by_set.items():
+        ids = sorted(among or suite.candidates)
+        queries = tuple(replace(suite.queries[place], among=frozenset()) for place in places)
+        own = Suite(suite.name, {one: suite.candidates[one] for one in ids}, queries)
+        for dim, rankings in rank_suite(retriever, own).items():
+            whole = by_dim.setdefault(dim, [[] for _ in suite.queries])
+            for place, ranking in zip(places, rankings, strict=True):
+                whole[place] = ranking
+    return by_dim
 
 
 def _ready(ranking: Ranking, query: SuiteQuery) -> Ranking:

@@ -1,13 +1,14 @@
-"""Measuring a retriever on a suite folder: anybody's own test set."""
+"""Measuring a retriever on a suite folder, anybody's own test set, or on a published benchmark."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nyx_assets.evaluation.published.registry import open_suite
+from nyx_assets.evaluation.remembering import RememberingEmbedder
 from nyx_assets.evaluation.retrieval import evaluate_retriever
 from nyx_assets.evaluation.retrievers import Bm25Retriever, DenseRetriever, Retriever
 from nyx_assets.evaluation.side_by_side import HEADLINE, side_by_side
-from nyx_assets.evaluation.suites import read_suite
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.retrievers import BM25, dense_retriever
 from resources.embedder import Embedders
@@ -16,11 +17,20 @@ from resources.images import ImageStore
 
 
 def evaluate_suite(
-    home: Home, embedders: Embedders, store: ImageStore, folder: Path, retriever_name: str, recipe: PipelineRecipe
+    home: Home,
+    embedders: Embedders,
+    store: ImageStore,
+    asked: str | Path,
+    retriever_name: str,
+    recipe: PipelineRecipe,
+    *,
+    published: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Rows of retrieval_scores for one retriever on a suite folder, with the number of its candidates.
+    """Rows of retrieval_scores for one retriever on a suite, with the numbers of its candidates and of queries left out.
 
     Args:
+        asked: a suite folder, or the name of a published benchmark.
+        published: folder of published benchmarks.
         store: takes the suite's pictures; `embedders` read them from there.
 
     Raises:
@@ -29,22 +39,25 @@ def evaluate_suite(
         DataError: the suite breaks its format; names the file and line.
     """
     retriever = _retriever(home, embedders, retriever_name)
-    suite = read_suite(folder, store, limits=recipe.pictures)
+    suite = open_suite(str(asked), published, store, limits=recipe.pictures)
     rows = evaluate_retriever(retriever, suite, split="test", recipe=recipe.evaluation)
-    return [row | {"num_candidates": len(suite.candidates)} for row in rows]
+    numbers = {"num_candidates": len(suite.candidates), "num_left_out": len(suite.left_out)}
+    return [row | numbers for row in rows]
 
 
 def _retriever(home: Home, embedders: Embedders, name: str) -> Retriever:
     if name == BM25:
         return Bm25Retriever()
-    return DenseRetriever(name, embedders.open(dense_retriever(name).folder(home, embedders)))
+    embedder = embedders.open(dense_retriever(name).folder(home, embedders))
+    return DenseRetriever(name, RememberingEmbedder(embedder))
 
 
 def scores_text(rows: Sequence[dict[str, Any]]) -> str:
     """A line for each Matryoshka dim, widest first, and query modality."""
     groups = side_by_side(rows, ["dim", "modality", "num_queries"])
     lines = [
-        f"{rows[0]['retriever']} on {rows[0]['suite']}: {rows[0]['num_candidates']:,} candidates",
+        f"{rows[0]['retriever']} on {rows[0]['suite']}: {rows[0]['num_candidates']:,} candidates"
+        + (f", {rows[0]['num_left_out']:,} queries left out" if rows[0]["num_left_out"] else ""),
         f"{'dim':>5}  {'query':<6} {'queries':>7}  " + "  ".join(f"{metric:>9}" for metric in HEADLINE),
     ]
     for group in sorted(groups, key=lambda group: (-group["dim"], group["modality"])):

@@ -33,6 +33,8 @@ class SuiteQuery:
     """Grade above zero of each gold."""
     exclude: frozenset[str] = frozenset()
     """Candidates that are taken out of its ranking, such as the query's own source."""
+    among: frozenset[str] = frozenset()
+    """If any, the only candidates that it ranks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Suite:
     name: str
     candidates: Mapping[str, Document]
     queries: tuple[SuiteQuery, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Id of each query that cannot be scored, and why."""
 
 
 def read_suite(folder: Path, store: ImageStore, *, limits: PictureLimits) -> Suite:

@@ -16,9 +16,6 @@ from nyx_assets.rag.rankings import Ranking
 from resources.home import Home
 from training_kernels.errors import DataError
 
-TREC = Path("artifacts") / "trec"
-"""From the home's root."""
-
 
 @dataclass(frozen=True, slots=True)
 class Runs:
@@ -41,7 +38,7 @@ class Runs:
 @contextmanager
 def published_runs(home: Home) -> Iterator[Runs]:
     """A fresh folder that takes the place of the last evaluation's when all of it is written."""
-    place = home.root / TREC
+    place = home.trec_folder
     draft = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
     draft.mkdir(parents=True)
     try:

@@ -62,6 +62,7 @@ def test_scores_are_printed_widest_dim_first_with_the_four_headline_metrics(home
             "value": dim / 1000 + place / 10,
             "num_queries": 7,
             "num_candidates": 1234,
+            "num_left_out": 0,
         }
         for dim in (0, 64, 256)
         for modality in ("text", "all")
