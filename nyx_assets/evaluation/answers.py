@@ -45,9 +45,7 @@ def contexts_of(
             ids = [chunk_id for chunk_id, _ in ranking]
             key = key_by_id[pair["chunk_id"]]
             rank = next((place for place, one in enumerate(ids, start=1) if key_by_id.get(one) == key), None)
-            contexts.append(
-                Context(pair=pair, retriever=retriever.name, window=tuple(ids[:window]), golden_rank=rank)
-            )
+            contexts.append(Context(pair=pair, retriever=retriever.name, window=tuple(ids[:window]), golden_rank=rank))
     return contexts
 
 

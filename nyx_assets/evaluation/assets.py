@@ -8,6 +8,7 @@ import dagster as dg
 from nyx_assets.evaluation.altered import altered_queries as altered_query_rows
 from nyx_assets.evaluation.answers import answered_with, contexts_of
 from nyx_assets.evaluation.blame import wrong_answers
+from nyx_assets.evaluation.dims import index_settings
 from nyx_assets.evaluation.modalities import modality_rows
 from nyx_assets.evaluation.paired import difference_rows
 from nyx_assets.evaluation.promotion import comparison_rows, decisions_by_persons, gate_row, run_gate, winner_of
@@ -23,13 +24,14 @@ from nyx_assets.materialization import Step, settings
 from nyx_assets.near_copies import chunk_cluster_of
 from nyx_assets.partitions import EVERY_CRAWL
 from nyx_assets.previews import markdown_preview
-from nyx_assets.rag.corpus import chunk_documents
+from nyx_assets.rag.corpus import chunk_documents, corpus_embeddings
 from nyx_assets.rag.drawing import draw_by_hash
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.records import (
     ALTERED_QUERIES,
     BLAME_SPLIT,
     GATE_COMPARISONS,
+    INDEX_SETTINGS,
     MODALITY_REPORT,
     QUALITY_GATE,
     RAG_SCORES,
@@ -37,7 +39,7 @@ from nyx_assets.records import (
     RETRIEVAL_SCORES,
     WRONG_ANSWERS,
 )
-from nyx_assets.retrievers import FINETUNED, PRETRAINED, UNTRAINED
+from nyx_assets.retrievers import FINETUNED, PRETRAINED, PROMOTED, UNTRAINED
 from resources.embedder import Embedders
 from resources.home import Home
 from resources.tables import Commit, utc_now
@@ -201,9 +203,7 @@ def retrieval_evaluation(
             )
     step.report("retrieval_scores", scores=_scores_shown(shown, ["retriever", "dim", *HEADLINE], home))
     step.report("retrieval_scores", trec_files=dg.MetadataValue.path(str(home.trec_folder)))
-    step.preview(
-        "retrieval_differences", ["suite", "split", "metric", "retriever", "against", "difference", "p_value"]
-    )
+    step.preview("retrieval_differences", ["suite", "split", "metric", "retriever", "against", "difference", "p_value"])
     step.preview("modality_report", ["retriever", "query_modality", "target_modality", "blanked", "hit_at_10"])
     yield from step.results("retrieval_scores", "retrieval_differences", "modality_report")
 
@@ -229,7 +229,10 @@ def retrieval_evaluation(
                 "wrong_answers",
                 "Each wrong answer with whose fault it is: golden chunk not retrieved, ranked below the window, or shown and misread; the answer to the golden chunk alone beside.",
             ),
-            ("blame_split", "Of each retriever's answers, how many are right, and what the others are to be blamed on."),
+            (
+                "blame_split",
+                "Of each retriever's answers, how many are right, and what the others are to be blamed on.",
+            ),
         )
     ],
     pool="vlm",
@@ -254,9 +257,7 @@ def rag_evaluation(
     answers = list(progress.over(answered_with(vlm, contexts, chunk_by_id, recipe)))
     rows = rag_score_rows(answers, pair_by_id, split="test")
     wrong, blamed = wrong_answers(answers, pair_by_id, min_grade=recipe.feedback.min_grade)
-    with step.tables(
-        {"wrong_answers": WRONG_ANSWERS, "blame_split": BLAME_SPLIT, "rag_scores": RAG_SCORES}
-    ) as tables:
+    with step.tables({"wrong_answers": WRONG_ANSWERS, "blame_split": BLAME_SPLIT, "rag_scores": RAG_SCORES}) as tables:
         tables["rag_scores"].append(rows)
         tables["wrong_answers"].append(wrong)
         tables["blame_split"].append(blamed)
@@ -336,3 +337,47 @@ def gate(
     step.preview("gate_comparisons", ["split", "against", "role", "outcome", "difference", "p_value"])
     step.report("promoted_checkpoint", folder=dg.MetadataValue.path(str(winner.folder)))
     yield from step.results("quality_gate", "gate_comparisons", "promoted_checkpoint")
+
+
+@dg.asset(
+    name="index_settings",
+    deps=[
+        *SUITE_DEPS,
+        dg.AssetDep("promoted_checkpoint"),
+        dg.AssetDep([PROMOTED.name, "chunk_embeddings"], partition_mapping=EVERY_CRAWL),
+    ],
+    description="Score on the dev questions, bytes a vector and search time of the promoted checkpoint at each Matryoshka dim and precision; the recommended dim is the one that final_index takes.",
+    group_name="evaluation",
+    code_version="1",
+    pool="gpu",
+    metadata=settings("evaluation", "backbone", "seed"),
+)
+def measured_index_settings(
+    context: dg.AssetExecutionContext,
+    home: dg.ResourceParam[Home],
+    recipe: dg.ResourceParam[PipelineRecipe],
+    embedders: dg.ResourceParam[Embedders],
+) -> Iterator[dg.MaterializeResult]:
+    step = Step(context, home)
+    suite = suites_of_the_gate(home, recipe)["dev"]
+    embedder = embedders.open(PROMOTED.folder(home, embedders))
+    ids, embedding_CD = corpus_embeddings(home, PROMOTED.name)
+    row_by_id = dict(zip(ids, range(len(ids)), strict=True))
+    rows = index_settings(
+        suite,
+        embedder.embed([query.document for query in suite.queries], side="query"),
+        embedding_CD[[row_by_id[chunk_id] for chunk_id in suite.candidates]],
+        dims=embedder.dims,
+        ndcg_depth=recipe.evaluation.ndcg_at,
+        max_loss=recipe.evaluation.max_dim_loss,
+    )
+    with step.tables({"index_settings": INDEX_SETTINGS}) as tables:
+        tables["index_settings"].append(rows)
+    for row in rows:
+        if row["is_recommended"]:
+            step.log(
+                f"{row['precision']}: {row['dim']} dims are recommended, {row['bytes_per_vector']:,} bytes a vector, "
+                f"{row['metric']} {row['score']:.3f} ({row['loss']:.1%} below the best)"
+            )
+    step.preview("index_settings", ["dim", "precision", "score", "loss", "bytes_per_vector", "is_recommended"])
+    yield from step.results("index_settings")

@@ -114,7 +114,8 @@ def decide(comparisons: Sequence[Compared], *, candidate: str, something_is_live
         )
     if deciding.outcome != "better":
         return Decision(
-            promote=None, reason=f"the candidate is not shown to be better than what is live: {metric} on {deciding}{note}"
+            promote=None,
+            reason=f"the candidate is not shown to be better than what is live: {metric} on {deciding}{note}",
         )
     if vetoes:
         return Decision(

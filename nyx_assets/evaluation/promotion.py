@@ -100,9 +100,7 @@ def winner_of(home: Home, result: GateResult) -> Artifact:
     return result.live
 
 
-def metric_by_query(
-    retriever: Retriever, suite: Suite, metric: str, recipe: PipelineRecipe
-) -> dict[str, float]:
+def metric_by_query(retriever: Retriever, suite: Suite, metric: str, recipe: PipelineRecipe) -> dict[str, float]:
     """The metric of each query at full width."""
     by_dim = rank_suite(retriever, suite)
     scores = score_queries(suite.queries, by_dim[max(by_dim)], recipe=recipe.evaluation)

@@ -48,9 +48,7 @@ def measure(retriever: Retriever, suite: Suite, *, split: str, recipe: Evaluatio
     rows = [
         row
         for dim, scores in scores_by_dim.items()
-        for row in score_rows(
-            scores, suite.queries, retriever=retriever.name, suite=suite.name, split=split, dim=dim
-        )
+        for row in score_rows(scores, suite.queries, retriever=retriever.name, suite=suite.name, split=split, dim=dim)
     ]
     widest = max(by_dim)
     return Measured(rows, scores_by_dim[widest], by_dim[widest])
@@ -75,7 +73,7 @@ def rank_suite(retriever: Retriever, suite: Suite) -> dict[int, list[Ranking]]:
     top_k = DEPTH + 1 + max((len(query.exclude) for query in suite.queries), default=0)
     rankings_by_dim = retriever.rank([query.document for query in suite.queries], suite.candidates, top_k=top_k)
     return {
-        dim: [_ready(ranking, query) for query, ranking in zip(suite.queries, rankings, strict=True)]
+        dim: [ready(ranking, query) for query, ranking in zip(suite.queries, rankings, strict=True)]
         for dim, rankings in rankings_by_dim.items()
     }
 
@@ -97,7 +95,8 @@ def _rank_among(retriever: Retriever, suite: Suite) -> dict[int, list[Ranking]]:
     return by_dim
 
 
-def _ready(ranking: Ranking, query: SuiteQuery) -> Ranking:
+def ready(ranking: Ranking, query: SuiteQuery) -> Ranking:
+    """What of a ranking is scored: without what the query excludes, cut to DEPTH hits without a cut tie."""
     left = [hit for hit in ranking if hit[0] not in query.exclude]
     return settled(left[: DEPTH + 1]) if len(left) > DEPTH else left
 

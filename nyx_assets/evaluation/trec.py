@@ -1,7 +1,7 @@
 """Rankings and golds as trec_eval and its kin read them, so that anybody can score our runs with their own tools.
 
-    <home>/artifacts/trec/<suite>.<split>.qrels               query, 0, candidate, grade
-    <home>/artifacts/trec/<suite>.<split>.<retriever>.run     query, Q0, candidate, rank, score, retriever
+<home>/artifacts/trec/<suite>.<split>.qrels               query, 0, candidate, grade
+<home>/artifacts/trec/<suite>.<split>.<retriever>.run     query, Q0, candidate, rank, score, retriever
 """
 
 import shutil

@@ -48,7 +48,9 @@ def test_each_wrong_answer_is_blamed_on_what_failed_first_and_stands_beside_the_
 def test_the_split_adds_up_and_names_examples() -> None:
     _, split = wrong_answers(ANSWERS, PAIRS, min_grade=0.5)
     assert list(split[0]) == BLAME_SPLIT.names
-    found = {row["outcome"]: (row["num_answers"], row["share"], row["oracle_right_share"], row["examples"]) for row in split}
+    found = {
+        row["outcome"]: (row["num_answers"], row["share"], row["oracle_right_share"], row["examples"]) for row in split
+    }
     assert found == {
         "right": (1, 0.2, 1.0, ["right"]),
         "not_retrieved": (1, 0.2, 1.0, ["missed"]),

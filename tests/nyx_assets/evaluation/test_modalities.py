@@ -50,8 +50,14 @@ def test_words_find_the_wrong_modality_and_need_the_text_of_a_mixed_query():
         ("text", "text", "nothing"), ("text", "image", "nothing"), ("mixed", "mixed", "nothing"),
         ("mixed", "mixed", "text"), ("mixed", "mixed", "pictures"),
     }  # fmt: skip
-    assert (rows["text", "text", "nothing"]["hit_at_1"], rows["text", "text", "nothing"]["wrong_modality_share"]) == (1, 0)
-    assert (rows["text", "image", "nothing"]["hit_at_10"], rows["text", "image", "nothing"]["wrong_modality_share"]) == (0, 1)
+    assert (rows["text", "text", "nothing"]["hit_at_1"], rows["text", "text", "nothing"]["wrong_modality_share"]) == (
+        1,
+        0,
+    )
+    assert (
+        rows["text", "image", "nothing"]["hit_at_10"],
+        rows["text", "image", "nothing"]["wrong_modality_share"],
+    ) == (0, 1)
     assert [rows["mixed", "mixed", blanked]["hit_at_1"] for blanked in ("nothing", "text", "pictures")] == [1, 0, 1]
 
 

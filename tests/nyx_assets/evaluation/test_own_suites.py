@@ -50,6 +50,12 @@ def test_the_gate_compares_on_the_bare_dev_questions_and_is_vetoed_on_the_bare_t
 
 def test_each_suite_searches_every_chunk_whether_or_not_it_is_asked_about(home: Home) -> None:
     suites = list(own_suites(home, tiny()))
-    assert [(split, len(suite.queries)) for split, suite in suites] == [("dev", 2), ("test", 1), ("test", 0), ("test", 0), ("test", 0)]
+    assert [(split, len(suite.queries)) for split, suite in suites] == [
+        ("dev", 2),
+        ("test", 1),
+        ("test", 0),
+        ("test", 0),
+        ("test", 0),
+    ]
     for _, suite in suites:
         assert sorted(suite.candidates) == [f"c{number}" for number in range(6)]

@@ -87,7 +87,10 @@ def test_musique_names_its_supporting_paragraphs(tmp_path):
         {"idx": 1, "title": "B", "paragraph_text": "two", "is_supporting": False},
         {"idx": 2, "title": "C", "paragraph_text": "three", "is_supporting": True},
     ]
-    lines(tmp_path / "musique" / "musique_ans_v1.0_dev.jsonl", {"id": "2hop__1", "question": "q?", "paragraphs": paragraphs})
+    lines(
+        tmp_path / "musique" / "musique_ans_v1.0_dev.jsonl",
+        {"id": "2hop__1", "question": "q?", "paragraphs": paragraphs},
+    )
     assert golds(opened("musique", tmp_path)) == {"2hop__1": ["A\none", "C\nthree"]}
 
 
@@ -104,15 +107,26 @@ def test_bamboogle_takes_passages_that_hold_the_answer_as_golds_and_says_what_it
     )
     suite = opened("bamboogle", tmp_path)
     assert golds(suite) == {"bamboogle-001": ["1812\nJames Madison was president."]}
-    assert [(name, why.split()[0]) for name, why in suite.left_out] == [("bamboogle-002", "its"), ("bamboogle-003", "no")]
+    assert [(name, why.split()[0]) for name, why in suite.left_out] == [
+        ("bamboogle-002", "its"),
+        ("bamboogle-003", "no"),
+    ]
 
 
 def test_mmqa_pools_passages_tables_and_pictures_and_leaves_out_what_has_lost_its_gold(tmp_path):
     folder = tmp_path / "mmqa"
     lines(folder / "MMQA_texts.jsonl", {"id": "t1", "title": "Harlow", "text": "A town.", "url": "u"})
-    table = {"table_name": "Results", "header": [{"column_name": "Year"}], "table_rows": [[{"text": "1904", "links": []}]]}
+    table = {
+        "table_name": "Results",
+        "header": [{"column_name": "Year"}],
+        "table_rows": [[{"text": "1904", "links": []}]],
+    }
     lines(folder / "MMQA_tables.jsonl", {"id": "b1", "title": "Games", "table": table})
-    lines(folder / "MMQA_images.jsonl", {"id": "i1", "title": "Clock", "path": "c.png"}, {"id": "i2", "title": "X", "path": "x.png"})
+    lines(
+        folder / "MMQA_images.jsonl",
+        {"id": "i1", "title": "Clock", "path": "c.png"},
+        {"id": "i2", "title": "X", "path": "x.png"},
+    )
     picture(folder / "final_dataset_images" / "c.png", "red")
     (folder / "final_dataset_images" / "x.png").write_bytes(b"no picture")
 
@@ -167,7 +181,12 @@ def mmeb_rows() -> list[dict[str, Any]]:
             "tgt_img_path": ["", "", ""],
         },
         {"qry_text": "a sea", "qry_img_path": "", "tgt_text": ["blue", "red"], "tgt_img_path": ["", ""]},
-        {"qry_text": "find it", "qry_img_path": "", "tgt_text": ["<|image_1|>", "green"], "tgt_img_path": ["imgs/red.png", ""]},
+        {
+            "qry_text": "find it",
+            "qry_img_path": "",
+            "tgt_text": ["<|image_1|>", "green"],
+            "tgt_img_path": ["imgs/red.png", ""],
+        },
     ]
 
 
@@ -235,7 +254,10 @@ def test_one_line_form_pools_as_well_and_a_suite_runs_by_name(tmp_path, home, cl
         {
             "id": f"q{number}",
             "question": f"where is town {number}",
-            "passages": [{"id": "p0", "title": f"town {number}", "text": "here"}, {"id": "p1", "title": "", "text": "no"}],
+            "passages": [
+                {"id": "p0", "title": f"town {number}", "text": "here"},
+                {"id": "p1", "title": "", "text": "no"},
+            ],
             "gold_ids": ["p0"] if number else [],
         }
         for number in range(3)
@@ -258,7 +280,10 @@ def test_what_is_unknown_missing_or_without_golds_is_named(tmp_path):
     lines(tmp_path / "mine.jsonl", {"id": "q", "question": "?", "passages": [{"id": "p", "text": "t"}], "gold_ids": []})
     with pytest.raises(DataError, match="no query with a gold candidate is left of 1; query q: none of its passages"):
         opened("qa_lines:mine", tmp_path)
-    lines(tmp_path / "outside.jsonl", {"qry_text": "", "qry_img_path": "../../x.png", "tgt_text": ["a"], "tgt_img_path": [""]})
+    lines(
+        tmp_path / "outside.jsonl",
+        {"qry_text": "", "qry_img_path": "../../x.png", "tgt_text": ["a"], "tgt_img_path": [""]},
+    )
     with pytest.raises(DataError, match="leaves the folder"):
         opened("mmeb:outside", tmp_path)
     lines(tmp_path / "musique_ans_v1.0_dev.jsonl", {"id": "x", "question": "q?"})
