@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nyx_assets.evaluation.given_away import given_away
 from nyx_assets.evaluation.published.registry import open_suite
 from nyx_assets.evaluation.remembering import RememberingEmbedder
 from nyx_assets.evaluation.retrieval import evaluate_retriever
@@ -26,7 +27,8 @@ def evaluate_suite(
     *,
     published: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Rows of retrieval_scores for one retriever on a suite, with the numbers of its candidates and of queries left out.
+    """Rows of retrieval_scores for one retriever on a suite, with the numbers of its candidates, of queries
+    left out and of queries that give their answer away.
 
     Args:
         asked: a suite folder, or the name of a published benchmark.
@@ -41,7 +43,11 @@ def evaluate_suite(
     retriever = _retriever(home, embedders, retriever_name)
     suite = open_suite(str(asked), published, store, limits=recipe.pictures)
     rows = evaluate_retriever(retriever, suite, split="test", recipe=recipe.evaluation)
-    numbers = {"num_candidates": len(suite.candidates), "num_left_out": len(suite.left_out)}
+    numbers = {
+        "num_candidates": len(suite.candidates),
+        "num_left_out": len(suite.left_out),
+        "num_given_away": len(given_away(suite)),
+    }
     return [row | numbers for row in rows]
 
 
@@ -57,7 +63,8 @@ def scores_text(rows: Sequence[dict[str, Any]]) -> str:
     groups = side_by_side(rows, ["dim", "modality", "num_queries"])
     lines = [
         f"{rows[0]['retriever']} on {rows[0]['suite']}: {rows[0]['num_candidates']:,} candidates"
-        + (f", {rows[0]['num_left_out']:,} queries left out" if rows[0]["num_left_out"] else ""),
+        + (f", {rows[0]['num_left_out']:,} queries left out" if rows[0]["num_left_out"] else "")
+        + (f", {rows[0]['num_given_away']:,} queries hold their answer" if rows[0]["num_given_away"] else ""),
         f"{'dim':>5}  {'query':<6} {'queries':>7}  " + "  ".join(f"{metric:>9}" for metric in HEADLINE),
     ]
     for group in sorted(groups, key=lambda group: (-group["dim"], group["modality"])):

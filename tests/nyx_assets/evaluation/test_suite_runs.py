@@ -63,6 +63,7 @@ def test_scores_are_printed_widest_dim_first_with_the_four_headline_metrics(home
             "num_queries": 7,
             "num_candidates": 1234,
             "num_left_out": 0,
+            "num_given_away": 0,
         }
         for dim in (0, 64, 256)
         for modality in ("text", "all")
@@ -70,6 +71,8 @@ def test_scores_are_printed_widest_dim_first_with_the_four_headline_metrics(home
     ]
     lines = scores_text(rows).splitlines()
     assert lines[0] == "dense on hours: 1,234 candidates"
+    given = [row | {"num_given_away": 3, "num_left_out": 2} for row in rows]
+    assert scores_text(given).splitlines()[0].endswith(", 2 queries left out, 3 queries hold their answer")
     assert lines[1].split() == ["dim", "query", "queries", "recall@1", "recall@10", "mrr", "ndcg@10"]
     assert [line.split()[:2] for line in lines[2:]] == [
         [dim, modality] for dim in ("256", "64", "-") for modality in ("all", "text")
