@@ -114,7 +114,8 @@ def main() -> None:
         peer_score = plain(better_BD, candidate_CD)
         seconds["peer"].append(time.perf_counter() - start)
     own_score = statistics.fmean(one["ndcg@10"] for one in scores["better"].values())
-    assert abs(own_score - peer_score) < 1e-9, (own_score, peer_score)
+    # ours takes similarities that agree to six decimals for a tie, and counts it against the gold
+    assert 0 <= peer_score - own_score < 1e-5, (own_score, peer_score)
     scores["worse"] = ours(suite, worse_BD, candidate_CD)
     start = time.perf_counter()
     [difference] = difference_rows(scores, metrics=("ndcg@10",), suite="given", split="test", seed=1)

@@ -320,7 +320,7 @@ def gate(
     overruled = decisions_by_persons(home)
     with step.tables({"gate_comparisons": GATE_COMPARISONS, "quality_gate": QUALITY_GATE}) as tables:
         tables["gate_comparisons"].append(comparison_rows(result))
-        tables["quality_gate"].append([gate_row(result), *overruled])
+        tables["quality_gate"].append([*overruled, gate_row(result)])  # the newest is the last
     home.artifacts.publish(
         "promoted_checkpoint",
         winner.folder,

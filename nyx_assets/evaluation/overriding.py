@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nyx_assets.evaluation.promotion import BY_PERSON, decisions_by_persons, live_checkpoint
+from nyx_assets.evaluation.promotion import BY_PERSON, live_checkpoint
 from nyx_assets.index_versions import records
 from nyx_assets.records import QUALITY_GATE
 from nyx_assets.retrievers import FINETUNED, PRETRAINED, PROMOTED
@@ -44,8 +44,7 @@ def promote(home: Home, checkpoint: str, *, reason: str, log: Callable[[str], No
             "decided_at": utc_now(),
             "reason": reason.strip(),
         }
-        decided = [one for one in home.tables.read("quality_gate").to_pylist() if one["decided_by"] != BY_PERSON]
-        rows = [*decided, *decisions_by_persons(home), row]
+        rows = [*home.tables.read("quality_gate").to_pylist(), row]
         with home.tables.write(
             "quality_gate", QUALITY_GATE, partition=None, provenance=gate_commit.provenance
         ) as writer:

@@ -1,7 +1,8 @@
 """Measuring a retriever on a suite folder, anybody's own test set, or on a published benchmark."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from nyx_assets.evaluation.given_away import given_away
@@ -10,9 +11,10 @@ from nyx_assets.evaluation.remembering import RememberingEmbedder
 from nyx_assets.evaluation.retrieval import evaluate_retriever
 from nyx_assets.evaluation.retrievers import Bm25Retriever, DenseRetriever, Retriever
 from nyx_assets.evaluation.side_by_side import HEADLINE, side_by_side
+from nyx_assets.evaluation.words_only import WordsOnlyEmbedder
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.retrievers import BM25, dense_retriever
-from resources.embedder import Embedders
+from resources.embedder import Embedder, Embedders
 from resources.home import Home
 from resources.images import ImageStore
 
@@ -26,13 +28,16 @@ def evaluate_suite(
     recipe: PipelineRecipe,
     *,
     published: Path | None = None,
+    foreign: Mapping[str, Callable[[str], Embedder]] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """Rows of retrieval_scores for one retriever on a suite, with the numbers of its candidates, of queries
     left out and of queries that give their answer away.
 
     Args:
         asked: a suite folder, or the name of a published benchmark.
+        retriever_name: bm25, a retriever of ours, or KIND:MODEL for a kind of `foreign`.
         published: folder of published benchmarks.
+        foreign: opens models of somebody else, by kind.
         store: takes the suite's pictures; `embedders` read them from there.
 
     Raises:
@@ -40,7 +45,7 @@ def evaluate_suite(
         IncompleteArtifact: its checkpoint has not been made.
         DataError: the suite breaks its format; names the file and line.
     """
-    retriever = _retriever(home, embedders, retriever_name)
+    retriever = _retriever(home, embedders, retriever_name, foreign)
     suite = open_suite(str(asked), published, store, limits=recipe.pictures)
     rows = evaluate_retriever(retriever, suite, split="test", recipe=recipe.evaluation)
     numbers = {
@@ -51,11 +56,16 @@ def evaluate_suite(
     return [row | numbers for row in rows]
 
 
-def _retriever(home: Home, embedders: Embedders, name: str) -> Retriever:
+def _retriever(
+    home: Home, embedders: Embedders, name: str, foreign: Mapping[str, Callable[[str], Embedder]]
+) -> Retriever:
     if name == BM25:
         return Bm25Retriever()
-    embedder = embedders.open(dense_retriever(name).folder(home, embedders))
-    return DenseRetriever(name, RememberingEmbedder(embedder))
+    kind, _, model = name.partition(":")
+    if kind in foreign and model:
+        embedder = foreign[kind](model)
+        return DenseRetriever(name, embedder if embedder.reads_pictures else WordsOnlyEmbedder(embedder))
+    return DenseRetriever(name, RememberingEmbedder(embedders.open(dense_retriever(name).folder(home, embedders))))
 
 
 def scores_text(rows: Sequence[dict[str, Any]]) -> str:

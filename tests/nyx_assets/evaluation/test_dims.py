@@ -76,10 +76,10 @@ def test_the_index_takes_the_recommended_dim_of_its_own_precision(home, rows):
         "index_settings", INDEX_SETTINGS, partition=None, provenance=Provenance(code_version="1")
     ) as table:
         table.append(rows)
-    assert recommended_dims(home, (64, 32, 4), tiny().index) == [32, 4]
+    assert recommended_dims(home, (64, 32, 4), tiny().index) == (32, 4)
     none = [row | {"is_recommended": False} for row in rows]
     with home.tables.write(
         "index_settings", INDEX_SETTINGS, partition=None, provenance=Provenance(code_version="1")
     ) as table:
         table.append(none)
-    assert recommended_dims(home, (64, 32, 4), tiny().index) == [64, 32, 4]
+    assert recommended_dims(home, (64, 32, 4), tiny().index) == (64, 32, 4)

@@ -43,7 +43,7 @@ def test_ndcg_and_average_precision_equal_scikit_learn(seed: int) -> None:
 def test_means_equal_those_of_sentence_transformers() -> None:
     queries = {f"q{seed}": drawn(seed) for seed in range(60)}
     evaluator = InformationRetrievalEvaluator(
-        {name: "" for name in queries},
+        dict.fromkeys(queries, ""),
         {f"c{place}": "" for place in range(30)},
         {name: set(grades) for name, (_, grades) in queries.items()},
         mrr_at_k=[30], ndcg_at_k=[10], accuracy_at_k=KS, precision_recall_at_k=KS, map_at_k=[30],

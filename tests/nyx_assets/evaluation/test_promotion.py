@@ -68,7 +68,7 @@ def commit_gate(home: Home, result: GateResult) -> None:
     """What the asset writes."""
     made = Provenance(code_version="gate-1", inputs={"retrieval_scores": "x"})
     with home.tables.write("quality_gate", QUALITY_GATE, partition=None, provenance=made) as table:
-        table.append([gate_row(result), *decisions_by_persons(home)])
+        table.append([*decisions_by_persons(home), gate_row(result)])
 
 
 def test_the_first_checkpoint_goes_live(world):
