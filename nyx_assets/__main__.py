@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from nyx_assets.evaluation.commands import promote
 from nyx_assets.index_commands import index_commands
 from nyx_assets.takedown.commands import takedown
 from resources.home import Home
@@ -169,20 +170,27 @@ def search(text: str, images: tuple[Path, ...], top_k: int, hybrid: bool, as_jso
 @click.option(
     "--suite",
     required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with corpus.jsonl, queries.jsonl and qrels.tsv.",
+    help="Folder with corpus.jsonl, queries.jsonl and qrels.tsv; or a published benchmark under NYX_SUITES: hotpotqa, "
+    "2wikimultihopqa, musique, bamboogle, mmqa, scienceqa, mmeb:SUBSET, or qa_lines:FILE.",
 )
-@click.option("--retriever", required=True, help="bm25, untrained, pretrained, finetuned or promoted.")
+@click.option(
+    "--retriever",
+    required=True,
+    help="bm25, untrained, pretrained, finetuned, promoted, or sentence-transformers:MODEL, which reads texts only.",
+)
 @click.option("--json", "as_json", is_flag=True)
-def evaluate(suite: Path, retriever: str, as_json: bool) -> None:
-    """Measure a retriever on anybody's test set."""
+def evaluate(suite: str, retriever: str, as_json: bool) -> None:
+    """Measure a retriever on anybody's test set, or on a published one."""
     from nyx_assets.evaluation.suite_runs import evaluate_suite, scores_text
     from nyx_assets.query_pictures import query_embedders, query_picture_store
     from nyx_assets.recipes import recipe_of
+    from resources.embedder_sentence_transformers import SentenceTransformersEmbedder
 
     settings = Settings.from_env(os.environ)
     home, recipe = _home(settings), recipe_of(settings)
-    rows = evaluate_suite(home, query_embedders(home, recipe), query_picture_store(), suite, retriever, recipe)
+    embedders, store = query_embedders(home, recipe), query_picture_store()
+    foreign = {"sentence-transformers": SentenceTransformersEmbedder.load}
+    rows = evaluate_suite(home, embedders, store, suite, retriever, recipe, published=settings.suites, foreign=foreign)
     click.echo(json.dumps(rows, indent=1) if as_json else scores_text(rows))
 
 
@@ -340,6 +348,7 @@ def _index_of(settings: Settings, home: Home) -> Any:
 main.context_settings["obj"] = _index_of
 main.add_command(index_commands)
 main.add_command(takedown)
+main.add_command(promote)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,13 @@ from nyx_assets.corpus.assets import (
     taken_pages,
 )
 from nyx_assets.corpus.checks import CORPUS_CHECKS
-from nyx_assets.evaluation.assets import altered_queries, gate, rag_scores, retrieval_scores
+from nyx_assets.evaluation.assets import (
+    altered_queries,
+    gate,
+    measured_index_settings,
+    rag_evaluation,
+    retrieval_evaluation,
+)
 from nyx_assets.evaluation.checks import (
     EVALUATION_CHECKS,
     HELD_OUT,
@@ -87,9 +93,10 @@ def assets_of(recipe: PipelineRecipe) -> list[dg.AssetsDefinition]:
         finetuned_checkpoint,
         *EMBEDDING_ASSETS,
         altered_queries,
-        retrieval_scores,
-        rag_scores,
+        retrieval_evaluation,
+        rag_evaluation,
         gate,
+        measured_index_settings,
         final_index,
     ]
     return [*assets, catalog_over([landed_crawl, *(spec for asset in assets for spec in asset.specs)])]
@@ -115,6 +122,7 @@ SECTIONS = (
     "mixture",
     "feedback",
     "evaluation",
+    "gate",
     "index",
 )
 

@@ -351,19 +351,120 @@ TRAINING_MANIFEST = pa.schema(
     ]
 )
 
+RETRIEVAL_DIFFERENCES = pa.schema(
+    [
+        ("suite", pa.string()),
+        ("split", pa.string()),
+        ("metric", pa.string()),
+        ("retriever", pa.string()),  # both at full width
+        ("against", pa.string()),
+        ("value", pa.float64()),
+        ("against_value", pa.float64()),
+        ("difference", pa.float64()),  # value - against_value
+        ("interval_low", pa.float64()),  # 95 % of paired bootstrap samples lie between low and high
+        ("interval_high", pa.float64()),
+        ("p_value", pa.float64()),  # of the two-sided randomisation test
+        ("num_queries", pa.int64()),
+        ("is_stand_in", pa.bool_()),
+    ]
+)
+
+MODALITY_REPORT = pa.schema(
+    [
+        ("suite", pa.string()),
+        ("split", pa.string()),
+        ("retriever", pa.string()),
+        ("query_modality", pa.string()),
+        ("target_modality", pa.string()),  # of the golden candidate
+        ("blanked", pa.string()),  # what was taken out of the query: "nothing", "text" or "pictures"
+        ("hit_at_1", pa.float64()),
+        ("hit_at_10", pa.float64()),
+        ("ndcg_at_10", pa.float64()),
+        ("wrong_modality_share", pa.float64()),  # queries whose first hit is of another modality than every gold
+        ("num_queries", pa.int64()),
+        ("is_stand_in", pa.bool_()),
+    ]
+)
+
+WRONG_ANSWERS = pa.schema(
+    [
+        ("qa_id", pa.string()),
+        ("retriever", pa.string()),
+        ("blame", pa.string()),  # "not_retrieved", "below_window" or "misread"
+        ("golden_rank", pa.int32()),  # of the golden chunk or its copy; null if it is not among the first hits
+        ("window", pa.list_(pa.string())),  # chunk ids that were shown
+        ("answer", pa.string()),
+        ("golden_answer", pa.string()),
+        ("oracle_answer", pa.string()),  # with the golden chunk alone
+        ("oracle_is_right", pa.bool_()),
+        ("generator", pa.string()),
+        ("is_stand_in", pa.bool_()),
+    ]
+)
+
+BLAME_SPLIT = pa.schema(
+    [
+        ("retriever", pa.string()),
+        ("outcome", pa.string()),  # "right", or what is to blame: see WRONG_ANSWERS
+        ("num_answers", pa.int64()),
+        ("share", pa.float64()),  # of all answers with this retriever
+        ("oracle_right_share", pa.float64()),  # of these, right with the golden chunk alone
+        ("examples", pa.list_(pa.string())),  # qa_id
+        ("generator", pa.string()),
+        ("is_stand_in", pa.bool_()),
+    ]
+)
+
 QUALITY_GATE = pa.schema(
     [
         ("candidate", pa.string()),  # data version of the checkpoint that asks to go live
         ("live_before", pa.string()),  # of the one that was live; null if none was
         ("promoted", pa.bool_()),
+        ("promoted_retriever", pa.string()),  # which checkpoint went live; null if none did
+        ("decided_by", pa.string()),  # "gate", or "person" for an override
+        ("decided_at", pa.string()),  # of an override; UTC, ISO 8601
         ("reason", pa.string()),
         ("metric", pa.string()),
-        ("candidate_score", pa.float64()),
+        ("candidate_score", pa.float64()),  # on the dev questions, as all that follow
         ("live_score", pa.float64()),
         ("difference", pa.float64()),
         ("interval_low", pa.float64()),  # 95 % of paired bootstrap samples lie between low and high
         ("interval_high", pa.float64()),
+        ("p_value", pa.float64()),
         ("num_queries", pa.int64()),
+    ]
+)
+
+GATE_COMPARISONS = pa.schema(
+    [
+        ("candidate", pa.string()),
+        ("split", pa.string()),
+        ("against", pa.string()),  # retriever: promoted, pretrained, untrained or bm25
+        ("role", pa.string()),  # "decides", "may veto" or "for the record"
+        ("outcome", pa.string()),  # "better", "worse" or "not told apart"
+        ("metric", pa.string()),
+        ("candidate_score", pa.float64()),
+        ("against_score", pa.float64()),
+        ("difference", pa.float64()),
+        ("interval_low", pa.float64()),
+        ("interval_high", pa.float64()),
+        ("p_value", pa.float64()),
+        ("num_queries", pa.int64()),
+    ]
+)
+
+INDEX_SETTINGS = pa.schema(
+    [
+        ("dim", pa.int32()),
+        ("precision", pa.string()),  # of the stored numbers: "float32", "float16" or "int8"
+        ("metric", pa.string()),
+        ("score", pa.float64()),  # on the dev questions, with the promoted checkpoint
+        ("loss", pa.float64()),  # below the best score of the table, as a share of it
+        ("bytes_per_vector", pa.int64()),
+        ("search_ms_per_query", pa.float64()),  # exact search on one machine; compare within the table only
+        ("is_recommended", pa.bool_()),  # the narrowest dim of its precision within the recipe's loss
+        ("num_queries", pa.int64()),
+        ("num_candidates", pa.int64()),
     ]
 )
 

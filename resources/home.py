@@ -92,5 +92,10 @@ class Home:
         return Path(json.loads(self._claim_file.read_text())["crawl_folder"]) if self._claim_file.exists() else None
 
     @property
+    def trec_folder(self) -> Path:
+        """Where the last evaluation left its rankings and golds as TREC files."""
+        return self.root / "artifacts" / "trec"
+
+    @property
     def _claim_file(self) -> Path:
         return self.root / "crawl.json"

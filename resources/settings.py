@@ -9,6 +9,7 @@ NYX_MINING    mining recipe in place of the recipe's: paper, published, guarded 
 NYX_MINER     miner in place of the recipe's, by a name that nyx_assets/miners.py lists
 NYX_PUBLIC_SETS
               folder of public training sets (nyx_assets/training/public_sets.py); without it none is trained on
+NYX_SUITES    folder of published benchmarks, one folder each, for `nyx evaluate --suite NAME`
 NYX_BLOCKED_DOMAINS
               file of domains, one a line, whose pages no question is kept of (nyx_assets/nyxqa/unsafe.py)
 NYX_EMBEDDER_BASE_URL, _MODEL, _API_KEY, _MAX_IN_FLIGHT, _TIMEOUT_SECONDS, _MAX_RETRIES, _USD_PER_MILLION_INPUT:
@@ -67,6 +68,8 @@ class Settings:
     """None: the mining recipe's."""
     public_sets: Path | None
     """Folder of public training sets; None: there are none."""
+    suites: Path | None
+    """Folder of published benchmarks; None: there are none."""
     blocked_domains: tuple[str, ...]
     """In addition to the recipe's."""
     embedder: Endpoint | None
@@ -97,6 +100,7 @@ class Settings:
             mining=env.get("NYX_MINING") or None,
             miner=env.get("NYX_MINER") or None,
             public_sets=Path(env["NYX_PUBLIC_SETS"]) if env.get("NYX_PUBLIC_SETS") else None,
+            suites=Path(env["NYX_SUITES"]) if env.get("NYX_SUITES") else None,
             blocked_domains=_lines_of(env, "NYX_BLOCKED_DOMAINS"),
             embedder=_endpoint("embedder", env),
             embedder_api_key=env.get("NYX_EMBEDDER_API_KEY") or "none",

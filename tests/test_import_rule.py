@@ -117,7 +117,7 @@ def _stage_objection(file: str, name: str) -> str | None:
     own, other = file.split("/")[1:-1], name.split(".")[1:2]
     if not (file.startswith("nyx_assets/") and name.startswith("nyx_assets.") and is_stage(other[0])):
         return None
-    if own == other or file in ("nyx_assets/definitions.py", "nyx_assets/__main__.py"):
+    if own[:1] == other or file in ("nyx_assets/definitions.py", "nyx_assets/__main__.py"):
         return None
     return "stages do not import each other, and what is shared imports no stage"
 

@@ -8,11 +8,15 @@ from nyx_assets.evaluation.rag_evaluation import GOLDEN, NO_DOCUMENT
 from nyx_assets.evaluation.retrievers import Retriever
 from nyx_assets.rag.answering import answer_of, answer_request
 from nyx_assets.recipes import PipelineRecipe
+from nyx_assets.records import document_key
 from resources.vlm import VLM, complete_all
 from training_kernels.documents import Document
 from training_kernels.errors import VLMError
 
 Row = Mapping[str, Any]
+
+RANKED = 100
+"""Hits among which the golden chunk counts as retrieved. Choice: as many as retrieval metrics look at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +26,8 @@ class Context:
     pair: Row
     retriever: str
     window: tuple[str, ...]
+    golden_rank: int | None = None
+    """Of the golden chunk, or of one with the same content, among the first RANKED hits; None if it is not there."""
 
 
 def contexts_of(
@@ -29,13 +35,17 @@ def contexts_of(
 ) -> list[Context]:
     """What each retriever shows for each question; "none" shows nothing and "golden" the golden chunk."""
     contexts = [Context(pair=pair, retriever=NO_DOCUMENT, window=()) for pair in pairs]
-    contexts += [Context(pair=pair, retriever=GOLDEN, window=(pair["chunk_id"],)) for pair in pairs]
+    contexts += [Context(pair=pair, retriever=GOLDEN, window=(pair["chunk_id"],), golden_rank=1) for pair in pairs]
+    golden = {document_key(chunk_by_id[pair["chunk_id"]]) for pair in pairs}
+    key_by_id = {chunk_id: key for chunk_id, chunk in chunk_by_id.items() if (key := document_key(chunk)) in golden}
     questions = [Document.from_rows(pair["question"]) for pair in pairs]
     for retriever in retrievers if pairs else ():
-        by_dim = retriever.rank(questions, chunk_by_id, top_k=window)
+        by_dim = retriever.rank(questions, chunk_by_id, top_k=max(window, RANKED))
         for pair, ranking in zip(pairs, by_dim[max(by_dim)], strict=True):
-            shown = tuple(chunk_id for chunk_id, _ in ranking)
-            contexts.append(Context(pair=pair, retriever=retriever.name, window=shown))
+            ids = [chunk_id for chunk_id, _ in ranking]
+            key = key_by_id[pair["chunk_id"]]
+            rank = next((place for place, one in enumerate(ids, start=1) if key_by_id.get(one) == key), None)
+            contexts.append(Context(pair=pair, retriever=retriever.name, window=tuple(ids[:window]), golden_rank=rank))
     return contexts
 
 
@@ -59,6 +69,8 @@ def answered_with(
             "qa_id": context.pair["qa_id"],
             "retriever": context.retriever,
             "answer": None if isinstance(reply, VLMError) else answer_of(reply),
+            "window": context.window,
+            "golden_rank": context.golden_rank,
             "generator": vlm.model,
             "is_stand_in": vlm.is_stand_in,
         }

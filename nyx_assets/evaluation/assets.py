@@ -7,32 +7,55 @@ import dagster as dg
 
 from nyx_assets.evaluation.altered import altered_queries as altered_query_rows
 from nyx_assets.evaluation.answers import answered_with, contexts_of
-from nyx_assets.evaluation.promotion import compare_with_live, gate_row
+from nyx_assets.evaluation.blame import wrong_answers
+from nyx_assets.evaluation.dims import index_settings
+from nyx_assets.evaluation.modalities import modality_rows
+from nyx_assets.evaluation.paired import difference_rows
+from nyx_assets.evaluation.promotion import comparison_rows, decisions_by_persons, gate_row, run_gate, winner_of
 from nyx_assets.evaluation.rag_evaluation import GOLDEN, NO_DOCUMENT
 from nyx_assets.evaluation.rag_evaluation import rag_scores as rag_score_rows
-from nyx_assets.evaluation.retrieval import evaluate_retriever
+from nyx_assets.evaluation.retrieval import measure
 from nyx_assets.evaluation.retrievers import Bm25Retriever, Retriever
 from nyx_assets.evaluation.side_by_side import HEADLINE, side_by_side
 from nyx_assets.evaluation.stored import stored_retriever
-from nyx_assets.evaluation.suites import Suite, draw_by_modality, suite_of_qa
+from nyx_assets.evaluation.suites import Suite, draw_by_modality, suite_of_qa, with_options
+from nyx_assets.evaluation.trec import published_runs
 from nyx_assets.materialization import Step, settings
 from nyx_assets.near_copies import chunk_cluster_of
 from nyx_assets.partitions import EVERY_CRAWL
 from nyx_assets.previews import markdown_preview
-from nyx_assets.rag.corpus import chunk_documents
+from nyx_assets.rag.corpus import chunk_documents, corpus_embeddings
 from nyx_assets.rag.drawing import draw_by_hash
 from nyx_assets.recipes import PipelineRecipe
-from nyx_assets.records import ALTERED_QUERIES, QUALITY_GATE, RAG_SCORES, RETRIEVAL_SCORES
-from nyx_assets.retrievers import FINETUNED, PRETRAINED, UNTRAINED
+from nyx_assets.records import (
+    ALTERED_QUERIES,
+    BLAME_SPLIT,
+    GATE_COMPARISONS,
+    INDEX_SETTINGS,
+    MODALITY_REPORT,
+    QUALITY_GATE,
+    RAG_SCORES,
+    RETRIEVAL_DIFFERENCES,
+    RETRIEVAL_SCORES,
+    WRONG_ANSWERS,
+)
+from nyx_assets.retrievers import FINETUNED, PRETRAINED, PROMOTED, UNTRAINED
 from resources.embedder import Embedders
 from resources.home import Home
 from resources.tables import Commit, utc_now
 from resources.vlm_roles import VLMRole
+from training_kernels.documents import Document
 
 NYXQA = "nyxqa"
 """Name of the project's own suite: held-out questions, golden chunk among all chunks."""
+NYXQA_OPTIONS = "nyxqa_options"
+"""The test questions with their options in the query, as the published numbers have it: the answer is given away."""
+NYXQA_PICTURED = "nyxqa_pictured"
+"""The test questions with pictures as they are; what NYXQA_ALTERED is to be compared with."""
 NYXQA_ALTERED = "nyxqa_altered"
-"""Its control set: the test questions with pictures, these altered."""
+"""Its control set: the same questions, their pictures altered."""
+COMPARED = ("recall@1", "recall@10", "mrr", "ndcg@10", "map")
+"""Metrics of which retrieval_differences has every pair."""
 EVALUATED = (UNTRAINED, PRETRAINED, FINETUNED)
 CORPUS_DEPS = [
     dg.AssetDep("filtered_qa", partition_mapping=EVERY_CRAWL),
@@ -56,18 +79,21 @@ def own_suites(home: Home, recipe: PipelineRecipe) -> Iterator[tuple[str, Suite]
     """The project's own suites, each with its split."""
     chunk_by_id, near_copies = chunk_documents(home), chunk_cluster_of(home)
     altered = home.tables.read("altered_queries").to_pylist()
+    test = held_out_pairs(home, "test")
     for name, split, pairs in (
         (NYXQA, "dev", held_out_pairs(home, "dev")),
-        (NYXQA, "test", held_out_pairs(home, "test")),
+        (NYXQA, "test", test),
+        (NYXQA_OPTIONS, "test", [with_options(pair) for pair in test if pair["options"]]),
+        (NYXQA_PICTURED, "test", [pair for pair in test if Document.from_rows(pair["question"]).images]),
         (NYXQA_ALTERED, "test", altered),
     ):
         drawn = draw_by_modality(pairs, chunk_by_id, limit=recipe.evaluation.max_queries_per_modality, seed=recipe.seed)
         yield split, suite_of_qa(name, drawn, chunk_by_id, near_copies=near_copies)
 
 
-def suite_of_the_gate(home: Home, recipe: PipelineRecipe) -> Suite:
-    """The dev questions: what goes live is never chosen on the questions that are reported."""
-    return next(suite for split, suite in own_suites(home, recipe) if split == "dev")
+def suites_of_the_gate(home: Home, recipe: PipelineRecipe) -> dict[str, Suite]:
+    """The bare dev and test questions by split: the first decide what goes live, the second can only veto it."""
+    return {split: suite for split, suite in own_suites(home, recipe) if suite.name == NYXQA}
 
 
 def evaluated_retrievers(home: Home, embedders: Embedders) -> list[Retriever]:
@@ -100,15 +126,35 @@ def altered_queries(
     yield from step.results("altered_queries")
 
 
-@dg.asset(
-    deps=[*SUITE_DEPS, *EMBEDDING_DEPS, dg.AssetDep("altered_queries")],
-    description="Recall, MRR, nDCG and more of each retriever on the dev and test questions and on the altered test questions, at each Matryoshka dim and by query modality, BM25 beside.",
-    group_name="evaluation",
-    code_version="3",
+@dg.multi_asset(
+    name="retrieval_evaluation",
+    specs=[
+        dg.AssetSpec(
+            name,
+            deps=[*SUITE_DEPS, *EMBEDDING_DEPS, dg.AssetDep("altered_queries")],
+            description=description,
+            group_name="evaluation",
+            code_version="4",
+            metadata=settings("evaluation", "backbone", "seed"),
+        )
+        for name, description in (
+            (
+                "retrieval_scores",
+                "Recall, MRR, nDCG and more of each retriever on the dev and test questions, with options and with altered pictures beside, at each Matryoshka dim and by query modality, BM25 beside.",
+            ),
+            (
+                "retrieval_differences",
+                "Every two retrievers on the same questions: difference of each headline metric, paired bootstrap interval, randomisation test.",
+            ),
+            (
+                "modality_report",
+                "Hits of each retriever by modality of query and target, share of first hits of a wrong modality, and scores with the query's texts or pictures blanked.",
+            ),
+        )
+    ],
     pool="gpu",
-    metadata=settings("evaluation", "backbone"),
 )
-def retrieval_scores(
+def retrieval_evaluation(
     context: dg.AssetExecutionContext,
     home: dg.ResourceParam[Home],
     recipe: dg.ResourceParam[PipelineRecipe],
@@ -117,37 +163,81 @@ def retrieval_scores(
     step = Step(context, home)
     shown: list[dict[str, Any]] = []
     written_by_stand_in = home.tables.read("filtered_qa", columns=["is_stand_in"])["is_stand_in"].to_pylist()
-    is_stand_in = any(written_by_stand_in)
-    with step.tables({"retrieval_scores": RETRIEVAL_SCORES}) as tables:
+    mark = {"is_stand_in": any(written_by_stand_in)}
+    headline = f"ndcg@{recipe.evaluation.ndcg_at}"
+    with (
+        step.tables(
+            {
+                "retrieval_differences": RETRIEVAL_DIFFERENCES,
+                "modality_report": MODALITY_REPORT,
+                "retrieval_scores": RETRIEVAL_SCORES,
+            }
+        ) as tables,
+        published_runs(home) as runs,
+    ):
+        retrievers = evaluated_retrievers(home, embedders)
         for split, suite in own_suites(home, recipe):
-            for retriever in evaluated_retrievers(home, embedders) if suite.queries else ():
-                rows = evaluate_retriever(retriever, suite, split=split, recipe=recipe.evaluation)
-                tables["retrieval_scores"].append(row | {"is_stand_in": is_stand_in} for row in rows)
-                whole = next(
-                    row
-                    for row in rows
-                    if row["metric"] == f"ndcg@{recipe.evaluation.ndcg_at}" and row["modality"] == "all"
-                )
+            runs.qrels(suite, split)
+            scores_by_retriever = {}
+            for retriever in retrievers if suite.queries else ():
+                measured = measure(retriever, suite, split=split, recipe=recipe.evaluation)
+                tables["retrieval_scores"].append(row | mark for row in measured.rows)
+                scores_by_retriever[retriever.name] = measured.scores
+                runs.run(suite, split, retriever.name, measured.rankings)
+                reported = modality_rows(retriever, suite, measured.rankings, split=split)
+                tables["modality_report"].append(row | mark for row in reported)
+                whole = next(row for row in measured.rows if row["metric"] == headline and row["modality"] == "all")
                 step.log(
                     f"{suite.name} {split}: {retriever.name} nDCG@{recipe.evaluation.ndcg_at} {whole['value']:.3f} on {whole['num_queries']} questions"
                 )
                 if split == "test" and suite.name == NYXQA:
                     step.report("retrieval_scores", **{f"nDCG {retriever.name}": round(whole["value"], 4)})
-                    shown += side_by_side((row for row in rows if row["modality"] == "all"), ["retriever", "dim"])
+                    shown += side_by_side(
+                        (row for row in measured.rows if row["modality"] == "all"), ["retriever", "dim"]
+                    )
+            tables["retrieval_differences"].append(
+                row | mark
+                for row in difference_rows(
+                    scores_by_retriever, metrics=COMPARED, suite=suite.name, split=split, seed=recipe.seed
+                )
+            )
     step.report("retrieval_scores", scores=_scores_shown(shown, ["retriever", "dim", *HEADLINE], home))
-    yield from step.results("retrieval_scores")
+    step.report("retrieval_scores", trec_files=dg.MetadataValue.path(str(home.trec_folder)))
+    step.preview("retrieval_differences", ["suite", "split", "metric", "retriever", "against", "difference", "p_value"])
+    step.preview("modality_report", ["retriever", "query_modality", "target_modality", "blanked", "hit_at_10"])
+    yield from step.results("retrieval_scores", "retrieval_differences", "modality_report")
 
 
-@dg.asset(
-    deps=[*CORPUS_DEPS, *EMBEDDING_DEPS],
-    description="How well the generator answers test questions with what each retriever found; with nothing, and with the golden chunk, as bounds.",
-    group_name="evaluation",
-    kinds={"openai", "parquet"},
-    code_version="1",
+@dg.multi_asset(
+    name="rag_evaluation",
+    specs=[
+        dg.AssetSpec(
+            name,
+            deps=[*CORPUS_DEPS, *EMBEDDING_DEPS],
+            description=description,
+            group_name="evaluation",
+            kinds={"openai", "parquet"},
+            code_version="2",
+            metadata=settings("evaluation", "feedback", "generator", "backbone", "seed"),
+        )
+        for name, description in (
+            (
+                "rag_scores",
+                "How well the generator answers test questions with what each retriever found; with nothing, and with the golden chunk, as bounds.",
+            ),
+            (
+                "wrong_answers",
+                "Each wrong answer with whose fault it is: golden chunk not retrieved, ranked below the window, or shown and misread; the answer to the golden chunk alone beside.",
+            ),
+            (
+                "blame_split",
+                "Of each retriever's answers, how many are right, and what the others are to be blamed on.",
+            ),
+        )
+    ],
     pool="vlm",
-    metadata=settings("evaluation", "feedback", "generator", "backbone", "seed"),
 )
-def rag_scores(
+def rag_evaluation(
     context: dg.AssetExecutionContext,
     home: dg.ResourceParam[Home],
     recipe: dg.ResourceParam[PipelineRecipe],
@@ -164,10 +254,13 @@ def rag_scores(
     )
     progress = step.progress("answers", len(contexts))
     vlm = generator.for_step("rag_scores", None)
-    answers = progress.over(answered_with(vlm, contexts, chunk_by_id, recipe))
+    answers = list(progress.over(answered_with(vlm, contexts, chunk_by_id, recipe)))
     rows = rag_score_rows(answers, pair_by_id, split="test")
-    with step.tables({"rag_scores": RAG_SCORES}) as tables:
+    wrong, blamed = wrong_answers(answers, pair_by_id, min_grade=recipe.feedback.min_grade)
+    with step.tables({"wrong_answers": WRONG_ANSWERS, "blame_split": BLAME_SPLIT, "rag_scores": RAG_SCORES}) as tables:
         tables["rag_scores"].append(rows)
+        tables["wrong_answers"].append(wrong)
+        tables["blame_split"].append(blamed)
     for row in rows:
         if row["metric"] == "token_f1":
             step.log(f"test: {row['retriever']} answer F1 {row['value']:.3f} by {generator.described}")
@@ -175,7 +268,9 @@ def rag_scores(
                 step.report("rag_scores", **{f"F1 {row['retriever']}": round(row["value"], 4)})
     shown = side_by_side(rows, ["retriever", "num_queries", "generator"])
     step.report("rag_scores", scores=_scores_shown(shown, list(shown[0]) if shown else [], home))
-    yield from step.results("rag_scores")
+    step.preview("wrong_answers", ["retriever", "blame", "answer", "golden_answer", "oracle_answer"])
+    step.preview("blame_split", ["retriever", "outcome", "num_answers", "share", "oracle_right_share"])
+    yield from step.results("rag_scores", "wrong_answers", "blame_split")
 
 
 @dg.multi_asset(
@@ -183,19 +278,25 @@ def rag_scores(
     specs=[
         dg.AssetSpec(
             name,
-            deps=["retrieval_scores", "finetuned_checkpoint", *SUITE_DEPS],
+            deps=["retrieval_scores", *EMBEDDING_DEPS, *SUITE_DEPS],
             description=description,
             group_name=group,
             kinds={kind},
-            code_version="2",
-            metadata=settings("evaluation", "seed"),
+            code_version="3",
+            metadata=settings("evaluation", "gate", "seed"),
         )
         for name, group, kind, description in (
             (
                 "quality_gate",
                 "evaluation",
                 "parquet",
-                "Whether the finetuned checkpoint is better than the live one on the dev questions, and why.",
+                "Whether the finetuned checkpoint went live, and why; and every time a person overruled the gate.",
+            ),
+            (
+                "gate_comparisons",
+                "evaluation",
+                "parquet",
+                "The finetuned checkpoint beside the live, pretrained and untrained one and BM25 on dev and test questions.",
             ),
             (
                 "promoted_checkpoint",
@@ -214,11 +315,12 @@ def gate(
     embedders: dg.ResourceParam[Embedders],
 ) -> Iterator[dg.MaterializeResult]:
     step = Step(context, home)
-    comparison = compare_with_live(home, embedders, suite_of_the_gate(home, recipe), recipe)
-    with step.tables({"quality_gate": QUALITY_GATE}) as tables:
-        tables["quality_gate"].append([gate_row(comparison)])
-    winner = comparison.candidate if comparison.promotes else comparison.live
-    assert winner is not None
+    result = run_gate(home, embedders, suites_of_the_gate(home, recipe), recipe)
+    winner = winner_of(home, result)
+    overruled = decisions_by_persons(home)
+    with step.tables({"gate_comparisons": GATE_COMPARISONS, "quality_gate": QUALITY_GATE}) as tables:
+        tables["gate_comparisons"].append(comparison_rows(result))
+        tables["quality_gate"].append([*overruled, gate_row(result)])  # the newest is the last
     home.artifacts.publish(
         "promoted_checkpoint",
         winner.folder,
@@ -229,8 +331,53 @@ def gate(
             written_at=utc_now(),
         ),
     )
-    step.log(comparison.reason)
-    step.report("quality_gate", promoted=comparison.promotes, reason=comparison.reason)
+    step.log(result.decision.reason)
+    step.report("quality_gate", promoted=result.decision.promote or "nothing", reason=result.decision.reason)
     step.preview("quality_gate", ["metric", "candidate_score", "live_score", "interval_low", "interval_high"])
+    step.preview("gate_comparisons", ["split", "against", "role", "outcome", "difference", "p_value"])
     step.report("promoted_checkpoint", folder=dg.MetadataValue.path(str(winner.folder)))
-    yield from step.results("quality_gate", "promoted_checkpoint")
+    yield from step.results("quality_gate", "gate_comparisons", "promoted_checkpoint")
+
+
+@dg.asset(
+    name="index_settings",
+    deps=[
+        *SUITE_DEPS,
+        dg.AssetDep("promoted_checkpoint"),
+        dg.AssetDep([PROMOTED.name, "chunk_embeddings"], partition_mapping=EVERY_CRAWL),
+    ],
+    description="Score on the dev questions, bytes a vector and search time of the promoted checkpoint at each Matryoshka dim and precision; the recommended dim is the one that final_index takes.",
+    group_name="evaluation",
+    code_version="1",
+    pool="gpu",
+    metadata=settings("evaluation", "backbone", "seed"),
+)
+def measured_index_settings(
+    context: dg.AssetExecutionContext,
+    home: dg.ResourceParam[Home],
+    recipe: dg.ResourceParam[PipelineRecipe],
+    embedders: dg.ResourceParam[Embedders],
+) -> Iterator[dg.MaterializeResult]:
+    step = Step(context, home)
+    suite = suites_of_the_gate(home, recipe)["dev"]
+    embedder = embedders.open(PROMOTED.folder(home, embedders))
+    ids, embedding_CD = corpus_embeddings(home, PROMOTED.name)
+    row_by_id = dict(zip(ids, range(len(ids)), strict=True))
+    rows = index_settings(
+        suite,
+        embedder.embed([query.document for query in suite.queries], side="query"),
+        embedding_CD[[row_by_id[chunk_id] for chunk_id in suite.candidates]],
+        dims=embedder.dims,
+        ndcg_depth=recipe.evaluation.ndcg_at,
+        max_loss=recipe.evaluation.max_dim_loss,
+    )
+    with step.tables({"index_settings": INDEX_SETTINGS}) as tables:
+        tables["index_settings"].append(rows)
+    for row in rows:
+        if row["is_recommended"]:
+            step.log(
+                f"{row['precision']}: {row['dim']} dims are recommended, {row['bytes_per_vector']:,} bytes a vector, "
+                f"{row['metric']} {row['score']:.3f} ({row['loss']:.1%} below the best)"
+            )
+    step.preview("index_settings", ["dim", "precision", "score", "loss", "bytes_per_vector", "is_recommended"])
+    yield from step.results("index_settings")

@@ -1,88 +1,125 @@
-"""The quality gate: a retriever goes live only if it is shown to be better than the one that is live."""
+"""The quality gate's rule: a retriever goes live only if it is shown to be better than the one that is live.
 
-from collections.abc import Mapping
+The dev questions decide. The test questions, which nothing is tuned on, can only veto: a loss that chance does not
+explain keeps a retriever from going live, a gain there helps nothing.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-import numpy as np
+from nyx_assets.evaluation.paired import CONFIDENCE, Paired, difference_of
+from nyx_assets.recipes import GateRecipe
+from nyx_assets.retrievers import PRETRAINED, PROMOTED
 
-CONFIDENCE = 0.95
-NUM_RESAMPLES = 10_000
-"""Choice: the ends of a 95 % interval then move by about 0.002 standard deviations between seeds."""
+DEV, TEST = "dev", "test"
 
-BLOCK_CELLS = 2_000_000
-"""Drawn rows held at once: 16 MB."""
+Role = Literal["decides", "may veto", "for the record"]
+Outcome = Literal["better", "worse", "not told apart"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """The candidate beside one other retriever on the questions of one split."""
+
+    split: str
+    against: str
+    role: Role
+    outcome: Outcome
+    candidate_score: float
+    against_score: float
+    paired: Paired
+
+    def __str__(self) -> str:
+        return (
+            f"{self.split}: {self.paired.difference:+.4f} against {self.against} ({CONFIDENCE:.0%} interval "
+            f"{self.paired.low:+.4f} to {self.paired.high:+.4f}, {self.paired.num_queries} queries)"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What the gate says, and why."""
 
-    promote: bool
+    promote: str | None
+    """Name of the retriever that goes live; None to keep what is live."""
     reason: str
-    difference: float
-    """Mean score of the candidate minus that of the live retriever, over the queries that both have."""
-    interval: tuple[float, float]
-    """Paired bootstrap interval of the difference at CONFIDENCE."""
-    num_queries: int
 
 
-def decide(
-    candidate_scores: Mapping[str, float], live_scores: Mapping[str, float] | None, *, metric: str, seed: int
-) -> Decision:
-    """Whether the candidate retriever replaces the live one.
-
-    It does if nothing is live, or if the whole interval of the difference lies above zero. Choice: a tie, and a gain
-    that chance could explain, keep what is live, for swapping costs an index and gains nothing.
-
-    Args:
-        candidate_scores: score of each dev query by its id.
-        live_scores: the same of the live retriever; None if nothing is live.
-        metric: name of the score, for the reason.
-    """
-    if live_scores is None:
-        mean = float(np.mean(list(candidate_scores.values()))) if candidate_scores else 0.0
-        return Decision(
-            promote=True,
-            reason="nothing is live",
-            difference=mean,
-            interval=(mean, mean),
-            num_queries=len(candidate_scores),
-        )
-    shared = sorted(candidate_scores.keys() & live_scores.keys())
-    if not shared:
-        return Decision(
-            promote=False,
-            reason="no dev query was scored for both; evaluate both retrievers on the same suite",
-            difference=0.0,
-            interval=(0.0, 0.0),
-            num_queries=0,
-        )
-    difference_Q = np.array([candidate_scores[query_id] - live_scores[query_id] for query_id in shared])
-    low, high = bootstrap_interval(difference_Q, seed=seed)
-    is_better = low > 0
-    difference = float(difference_Q.mean())
-    verdict = "is better" if is_better else "is not shown to be better"
-    return Decision(
-        promote=is_better,
-        reason=f"the candidate {verdict}: {metric} differs by {difference:+.4f} "
-        f"({CONFIDENCE:.0%} interval {low:+.4f} to {high:+.4f}, {len(shared)} queries)",
-        difference=difference,
-        interval=(low, high),
-        num_queries=len(shared),
+def compared(
+    split: str,
+    against: str,
+    candidate_scores: Mapping[str, float],
+    against_scores: Mapping[str, float],
+    *,
+    recipe: GateRecipe,
+    seed: int,
+) -> Compared:
+    """The candidate beside another retriever, over the queries that both have a score of."""
+    result = difference_of(candidate_scores, against_scores, seed=seed)
+    shared = candidate_scores.keys() & against_scores.keys()
+    needed = recipe.min_gain if against == PROMOTED.name and split == DEV else 0.0
+    outcome: Outcome = "not told apart"
+    if result.num_queries and result.low > needed:
+        outcome = "better"
+    elif result.num_queries and result.high < 0:
+        outcome = "worse"
+    return Compared(
+        split=split,
+        against=against,
+        role=_role(split, against, recipe),
+        outcome=outcome,
+        candidate_score=_mean(candidate_scores, shared),
+        against_score=_mean(against_scores, shared),
+        paired=result,
     )
 
 
-def bootstrap_interval(value_Q: np.ndarray, *, seed: int) -> tuple[float, float]:
-    """Ends of the percentile bootstrap interval of a mean, over queries drawn with replacement.
+def _role(split: str, against: str, recipe: GateRecipe) -> Role:
+    if against == PROMOTED.name and split == DEV:
+        return "decides"
+    return "may veto" if against in recipe.may_not_lose_to else "for the record"
 
-    Of differences between two retrievers on the same queries it is the paired bootstrap.
-    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
+
+def _mean(scores: Mapping[str, float], query_ids: frozenset[str] | set[str]) -> float:
+    return sum(scores[query_id] for query_id in query_ids) / len(query_ids) if query_ids else 0.0
+
+
+def decide(comparisons: Sequence[Compared], *, candidate: str, something_is_live: bool, metric: str) -> Decision:
+    """Which retriever goes live, if any.
+
+    With something live, the candidate has to be shown to be better than it on the dev questions, and to lose to none of
+    the recipe's `may_not_lose_to` on either split. Choice: a tie, and a gain that chance could explain, keep what is
+    live, for swapping costs an index and gains nothing. With nothing live, search needs something: the candidate,
+    unless the checkpoint that it was trained from is shown to be better; then that one.
     """
-    rng = np.random.default_rng(seed)
-    step = max(1, BLOCK_CELLS // len(value_Q))
-    means = [
-        value_Q[rng.integers(len(value_Q), size=(min(step, NUM_RESAMPLES - start), len(value_Q)))].mean(axis=1)
-        for start in range(0, NUM_RESAMPLES, step)
-    ]
-    low, high = np.quantile(np.concatenate(means), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+    vetoes = [one for one in comparisons if one.role != "for the record" and one.outcome == "worse"]
+    known_losses = [one for one in comparisons if one.role == "for the record" and one.outcome == "worse"]
+    note = f"; for the record, {metric} on {'; '.join(map(str, known_losses))}" if known_losses else ""
+    if not something_is_live:
+        if any(one.against == PRETRAINED.name for one in vetoes):
+            lost = next(one for one in vetoes if one.against == PRETRAINED.name)
+            return Decision(
+                promote=PRETRAINED.name,
+                reason=f"nothing is live, and the candidate is worse than {PRETRAINED.name}, which goes live: "
+                f"{metric} on {lost}",
+            )
+        worse = f", although the candidate is worse: {metric} on {'; '.join(map(str, vetoes))}" if vetoes else ""
+        return Decision(promote=candidate, reason=f"nothing is live{worse}{note}")
+    deciding = next((one for one in comparisons if one.role == "decides"), None)
+    if deciding is None or deciding.paired.num_queries == 0:
+        return Decision(
+            promote=None,
+            reason="no dev query was scored for both; land more pages, or raise dev_share, until there are dev questions",
+        )
+    if deciding.outcome != "better":
+        return Decision(
+            promote=None,
+            reason=f"the candidate is not shown to be better than what is live: {metric} on {deciding}{note}",
+        )
+    if vetoes:
+        return Decision(
+            promote=None,
+            reason=f"the candidate is better on {deciding}, but has lost {metric} on {'; '.join(map(str, vetoes))}",
+        )
+    return Decision(promote=candidate, reason=f"the candidate is better: {metric} on {deciding}{note}")

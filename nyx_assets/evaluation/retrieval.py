@@ -1,8 +1,8 @@
 """Measure a retriever on a suite: metrics of each query, and their means by the modality of the query."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nyx_assets.evaluation.metrics import (
@@ -19,7 +19,6 @@ from nyx_assets.evaluation.retrievers import Retriever
 from nyx_assets.evaluation.suites import Suite, SuiteQuery
 from nyx_assets.rag.rankings import Ranking
 from nyx_assets.recipes import EvaluationRecipe
-from training_kernels.errors import DataError
 
 DEPTH = 100
 """Hits that count, for MRR and MAP as well. Choice: a gold below the hundredth place is worth at most 0.01 to MRR."""
@@ -30,40 +29,74 @@ Scores = dict[str, dict[str, float]]
 """Value of each metric of each query: by query id, then by metric name."""
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A retriever on a suite."""
+
+    rows: list[dict[str, Any]]
+    """Of RETRIEVAL_SCORES, without `is_stand_in`, for every Matryoshka dim."""
+    scores: Scores
+    """At full width."""
+    rankings: list[Ranking]
+    """Of the suite's queries, at full width."""
+
+
+def measure(retriever: Retriever, suite: Suite, *, split: str, recipe: EvaluationRecipe) -> Measured:
+    """Every metric of a retriever on a suite that has queries."""
+    by_dim = rank_suite(retriever, suite)
+    scores_by_dim = {dim: score_queries(suite.queries, found, recipe=recipe) for dim, found in by_dim.items()}
+    rows = [
+        row
+        for dim, scores in scores_by_dim.items()
+        for row in score_rows(scores, suite.queries, retriever=retriever.name, suite=suite.name, split=split, dim=dim)
+    ]
+    widest = max(by_dim)
+    return Measured(rows, scores_by_dim[widest], by_dim[widest])
+
+
 def evaluate_retriever(
     retriever: Retriever, suite: Suite, *, split: str, recipe: EvaluationRecipe
 ) -> list[dict[str, Any]]:
     """Rows of RETRIEVAL_SCORES, without `is_stand_in`, for every Matryoshka dim of the retriever."""
-    return [
-        row
-        for dim, rankings in rank_suite(retriever, suite).items()
-        for row in score_rows(
-            score_queries(suite.queries, rankings, recipe=recipe),
-            suite.queries,
-            retriever=retriever.name,
-            suite=suite.name,
-            split=split,
-            dim=dim,
-        )
-    ]
+    return measure(retriever, suite, split=split, recipe=recipe).rows
 
 
 def rank_suite(retriever: Retriever, suite: Suite) -> dict[int, list[Ranking]]:
     """A ranking for each query of the suite, by Matryoshka dim, ready to be scored.
 
     Candidates that a query excludes are taken out. At most DEPTH hits are left, and no run of equal scores that was
-    cut off within them.
+    cut off within them. Queries with candidates of their own rank those alone.
     """
+    if any(query.among for query in suite.queries):
+        return _rank_among(retriever, suite)
     # One more than counts, so that a tie at the last place is seen; and room for what is excluded.
     top_k = DEPTH + 1 + max((len(query.exclude) for query in suite.queries), default=0)
     rankings_by_dim = retriever.rank([query.document for query in suite.queries], suite.candidates, top_k=top_k)
     return {
-        dim: [_ready(ranking, query) for query, ranking in zip(suite.queries, rankings, strict=True)]
+        dim: [ready(ranking, query) for query, ranking in zip(suite.queries, rankings, strict=True)]
         for dim, rankings in rankings_by_dim.items()
     }
 
 
-def _ready(ranking: Ranking, query: SuiteQuery) -> Ranking:
+def _rank_among(retriever: Retriever, suite: Suite) -> dict[int, list[Ranking]]:
+    """rank_suite, asking the retriever once for each set of candidates."""
+    places_by_set: dict[frozenset[str], list[int]] = defaultdict(list)
+    for place, query in enumerate(suite.queries):
+        places_by_set[query.among].append(place)
+    by_dim: dict[int, list[Ranking]] = {}
+    for among, places in places_by_set.items():
+        ids = sorted(among or suite.candidates)
+        queries = tuple(replace(suite.queries[place], among=frozenset()) for place in places)
+        own = Suite(suite.name, {one: suite.candidates[one] for one in ids}, queries)
+        for dim, rankings in rank_suite(retriever, own).items():
+            whole = by_dim.setdefault(dim, [[] for _ in suite.queries])
+            for place, ranking in zip(places, rankings, strict=True):
+                whole[place] = ranking
+    return by_dim
+
+
+def ready(ranking: Ranking, query: SuiteQuery) -> Ranking:
+    """What of a ranking is scored: without what the query excludes, cut to DEPTH hits without a cut tie."""
     left = [hit for hit in ranking if hit[0] not in query.exclude]
     return settled(left[: DEPTH + 1]) if len(left) > DEPTH else left
 
@@ -106,18 +139,3 @@ def score_rows(
         }
         for (modality, metric), of_group in values.items()
     ]
-
-
-def write_trec_run(path: Path, ranking_by_query: Mapping[str, Ranking], *, run_name: str) -> None:
-    """Write rankings as trec_eval reads them: query, Q0, candidate, rank, score and name, a space apart.
-
-    Raises DataError for an id or name with a space, which the format cannot hold.
-    """
-    lines = []
-    for query_id, ranking in ranking_by_query.items():
-        for rank, (candidate_id, score) in enumerate(ranking, start=1):
-            fields = [query_id, "Q0", candidate_id, str(rank), repr(score), run_name]
-            if any(len(field.split()) != 1 for field in fields):
-                raise DataError(f"a TREC run cannot hold an empty id or one with a space, got {fields}; rename it")
-            lines.append(" ".join(fields))
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

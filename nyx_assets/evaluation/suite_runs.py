@@ -1,26 +1,43 @@
-"""Measuring a retriever on a suite folder: anybody's own test set."""
+"""Measuring a retriever on a suite folder, anybody's own test set, or on a published benchmark."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from nyx_assets.evaluation.given_away import given_away
+from nyx_assets.evaluation.published.registry import open_suite
+from nyx_assets.evaluation.remembering import RememberingEmbedder
 from nyx_assets.evaluation.retrieval import evaluate_retriever
 from nyx_assets.evaluation.retrievers import Bm25Retriever, DenseRetriever, Retriever
 from nyx_assets.evaluation.side_by_side import HEADLINE, side_by_side
-from nyx_assets.evaluation.suites import read_suite
+from nyx_assets.evaluation.words_only import WordsOnlyEmbedder
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.retrievers import BM25, dense_retriever
-from resources.embedder import Embedders
+from resources.embedder import Embedder, Embedders
 from resources.home import Home
 from resources.images import ImageStore
 
 
 def evaluate_suite(
-    home: Home, embedders: Embedders, store: ImageStore, folder: Path, retriever_name: str, recipe: PipelineRecipe
+    home: Home,
+    embedders: Embedders,
+    store: ImageStore,
+    asked: str | Path,
+    retriever_name: str,
+    recipe: PipelineRecipe,
+    *,
+    published: Path | None = None,
+    foreign: Mapping[str, Callable[[str], Embedder]] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
-    """Rows of retrieval_scores for one retriever on a suite folder, with the number of its candidates.
+    """Rows of retrieval_scores for one retriever on a suite, with the numbers of its candidates, of queries
+    left out and of queries that give their answer away.
 
     Args:
+        asked: a suite folder, or the name of a published benchmark.
+        retriever_name: bm25, a retriever of ours, or KIND:MODEL for a kind of `foreign`.
+        published: folder of published benchmarks.
+        foreign: opens models of somebody else, by kind.
         store: takes the suite's pictures; `embedders` read them from there.
 
     Raises:
@@ -28,23 +45,36 @@ def evaluate_suite(
         IncompleteArtifact: its checkpoint has not been made.
         DataError: the suite breaks its format; names the file and line.
     """
-    retriever = _retriever(home, embedders, retriever_name)
-    suite = read_suite(folder, store, limits=recipe.pictures)
+    retriever = _retriever(home, embedders, retriever_name, foreign)
+    suite = open_suite(str(asked), published, store, limits=recipe.pictures)
     rows = evaluate_retriever(retriever, suite, split="test", recipe=recipe.evaluation)
-    return [row | {"num_candidates": len(suite.candidates)} for row in rows]
+    numbers = {
+        "num_candidates": len(suite.candidates),
+        "num_left_out": len(suite.left_out),
+        "num_given_away": len(given_away(suite)),
+    }
+    return [row | numbers for row in rows]
 
 
-def _retriever(home: Home, embedders: Embedders, name: str) -> Retriever:
+def _retriever(
+    home: Home, embedders: Embedders, name: str, foreign: Mapping[str, Callable[[str], Embedder]]
+) -> Retriever:
     if name == BM25:
         return Bm25Retriever()
-    return DenseRetriever(name, embedders.open(dense_retriever(name).folder(home, embedders)))
+    kind, _, model = name.partition(":")
+    if kind in foreign and model:
+        embedder = foreign[kind](model)
+        return DenseRetriever(name, embedder if embedder.reads_pictures else WordsOnlyEmbedder(embedder))
+    return DenseRetriever(name, RememberingEmbedder(embedders.open(dense_retriever(name).folder(home, embedders))))
 
 
 def scores_text(rows: Sequence[dict[str, Any]]) -> str:
     """A line for each Matryoshka dim, widest first, and query modality."""
     groups = side_by_side(rows, ["dim", "modality", "num_queries"])
     lines = [
-        f"{rows[0]['retriever']} on {rows[0]['suite']}: {rows[0]['num_candidates']:,} candidates",
+        f"{rows[0]['retriever']} on {rows[0]['suite']}: {rows[0]['num_candidates']:,} candidates"
+        + (f", {rows[0]['num_left_out']:,} queries left out" if rows[0]["num_left_out"] else "")
+        + (f", {rows[0]['num_given_away']:,} queries hold their answer" if rows[0]["num_given_away"] else ""),
         f"{'dim':>5}  {'query':<6} {'queries':>7}  " + "  ".join(f"{metric:>9}" for metric in HEADLINE),
     ]
     for group in sorted(groups, key=lambda group: (-group["dim"], group["modality"])):

@@ -33,6 +33,8 @@ class SuiteQuery:
     """Grade above zero of each gold."""
     exclude: frozenset[str] = frozenset()
     """Candidates that are taken out of its ranking, such as the query's own source."""
+    among: frozenset[str] = frozenset()
+    """If any, the only candidates that it ranks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Suite:
     name: str
     candidates: Mapping[str, Document]
     queries: tuple[SuiteQuery, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Id of each query that cannot be scored, and why."""
 
 
 def read_suite(folder: Path, store: ImageStore, *, limits: PictureLimits) -> Suite:
@@ -108,6 +112,12 @@ def suite_of_qa(
             SuiteQuery(query["qa_id"], question, dict.fromkeys(golds, 1), frozenset(like_golden.difference(golds)))
         )
     return Suite(name, candidates, tuple(made))
+
+
+def with_options(pair: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of filtered_qa whose question is followed by its options, as Nyx retrieves for its published numbers."""
+    lines = [" ".join(option.split()) for option in pair["options"]]
+    return {**pair, "question": [*pair["question"], Segment(text="\n".join(lines)).to_row()]}
 
 
 def draw_by_modality(

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import dagster as dg
 
-from nyx_assets.index.building import build_version
+from nyx_assets.index.building import build_version, recommended_dims
 from nyx_assets.index.embedding import embedded_rows, known_embeddings
 from nyx_assets.materialization import Step, settings
 from nyx_assets.partitions import CRAWL
@@ -58,7 +58,7 @@ EMBEDDING_ASSETS = [embeddings_asset(retriever) for retriever in DENSE_RETRIEVER
 
 
 @dg.asset(
-    deps=[["promoted", "chunk_embeddings"], "chunked_corpus", "crawl_documents"],
+    deps=[["promoted", "chunk_embeddings"], "chunked_corpus", "crawl_documents", "index_settings"],
     description="The index that search uses: every chunk once, in a version of its own behind the alias `live`.",
     group_name="index",
     kinds={"milvus"},
@@ -74,7 +74,9 @@ def final_index(
 ) -> Iterator[dg.MaterializeResult]:
     step = Step(context, home)
     dims = read_manifest(home.artifacts.require("promoted_checkpoint").folder).dims
-    inputs = step.provenance("final_index").inputs
+    dims = recommended_dims(home, dims, recipe.index)
+    # what decides of index_settings is the dim, which names the version by itself; its search times never repeat
+    inputs = {name: one for name, one in step.provenance("final_index").inputs.items() if name != "index_settings"}
     with closing(index):
         rows = build_version(home, index, recipe=recipe.index, dims=dims, inputs=inputs, log=step.log)
     with step.tables({"final_index": FINAL_INDEX}) as tables:

@@ -100,6 +100,14 @@ def widest_dim(dims: Sequence[int], *, at_most: int) -> int:
     return max(fitting)
 
 
+def recommended_dims(home: Home, dims: Sequence[int], recipe: IndexRecipe) -> tuple[int, ...]:
+    """The checkpoint's dims up to the one that index_settings recommends for the recipe's precision; all without one."""
+    spec = IndexSpec(dim=recipe.max_dim, index_type=recipe.index_type, metric=recipe.metric)
+    rows = home.tables.read("index_settings").to_pylist()
+    chosen = [row["dim"] for row in rows if row["is_recommended"] and row["precision"] == spec.precision]
+    return tuple(dim for dim in dims if not chosen or dim <= max(chosen))
+
+
 def kept_in_order(home: Home, live: str) -> list[str]:
     """All versions: the live one, then those that a rollback leads to, then the others, the one built last first."""
     record_by_version = {record.version: record for record in records(home)}

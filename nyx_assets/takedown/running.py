@@ -1,5 +1,6 @@
 """One takedown from its request to the report; what is done can be done again, so a run that was cut off goes on."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -90,6 +91,7 @@ def take_down(
         suite_rows = remove_from_suites(home, removal.ids, removal.images)
         pictures = sum(home.images.remove(digest) for digest in sorted(removal.images))
         previews = remove_previews(home) if removal.ids else 0
+        shutil.rmtree(home.trec_folder, ignore_errors=True)  # names questions and chunks; the next evaluation writes it
         if removal.ids:
             remove_training_examples(home)
         report = TakedownReport(

@@ -97,7 +97,8 @@ def test_assets_of_one_function_have_the_same_inputs_and_stand_in_one_level(pipe
 def test_scarce_things_have_a_pool(pipeline: Pipeline) -> None:
     pools = {name: pipeline.defs.resolve_assets_def(spec.key).op.pool for name, spec in pipeline.specs.items()}
     assert {name for name, pool in pools.items() if pool == "vlm"} == {
-        "raw_qa", "filtered_qa", "rejected_qa", "qa_funnel", "feedback_preferences", "rag_scores",
+        "raw_qa", "filtered_qa", "rejected_qa", "qa_funnel", "feedback_preferences", "rag_scores", "wrong_answers",
+        "blame_split",
     }  # fmt: skip
     assert {pools["pretrained_checkpoint"], pools["finetuned_checkpoint"], pools["promoted/chunk_embeddings"]} == {
         "gpu"
@@ -149,7 +150,15 @@ def test_every_section_of_the_recipe_counts_for_some_asset(pipeline: Pipeline) -
         ),
         (
             {"NYX_GENERATOR_BASE_URL": "http://127.0.0.1:9/v1", "NYX_GENERATOR_MODEL": "g"},
-            {"filtered_qa", "rejected_qa", "qa_funnel", "feedback_preferences", "rag_scores"},
+            {
+                "filtered_qa",
+                "rejected_qa",
+                "qa_funnel",
+                "feedback_preferences",
+                "rag_scores",
+                "wrong_answers",
+                "blame_split",
+            },
         ),
         ({"NYX_INDEX_URI": "http://127.0.0.1:9"}, set()),
     ],

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 from nyx_assets.evaluation.altered import KEPT_SIDE, altered, altered_queries
 from nyx_assets.near_copies import near_pictures, picture_hash
 from nyx_assets.recipes import tiny
+from resources.embedder_checkpoint import CheckpointEmbedders
 from resources.images import FolderImageStore
 from training_kernels.documents import Document, Segment
 
@@ -112,3 +113,19 @@ def test_copies_are_no_near_copies_by_the_measure_that_splits_are_made_by():
 def test_no_side_becomes_too_short_to_be_taken():
     data, _ = altered(scene(3, (34, 300)), key="x", min_side=32)
     assert Image.open(io.BytesIO(data)).size[0] == 32
+
+
+def test_even_the_untrained_backbone_sees_that_a_picture_was_altered_and_more_so_that_it_is_another(tmp_path):
+    """Equal scores on both sets are then equal ranks, neither an unaltered suite nor a model blind to pictures."""
+    store = FolderImageStore(str(tmp_path / "images"))
+    embedders = CheckpointEmbedders(str(tmp_path / "backbones"), "tiny-qwen2.5-vl", store.root)
+    embedder = embedders.open(embedders.untrained())
+    pairs = [pair(f"q{seed}", "What is shown here?", Segment(image=put(store, scene(seed)))) for seed in range(3)]
+    copies = list(altered_queries(pairs, store, limits=LIMITS, seed=42))
+    asked = [Document.from_rows(row["question"]) for row in pairs]
+    query_BD = embedder.embed(asked, side="query")
+    copy_BD = embedder.embed([Document.from_rows(row["question"]) for row in copies], side="query")
+    bare_D = embedder.embed([Document.of("What is shown here?")], side="query")[0]
+    for place, query_D in enumerate(query_BD):
+        assert query_D @ copy_BD[place] < 1 - 1e-4
+        assert query_D @ bare_D < query_D @ copy_BD[place]

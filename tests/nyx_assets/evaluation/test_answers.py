@@ -8,7 +8,7 @@ from nyx_assets.evaluation.retrievers import Bm25Retriever, DenseRetriever
 from nyx_assets.recipes import tiny
 from resources.vlm import Reply, Request
 from resources.vlm_offline import OfflineVLM
-from training_kernels.documents import Document
+from training_kernels.documents import Document, Segment
 from training_kernels.errors import VLMError
 
 CHUNKS = {
@@ -129,3 +129,19 @@ def test_options_and_the_recipes_sampling_reach_the_generator():
     assert (sampling.seed, sampling.max_output_tokens, sampling.temperature) == (7, 11, 0.5)
     text = request.messages[-1].content.text
     assert all(option in text for option in PAIRS[0]["options"])
+
+
+def test_bounds_are_asked_like_every_other_answer_with_the_pictures_of_question_and_golden_chunk():
+    chunks = {"clock": Document.of("Look:", Segment(image="of the chunk"))}
+    question = Document.of("What is it?", Segment(image="of the question")).to_rows()
+    asked_pair = {**PAIRS[0], "question": question}
+    vlm = Watching()
+    contexts = contexts_of([asked_pair], chunks, [Bm25Retriever()], window=1)
+    found = Context(pair=asked_pair, retriever="dense", window=("clock",))
+    list(answered_with(vlm, [*contexts[:2], found], chunks, tiny()))
+    none, golden, dense = vlm.asked
+    assert none.messages[-1].content.images == ("of the question",)
+    assert golden.messages[-1].content.images == ("of the chunk", "of the question")
+    assert golden == dense
+    assert none.sampling == golden.sampling
+    assert none.messages[0] == golden.messages[0]

@@ -1,9 +1,15 @@
-"""The quality gate: only what is shown to be better goes live."""
+"""The quality gate's rule: dev decides, test can only veto, and every word of the reason says why."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from nyx_assets.evaluation.gate import bootstrap_interval, decide
+from nyx_assets.evaluation.gate import Compared, compared, decide
+from nyx_assets.recipes import GateRecipe, tiny
+from training_kernels.errors import ConfigError
+
+RECIPE = tiny().gate
 
 
 def scores(mean: float, *, num: int = 80, seed: int = 0) -> dict[str, float]:
@@ -11,62 +17,72 @@ def scores(mean: float, *, num: int = 80, seed: int = 0) -> dict[str, float]:
     return {f"q{n}": mean + value for n, value in enumerate(noise)}
 
 
-def test_the_first_retriever_goes_live() -> None:
-    decision = decide(scores(0.2), None, metric="ndcg@10", seed=1)
-    assert decision.promote
-    assert decision.reason == "nothing is live"
+def one(split: str, against: str, gain: float, recipe: GateRecipe = RECIPE) -> Compared:
+    """The candidate `gain` above another retriever, give or take a little."""
+    other = scores(0.3)
+    own = {query: value + gain + 0.01 * (n % 3 - 1) for n, (query, value) in enumerate(other.items())}
+    return compared(split, against, own, other, recipe=recipe, seed=1)
+
+
+def gate(*comparisons: Compared, something_is_live: bool = True):
+    return decide(comparisons, candidate="finetuned", something_is_live=something_is_live, metric="ndcg@10")
 
 
 def test_a_better_one_replaces_the_live_one() -> None:
-    live = scores(0.30)
-    better = {query: value + 0.04 + 0.01 * (n % 3) for n, (query, value) in enumerate(live.items())}
-    decision = decide(better, live, metric="ndcg@10", seed=1)
-    assert decision.promote
-    assert decision.difference == pytest.approx(sum(0.04 + 0.01 * (n % 3) for n in range(80)) / 80)
-    assert 0 < decision.interval[0] < decision.difference < decision.interval[1]
-    assert decision.num_queries == 80
-    assert "is better: ndcg@10 differs by +0.0499" in decision.reason
+    decision = gate(one("dev", "promoted", 0.05), one("test", "promoted", 0.0))
+    assert decision.promote == "finetuned"
+    assert "is better: ndcg@10 on dev: +0.0499 against promoted (95% interval +0.04" in decision.reason
 
 
 @pytest.mark.parametrize("gain", [-0.05, 0.0])
 def test_a_worse_or_equal_one_does_not(gain: float) -> None:
-    live = scores(0.3)
-    decision = decide({query: value + gain for query, value in live.items()}, live, metric="ndcg@10", seed=1)
-    assert not decision.promote
-    assert "is not shown to be better" in decision.reason
+    decision = gate(one("dev", "promoted", gain), one("test", "promoted", 0.2))
+    assert decision.promote is None
+    assert "not shown to be better than what is live" in decision.reason
 
 
 def test_a_gain_that_chance_could_explain_does_not() -> None:
-    live, lucky = scores(0.300, seed=3), scores(0.305, seed=4)
-    decision = decide(lucky, live, metric="mrr", seed=1)
-    assert not decision.promote
-    assert decision.interval[0] < 0 < decision.interval[1]
+    lucky = compared("dev", "promoted", scores(0.305, seed=4), scores(0.3, seed=3), recipe=RECIPE, seed=1)
+    assert lucky.paired.low < 0 < lucky.paired.high
+    assert gate(lucky).promote is None
 
 
-def test_queries_are_paired_by_id_and_those_of_one_side_left_out() -> None:
-    live = {"a": 0.1, "b": 0.9, "c": 0.5, "gone": 1.0}
-    candidate = {"c": 0.7, "new": 0.0, "b": 1.0, "a": 0.4}
-    decision = decide(candidate, live, metric="mrr", seed=1)
-    assert decision.num_queries == 3
-    assert decision.difference == pytest.approx((0.3 + 0.1 + 0.2) / 3)
-    assert decision.promote
+def test_a_gain_below_the_recipes_least_does_not() -> None:
+    choosy = replace(RECIPE, min_gain=0.08)
+    assert gate(one("dev", "promoted", 0.05, choosy)).promote is None
+    assert gate(one("dev", "promoted", 0.12, choosy)).promote == "finetuned"
 
 
-def test_nothing_in_common_keeps_what_is_live() -> None:
-    decision = decide({"a": 1.0}, {"b": 0.0}, metric="mrr", seed=1)
-    assert not decision.promote
-    assert "same suite" in decision.reason
+@pytest.mark.parametrize("against", ["promoted", "pretrained", "untrained"])
+def test_a_loss_on_test_that_chance_does_not_explain_vetoes_and_a_gain_there_helps_nothing(against: str) -> None:
+    vetoed = gate(one("dev", "promoted", 0.05), one("test", against, -0.05))
+    assert vetoed.promote is None
+    assert f"has lost ndcg@10 on test: -0.0501 against {against}" in vetoed.reason
+    assert gate(one("dev", "promoted", 0.0), one("test", against, 0.5)).promote is None
 
 
-def test_the_interval_is_that_of_the_normal_approximation_for_many_values() -> None:
-    values = np.random.default_rng(8).normal(0.02, 0.3, 3_000)
-    low, high = bootstrap_interval(values, seed=5)
-    error = 1.96 * values.std() / np.sqrt(len(values))
-    assert low == pytest.approx(values.mean() - error, abs=0.05 * error)
-    assert high == pytest.approx(values.mean() + error, abs=0.05 * error)
+def test_a_loss_to_words_is_told_and_stops_nothing() -> None:
+    decision = gate(one("dev", "promoted", 0.05), one("dev", "bm25", -0.3))
+    assert decision.promote == "finetuned"
+    assert "for the record, ndcg@10 on dev: -0.3001 against bm25" in decision.reason
 
 
-def test_the_interval_depends_on_nothing_but_values_and_seed() -> None:
-    values = np.random.default_rng(8).normal(0, 1, 50)
-    assert bootstrap_interval(values, seed=5) == bootstrap_interval(values, seed=5)
-    assert bootstrap_interval(values, seed=5) != bootstrap_interval(values, seed=6)
+def test_the_first_one_goes_live_unless_what_it_was_trained_from_is_better() -> None:
+    first = gate(one("dev", "pretrained", 0.0), one("dev", "untrained", -0.2), something_is_live=False)
+    assert first.promote == "finetuned"
+    assert first.reason.startswith("nothing is live, although the candidate is worse: ndcg@10 on dev: -0.2")
+    worse = gate(one("dev", "pretrained", -0.1), something_is_live=False)
+    assert worse.promote == "pretrained"
+    assert "is worse than pretrained, which goes live" in worse.reason
+
+
+def test_nothing_to_compare_keeps_what_is_live() -> None:
+    apart = compared("dev", "promoted", {"a": 1.0}, {"b": 0.0}, recipe=RECIPE, seed=1)
+    for decision in (gate(), gate(apart)):
+        assert decision.promote is None
+        assert "no dev query was scored for both" in decision.reason
+
+
+def test_an_impossible_rule_is_refused() -> None:
+    with pytest.raises(ConfigError, match="promoted, pretrained, untrained, bm25"):
+        replace(RECIPE, may_not_lose_to=("elsewhere",))

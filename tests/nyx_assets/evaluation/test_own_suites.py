@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from nyx_assets.evaluation.assets import own_suites, suite_of_the_gate
+from nyx_assets.evaluation.assets import own_suites, suites_of_the_gate
 from nyx_assets.recipes import tiny
 from nyx_assets.records import ALTERED_QUERIES, CHUNKED_CORPUS, FILTERED_QA, NEAR_DUPLICATES
 from resources.home import Home
@@ -42,12 +42,20 @@ def home(tmp_path: Path) -> Home:
     return home
 
 
-def test_the_gate_compares_on_the_dev_questions_and_on_no_other(home: Home) -> None:
-    assert [query.query_id for query in suite_of_the_gate(home, tiny()).queries] == ["q1", "q3"]
+def test_the_gate_compares_on_the_bare_dev_questions_and_is_vetoed_on_the_bare_test_questions(home: Home) -> None:
+    suites = suites_of_the_gate(home, tiny())
+    asked = {split: [query.query_id for query in suite.queries] for split, suite in suites.items()}
+    assert asked == {"dev": ["q1", "q3"], "test": ["q2"]}
 
 
 def test_each_suite_searches_every_chunk_whether_or_not_it_is_asked_about(home: Home) -> None:
     suites = list(own_suites(home, tiny()))
-    assert [(split, len(suite.queries)) for split, suite in suites] == [("dev", 2), ("test", 1), ("test", 0)]
+    assert [(split, len(suite.queries)) for split, suite in suites] == [
+        ("dev", 2),
+        ("test", 1),
+        ("test", 0),
+        ("test", 0),
+        ("test", 0),
+    ]
     for _, suite in suites:
         assert sorted(suite.candidates) == [f"c{number}" for number in range(6)]

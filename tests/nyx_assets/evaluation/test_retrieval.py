@@ -2,19 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nyx_assets.evaluation import retrieval
-from nyx_assets.evaluation.retrieval import evaluate_retriever, rank_suite, score_queries, write_trec_run
+from nyx_assets.evaluation.retrieval import evaluate_retriever, rank_suite, score_queries
 from nyx_assets.evaluation.retrievers import Bm25Retriever, DenseRetriever
 from nyx_assets.evaluation.suites import Suite, SuiteQuery
 from nyx_assets.recipes import nyx_paper
 from resources.embedder import Side
 from training_kernels.documents import Document, Segment
-from training_kernels.errors import DataError
 
 RECIPE = replace(nyx_paper().evaluation, recall_at=(1, 2), ndcg_at=10)
 
@@ -139,10 +137,3 @@ def test_a_gold_at_the_deepest_place_that_counts_is_found(monkeypatch: pytest.Mo
         rankings = rank_suite(Bm25Retriever(), Suite("ladder", candidates, (query,)))[0]
         assert len(rankings[0]) == 3
         assert score_queries((query,), rankings, recipe=replace(RECIPE, recall_at=(3,)))["q"]["recall@3"] == found
-
-
-def test_a_trec_run_has_a_line_for_each_hit(tmp_path: Path) -> None:
-    write_trec_run(tmp_path / "run", {"q1": [("b", 2.5), ("a", 0.1)], "q2": [], "q3": [("c", -1.0)]}, run_name="bm25")
-    assert (tmp_path / "run").read_text() == "q1 Q0 b 1 2.5 bm25\nq1 Q0 a 2 0.1 bm25\nq3 Q0 c 1 -1.0 bm25\n"
-    with pytest.raises(DataError, match="cannot hold"):
-        write_trec_run(tmp_path / "run", {"q 1": [("b", 2.5)]}, run_name="bm25")

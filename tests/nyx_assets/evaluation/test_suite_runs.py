@@ -1,8 +1,10 @@
 """A retriever measured on a suite folder, by name."""
 
+import io
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from nyx_assets.evaluation.suite_runs import evaluate_suite, scores_text
 from nyx_assets.evaluation.suites import write_suite
@@ -62,6 +64,8 @@ def test_scores_are_printed_widest_dim_first_with_the_four_headline_metrics(home
             "value": dim / 1000 + place / 10,
             "num_queries": 7,
             "num_candidates": 1234,
+            "num_left_out": 0,
+            "num_given_away": 0,
         }
         for dim in (0, 64, 256)
         for modality in ("text", "all")
@@ -69,6 +73,8 @@ def test_scores_are_printed_widest_dim_first_with_the_four_headline_metrics(home
     ]
     lines = scores_text(rows).splitlines()
     assert lines[0] == "dense on hours: 1,234 candidates"
+    given = [row | {"num_given_away": 3, "num_left_out": 2} for row in rows]
+    assert scores_text(given).splitlines()[0].endswith(", 2 queries left out, 3 queries hold their answer")
     assert lines[1].split() == ["dim", "query", "queries", "recall@1", "recall@10", "mrr", "ndcg@10"]
     assert [line.split()[:2] for line in lines[2:]] == [
         [dim, modality] for dim in ("256", "64", "-") for modality in ("all", "text")
@@ -85,3 +91,24 @@ def test_what_is_unknown_missing_or_broken_is_named(home, clock_embedders, suite
     (suite / "qrels.tsv").unlink()
     with pytest.raises(DataError, match=r"qrels\.tsv"):
         evaluate_suite(home, embedders, STORE, suite, "bm25", tiny())
+
+
+def test_a_model_of_somebody_else_is_a_baseline_that_reads_texts_only(home, clock_embedders, suite, tmp_path):
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(picture, "PNG")
+    (suite / "a.png").write_bytes(picture.getvalue())
+    with (suite / "corpus.jsonl").open("a") as file:
+        file.write('{"id": "p", "segments": [{"type": "image", "path": "a.png"}]}\n')
+    opened = []
+
+    def open_model(model: str):
+        opened.append(model)
+        embedder = clock_embedders(any=0.2).by_name["any"]
+        embedder.reads_pictures = False
+        return embedder
+
+    foreign = {"sentence-transformers": open_model}
+    rows = evaluate_suite(home, clock_embedders(), STORE, suite, "sentence-transformers:e5", tiny(), foreign=foreign)
+    assert opened == ["e5"]
+    assert {row["retriever"] for row in rows} == {"sentence-transformers:e5"}
+    assert {row["value"] for row in rows if row["metric"] in ("mrr", "hit@1")} == {1.0}
