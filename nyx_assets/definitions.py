@@ -114,6 +114,7 @@ SECTIONS = (
     "mining",
     "mixture",
     "feedback",
+    "finetuning_from",
     "evaluation",
     "index",
 )
