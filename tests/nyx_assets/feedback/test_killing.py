@@ -40,16 +40,16 @@ def answer_from(home: Path, base_url: str, recipe: FeedbackRecipe = RECIPE) -> l
     for number in range(NUM_QUERIES):
         text = f"The tower {number} was raised in {1000 + number} by the town of Lund."
         chunks[f"c{number}"] = Document.of(text)
-        question = Document.of(f"What belongs in the gap: “The tower {number} was raised in ____ by the town of Lund.”?")
+        question = Document.of(
+            f"What belongs in the gap: “The tower {number} was raised in ____ by the town of Lund.”?"
+        )
         pairs.append({"qa_id": f"q{number:02}", "chunk_id": f"c{number:02}", "question": question.to_rows(), "options": [], "answer": str(1000 + number)})  # fmt: skip
         others = [f"c{(number + step) % NUM_QUERIES}" for step in range(1, NUM_WINDOWS)]
         others.insert(number % NUM_WINDOWS, f"c{number}")
         rankings.append([(chunk, 1.0 - place / 100) for place, chunk in enumerate(others)])
     role = VLMRole.of("generator", settings, Home.at(settings.home))
     vlm = role.for_step("feedback_preferences", "p")
-    rows = [
-        row for rows in tried(queries_of(pairs, rankings, recipe), vlm, chunks, recipe, seed=0) for row in rows
-    ]
+    rows = [row for rows in tried(queries_of(pairs, rankings, recipe), vlm, chunks, recipe, seed=0) for row in rows]
     role.close()
     return rows
 

@@ -6,7 +6,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from nyx_assets.records import CHUNKED_CORPUS, FEEDBACK_PREFERENCES, FILTERED_QA, NEAR_DUPLICATES, NEGATIVES, PUBLIC_EXAMPLES
+from nyx_assets.records import (
+    CHUNKED_CORPUS,
+    FEEDBACK_PREFERENCES,
+    FILTERED_QA,
+    NEAR_DUPLICATES,
+    NEGATIVES,
+    PUBLIC_EXAMPLES,
+)
 from nyx_assets.training.examples import answer_key, feedback_examples, joint_examples, nyxqa_examples
 from resources.home import Home
 from resources.tables import Provenance
