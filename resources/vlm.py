@@ -6,7 +6,7 @@ Teacher, generator and judge are three roles of this one seam, each with an endp
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -161,7 +161,7 @@ def complete_all(vlm: VLM, requests: Iterable[Request]) -> Iterator[Reply | VLME
 
 def answered_in_order(
     answer: Callable[[Item], Awaitable[Answer]], items: Iterable[Item], *, at_once: int
-) -> Iterator[Answer]:
+) -> Generator[Answer, None, None]:
     """What `answer` gives for each item, in their order, at most `at_once` under way.
 
     An exception, of an answer or of `items` itself, ends the stream after the answers before it and is raised here.

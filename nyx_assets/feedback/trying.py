@@ -7,7 +7,7 @@ would share its 30 tokens, and no chunk of 200 tokens and its pictures would eve
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +71,7 @@ def request_of(
 
 def tried(
     queries: Iterable[Query], vlm: VLM, chunk_by_id: Mapping[str, Document], recipe: FeedbackRecipe, *, seed: int
-) -> Iterator[list[Row]]:
+) -> Generator[list[Row], None, None]:
     """The rows of FEEDBACK_PREFERENCES of each query, in their order.
 
     As many queries are under way as the endpoint takes calls, each with the wave that it needs next, so no place is
@@ -93,7 +93,7 @@ def tried(
 
     with closing(answered_in_order(try_out, queries, at_once=vlm.max_in_flight)) as answered:
         try:
-            for rows in answered:
+            for rows in answered:  # noqa: UP028 - "yield from" would close the stream before further calls are stopped
                 yield rows
         finally:
             calls.end(asyncio.CancelledError())

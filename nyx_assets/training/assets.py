@@ -143,7 +143,7 @@ def pretrained_checkpoint(
     kinds={"torch"},
     code_version="3",
     pool="gpu",
-    metadata=settings("backbone", "finetuning", "finetuning_from", "feedback", "mining", "seed"),
+    metadata=settings("backbone", "finetuning", "finetuning_from", "feedback", "seed"),
 )
 def finetuned_checkpoint(
     context: dg.AssetExecutionContext,

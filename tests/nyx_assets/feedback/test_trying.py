@@ -1,9 +1,9 @@
 """What the generator is asked about each query, in which order, and what becomes of its answers."""
 
 import asyncio
-import os
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -101,16 +101,20 @@ def test_no_recipe_lets_options_into_the_query_that_retrieves() -> None:
         assert ("Ada Lund" in shown) == recipe.shows_options
 
 
+def common_prefix(first: str, second: str) -> str:
+    return "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
+
+
 def test_questions_of_one_chunk_stand_together_and_share_instructions_and_window_as_a_prefix() -> None:
     pairs = [pair("q1", chunk_id="c3"), pair("q2", chunk_id="c1"), pair("q3", chunk_id="c3")]
     queries = list(queries_of(pairs, [RANKINGS[0]] * 3, RECIPE))
     assert [query.pair["qa_id"] for query in queries] == ["q2", "q1", "q3"]
     first, second = (text_of(request_of(query, 1, CHUNKS, RECIPE, seed=5)) for query in queries[1:])
-    shared = os.path.commonprefix([first, second])
+    shared = common_prefix(first, second)
     assert shared.endswith("Question:\nWhat belongs in the gap: “The q")
     assert "Chunk 3 tells of a bridge." in shared
     other_window = text_of(request_of(queries[1], 2, CHUNKS, RECIPE, seed=5))
-    instructions = os.path.commonprefix([first, other_window])
+    instructions = common_prefix(first, other_window)
     assert instructions.endswith("Document 1:\nChunk ")
     assert len(instructions) > 100
 
@@ -195,7 +199,7 @@ def test_queries_are_drawn_as_they_are_asked_from_an_endless_stream() -> None:
 
     stream = tried(endless(), Scripted("no idea", max_in_flight=2), CHUNKS, RECIPE, seed=5)
     assert [next(stream)[0]["qa_id"] for _ in range(5)] == ["q1", "q2", "q3", "q4", "q5"]
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert drawn < 200
 
 
@@ -212,10 +216,10 @@ def test_a_reader_that_stops_starts_no_further_call() -> None:
     vlm = Watched("no idea", max_in_flight=4)
     stream = tried(queries, vlm, CHUNKS, RECIPE, seed=5)
     next(stream)
-    stream.close()  # type: ignore[attr-defined]
+    asked = len(vlm.asked) + vlm.under_way
+    stream.close()
     assert vlm.under_way == 0
-    asked = len(vlm.asked)
-    assert asked < 40 * 3
+    assert len(vlm.asked) <= asked + 4  # what started between the two lines
 
 
 def test_the_stand_in_answers_from_what_it_is_shown() -> None:
