@@ -52,7 +52,7 @@ def foreseen_calls(home: Home, recipe: FeedbackRecipe) -> FeedbackCalls:
     all_calls = 1 + num_windows
     if not recipe.early_stop:
         return FeedbackCalls(all_calls=all_calls, share=Range.exactly(1.0), num_sampled=0)
-    shares = [_share(tries, recipe) for tries in _past_queries(home)]
+    shares = [_share(tries, num_windows, recipe) for tries in _past_queries(home)]
     least = 1 / all_calls
     if len(shares) < FEWEST_QUERIES:
         share = Range(least, LIKELY_SHARE, 1.0).at_least(least)
@@ -77,25 +77,23 @@ def saved_text(foreseen: FeedbackCalls, *, num_queries: int, asked: int, left: i
 
 def _past_queries(home: Home) -> Iterator[list[Mapping[str, Any]]]:
     """The stored tries of each query, at most SAMPLED_QUERIES of each partition."""
-    names = ["qa_id", "window_rank", "grade", "num_not_asked"]
+    names = ["qa_id", "window_rank", "grade"]
     for partition in home.tables.partitions("feedback_preferences"):
-        if set(names) - set(home.tables.schema("feedback_preferences", partition).names):
-            continue  # written before calls were counted; it says nothing of them
         batches = home.tables.batches("feedback_preferences", partition=partition, columns=names)
         rows = (row for batch in batches for row in batch.to_pylist())
         yield from islice((list(tries) for _, tries in groupby(rows, key=itemgetter("qa_id"))), SAMPLED_QUERIES)
 
 
-def _share(tries: Sequence[Mapping[str, Any]], recipe: FeedbackRecipe) -> Range:
+def _share(tries: Sequence[Mapping[str, Any]], num_windows: int, recipe: FeedbackRecipe) -> Range:
     """The share of its calls that this recipe would have asked of a query: known, unless the recipe that was followed
-    stopped sooner; then all the rest may be asked, or one call more."""
+    stopped sooner or had fewer windows; then all the rest may be asked, or one call more."""
     stored = {row["window_rank"]: row["grade"] for row in tries}
-    num_windows = sum(rank > 0 for rank in stored) + tries[0]["num_not_asked"]
+    all_calls = 1 + num_windows
     grades: dict[int, float | None] = {}
     while wave := next_wave(grades, num_windows, recipe):
         known = {rank: stored[rank] for rank in wave if rank in stored}
         grades |= known
         if len(known) < len(wave):
-            low, high = len(grades) + 1, num_windows + 1
-            return Range(low, (low + high) / 2, high) * (1 / high)
-    return Range.exactly(len(grades) / (1 + num_windows))
+            low = len(grades) + 1
+            return Range(low, (low + all_calls) / 2, all_calls) * (1 / all_calls)
+    return Range.exactly(len(grades) / all_calls)

@@ -79,12 +79,12 @@ def test_a_sample_that_stopped_sooner_widens_the_range(home: Home) -> None:
     assert foreseen.asked.high - foreseen.asked.low > 3
 
 
-def test_tables_from_before_calls_were_counted_are_passed_over(home: Home) -> None:
-    old = FEEDBACK_PREFERENCES.remove(FEEDBACK_PREFERENCES.get_field_index("num_not_asked"))
-    provenance = Provenance(code_version="1")
-    with home.tables.write("feedback_preferences", old, partition="p", provenance=provenance) as table:
-        table.append([dict.fromkeys(old.names)])
-    assert foreseen_calls(home, RECIPE).num_sampled == 0
+def test_a_sample_of_fewer_windows_widens_the_range(home: Home) -> None:
+    keep(home, "first", range(300), RECIPE)
+    more = foreseen_calls(home, replace(RECIPE, top_k=18))
+    # half of the queries are settled within nine windows whatever comes after; of the others nothing is known
+    assert more.asked.low < more.asked.likely < more.asked.high <= 19
+    assert more.share.low < foreseen_calls(home, RECIPE).share.likely
 
 
 def test_actual_and_foreseen_are_said_together(home: Home) -> None:
