@@ -81,19 +81,15 @@ def _run_id(training: ExampleSet, dev: ExampleSet, *, training_recipe: str, star
     return digest.hexdigest()[:20]
 
 
-def best_dev_score(folder: Path) -> float | None:
-    """The best nDCG@10 on the dev examples in a run's metrics file; None where it was not scored."""
-    return max((point["ndcg@10"] for point in _report(folder)["dev"]), default=None)
-
-
 def _headline(folder: Path, beside: Mapping[str, Path]) -> dict[str, Any]:
     """What the run's own metrics file says: numbers as they are, curves as pictures in Markdown."""
     report = _report(folder)
     metrics = {name: value for name, value in report.items() if name not in ("curve", "dev")}
-    for name, other in {"": folder, **beside}.items():
-        if (score := best_dev_score(other)) is not None:
-            metrics[f"best_dev_ndcg@10{f'_of_{name}' if name else ''}"] = score
-    curves = curves_markdown(report, {name: _report(other) for name, other in beside.items()})
+    others = {name: _report(other) for name, other in beside.items()}
+    for name, other in others.items():
+        if other["dev"]:
+            metrics[f"best_dev_ndcg@10_of_{name}"] = max(point["ndcg@10"] for point in other["dev"])
+    curves = curves_markdown(report, others)
     return {"metrics": metrics, "curves": curves}
 
 
