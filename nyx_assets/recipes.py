@@ -386,12 +386,14 @@ def nyx() -> PipelineRecipe:
 
 
 def nyx_published() -> PipelineRecipe:
-    """The paper's numbers, and what the published code does where it departs from them in mining and feedback."""
+    """The paper's numbers, and what the published code does where it departs from them in mining, training and feedback."""
     return replace(
         nyx_paper(),
         name="nyx_published",
         mining=mining_recipe("published"),
+        pretraining="nyx_published",
         feedback=FEEDBACK_RECIPES["published"],
+        finetuning="nyx_published",
         finetuning_from="base",
     )
 

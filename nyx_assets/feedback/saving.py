@@ -69,6 +69,8 @@ def saved_text(foreseen: FeedbackCalls, *, num_queries: int, asked: int, left: i
     planned = foreseen.asked * num_queries
     share = left / (asked + left) if asked + left else 0.0
     basis = f"by {foreseen.num_sampled:,} queries tried before" if foreseen.num_sampled else "assumed"
+    if foreseen.share == Range.exactly(1.0):
+        basis = "since every window is asked"
     return (
         f"{asked:,} asked of {asked + left:,}, {share:.0%} saved; foreseen {planned.text()} asked, "
         f"{foreseen.saved.over(Range.exactly(foreseen.all_calls)).text('.0%')} saved, {basis}"

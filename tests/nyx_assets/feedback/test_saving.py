@@ -92,3 +92,5 @@ def test_actual_and_foreseen_are_said_together(home: Home) -> None:
     said = saved_text(foreseen_calls(home, RECIPE), num_queries=10, asked=60, left=40)
     assert said.startswith("60 asked of 100, 40% saved; foreseen ")
     assert said.endswith("by 300 queries tried before")
+    said = saved_text(foreseen_calls(home, ALL), num_queries=10, asked=100, left=0)
+    assert said == "100 asked of 100, 0% saved; foreseen 100 asked, 0% saved, since every window is asked"
