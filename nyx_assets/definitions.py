@@ -121,6 +121,7 @@ SECTIONS = (
     "mining",
     "mixture",
     "feedback",
+    "finetuning_from",
     "evaluation",
     "gate",
     "index",
@@ -184,6 +185,8 @@ def setting_values(recipe: PipelineRecipe, resources: Mapping[str, Any]) -> dict
     values = {name: repr(attrgetter(name)(recipe)) for name in SECTIONS}
     # a training is named in the pipeline's recipe; its numbers are in a recipe of its own
     values |= {training: repr(train_recipe(getattr(recipe, training))) for training in ("pretraining", "finetuning")}
+    if recipe.finetuning_from == "base":  # the mined negatives are trained on once more
+        values["finetuning_from"] += repr(recipe.mining)
     judge_of_negatives = resources["judge"].model if recipe.mining.judge == "vlm" else ""
     values["web_pictures"] = resources["web_pictures"].setting
     suites = resources["home"].root / SUITES

@@ -10,11 +10,11 @@ from typing import Any
 from nyx_assets.corpus.chunking import split_into_chunks
 from nyx_assets.corpus.deliveries import Delivery
 from nyx_assets.corpus.obelics import WebPage, read_pages
-from nyx_assets.feedback.windows import windows
+from nyx_assets.feedback.saving import foreseen_calls
 from nyx_assets.nyxqa.generation import requests_for
 from nyx_assets.nyxqa.sampling import calls_for, sample_chunks
 from nyx_assets.past_calls import PastCalls, answered_before
-from nyx_assets.planning import Basis, PlannedCalls, Range
+from nyx_assets.planning import NOTHING, Basis, PlannedCalls, Range
 from nyx_assets.recipes import PipelineRecipe
 from resources.home import Home
 from resources.settings import Role
@@ -183,10 +183,24 @@ class Planner:
     def _feedback(self, partition: str, pairs: Range, shown: Range) -> PlannedCalls:
         feedback = self.recipe.feedback
         queries = (pairs * self._train_share).at_most(feedback.max_queries_per_crawl)
-        hits = [str(rank) for rank in range(feedback.top_k)]
-        num_windows = len(windows(hits, length=feedback.window_length, stride=feedback.window_stride))
-        calls = queries * (1 + num_windows)  # one more without any document
-        return self._answers("feedback_preferences", partition, "generator", calls, shown * feedback.window_length)
+        foreseen = foreseen_calls(self.home, feedback)
+        tokens_a_window = shown * feedback.window_length
+        kept = min(
+            answered_before(self.home, "feedback_preferences", partition).get(self.model_by_role["generator"], 0),
+            round((queries * foreseen.asked).likely),
+        )
+        calls = (queries * foreseen.asked).less(kept)
+        return self._calls(
+            "feedback_preferences",
+            partition,
+            "generator",
+            calls,
+            "sampled" if foreseen.num_sampled else "assumed",
+            kept=kept,
+            saved=queries * foreseen.saved,
+            input_tokens=calls * tokens_a_window,
+            output_tokens=calls * ANSWER_OUTPUT_TOKENS,
+        )
 
     def _negatives(self, pairs: Range, shown: Range) -> PlannedCalls:
         mining = self.recipe.mining
@@ -217,6 +231,7 @@ class Planner:
         basis: Basis,
         *,
         kept: int = 0,
+        saved: Range = NOTHING,
         input_tokens: Range,
         output_tokens: Range,
     ) -> PlannedCalls:
@@ -233,6 +248,7 @@ class Planner:
             role=role,
             calls=calls,
             kept=kept,
+            saved=saved,
             input_tokens=input_tokens,
             output_tokens=output_tokens,
             basis=basis,

@@ -79,6 +79,8 @@ class PlannedCalls:
     calls: Range
     kept: int = 0
     """Calls beside these whose reply is there already."""
+    saved: Range = Range(0, 0, 0)
+    """Calls that early stop is going to leave out."""
     input_tokens: Range
     output_tokens: Range
     basis: Basis
@@ -109,6 +111,7 @@ class PlanLine:
     partitions: int
     calls: Range
     kept: int
+    saved: Range
     input_tokens: Range
     output_tokens: Range
     usd: Range
@@ -166,6 +169,7 @@ def _line(asset: str, group: Sequence[PlannedCalls], terms: RoleTerms) -> PlanLi
         partitions=len(group),
         calls=calls,
         kept=sum(one.kept for one in group),
+        saved=sum((one.saved for one in group), NOTHING),
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         usd=input_tokens * terms.usd_per_input_token + output_tokens * terms.usd_per_output_token,
@@ -187,6 +191,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                 "basis": line.basis,
                 "partitions": line.partitions,
                 "kept": line.kept,
+                "saved": line.saved.to_json(),
                 **{name: getattr(line, name).to_json() for name in names},
             }
             for line in plan.lines
@@ -206,6 +211,9 @@ def plan_text(plan: Plan) -> str:
     for line in plan.lines:
         paid = "free" if line.is_free else f"{line.usd.text(',.2f')} USD, {line.hours.text(',.2g')} h"
         kept = f", {line.kept:,} answered already" if line.kept else ""
+        if line.saved.high:
+            all_calls = line.calls.likely + line.kept + line.saved.likely
+            kept += f", {line.saved.text()} saved by early stop ({line.saved.likely / all_calls:.0%})"
         lines.append(
             f"{line.asset}, {line.role} {line.model}: {line.calls.text()} calls{kept}; {line.input_tokens.text()} tokens "
             f"in, {line.output_tokens.text()} out; {paid} [{line.basis}]"

@@ -165,18 +165,85 @@ class MixtureRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackRecipe:
-    """How the generator tries what was retrieved."""
+    """How the generator tries what was retrieved, and what becomes of a window by its grade.
 
+    Whatever the recipe, a negative is a window that failed, and options never enter the query that retrieves.
+    """
+
+    name: str
     top_k: int
     window_length: int
     window_stride: int
+    grade: Literal["token_f1", "exact_match", "exact_option"]
+    """exact_option: 1 if the answer is the right option; of a question without options, 1 if it is the golden answer."""
+    shows_options: bool
+    """Whether the generator reads the options below the question."""
+    positive: Literal["first_answered", "best"]
+    """The first window that answered, or the first of those with the best grade."""
     min_grade: float
-    """Quality threshold: a window whose answer grades at or above it has answered."""
+    """Quality threshold: a window whose answer grades at or above it has answered; one below has failed."""
     max_negatives: int
+    early_stop: bool
+    """Whether a query's windows are asked in turn, no further than the last that can become positive or negative."""
+    leaves_out_closed_book: bool
+    """Whether a question that the generator answers without any document is not used; it is marked in any case."""
     max_queries_per_crawl: int
     """Training queries of a crawl partition that are tried, drawn by hash of qa_id."""
     max_output_tokens: int
     temperature: float
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.window_stride <= self.window_length <= self.top_k:
+            raise ConfigError(
+                f"feedback {self.name!r}: windows need 1 <= stride <= length <= top_k, got {self.window_stride}, "
+                f"{self.window_length} and {self.top_k}"
+            )
+        if not 0 < self.min_grade <= 1 or self.max_negatives < 0:
+            raise ConfigError(
+                f"feedback {self.name!r}: min_grade is above 0 and at most 1, max_negatives 0 or more, got "
+                f"{self.min_grade} and {self.max_negatives}"
+            )
+
+
+FEEDBACK_PAPER = FeedbackRecipe(
+    name="paper",
+    top_k=30,  # published code; section 3.3 leaves K open
+    window_length=1,  # published code
+    window_stride=1,  # published code
+    grade="exact_option",  # published code: NyxQA's windows are graded by the right option's text, 0 or 1
+    shows_options=True,  # Choice: as in evaluation, whose accuracy is over the options
+    positive="first_answered",  # section 3.3
+    min_grade=0.5,  # Choice: section 3.3 asks for a threshold and gives none; the grade here is 0 or 1
+    max_negatives=3,  # published code
+    early_stop=True,  # Choice: the same preferences by fewer calls
+    leaves_out_closed_book=True,  # Choice: silent; what needs no document says nothing of one
+    max_queries_per_crawl=1_000_000,
+    max_output_tokens=256,  # published code
+    temperature=0.0,  # Choice: the code samples at 0.1 without a seed; ours is repeatable
+)
+"""Source: section 3.3 of arXiv 2510.17354 v1."""
+
+FEEDBACK_RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        FEEDBACK_PAPER,
+        replace(
+            FEEDBACK_PAPER,
+            name="published",
+            positive="best",
+            min_grade=0.01,  # any overlap counts (score > 0); no F1 of two answers of up to 100 words is smaller
+            early_stop=False,  # every window is asked
+            leaves_out_closed_book=False,
+        ),
+        replace(
+            FEEDBACK_PAPER,
+            name="guarded",
+            grade="token_f1",
+            shows_options=False,  # Choice: one guess in four would pass for a document that helped
+        ),
+    )
+}
+"""By name: as the paper says, as the published code does (but for negatives that answered), and ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +321,9 @@ class PipelineRecipe:
     feedback: FeedbackRecipe
     finetuning: str
     """Name of the training recipe behind finetuned_checkpoint."""
+    finetuning_from: Literal["pretrained", "base"]
+    """pretrained: pretrained_checkpoint goes on with the preferences alone. base: the untrained backbone is trained on
+    what pretrained_checkpoint was trained on and the preferences together."""
     evaluation: EvaluationRecipe
     gate: GateRecipe
     index: IndexRecipe
@@ -306,17 +376,9 @@ def nyx_paper() -> PipelineRecipe:
             max_negatives=5,  # Choice: as many as are mined for NyxQA
         ),
         pretraining="nyx_paper",
-        feedback=FeedbackRecipe(
-            top_k=30,  # published code; section 3.3 leaves K open
-            window_length=1,  # published code
-            window_stride=1,  # published code
-            min_grade=0.5,  # Choice: section 3.3 asks for a threshold and gives none; half the tokens right
-            max_negatives=3,  # published code
-            max_queries_per_crawl=1_000_000,
-            max_output_tokens=256,  # published code
-            temperature=0.0,  # Choice: the code samples at 0.1 without a seed; ours is repeatable
-        ),
+        feedback=FEEDBACK_RECIPES["paper"],
         finetuning="nyx_paper",
+        finetuning_from="pretrained",  # section 3.3
         evaluation=EvaluationRecipe(
             recall_at=(1, 5, 10),
             ndcg_at=10,
@@ -342,7 +404,26 @@ def nyx_paper() -> PipelineRecipe:
 
 def nyx() -> PipelineRecipe:
     """Ours for real models: the paper's numbers where nothing better is known, a reason at each deviation."""
-    return replace(nyx_paper(), name="nyx", qa=nyx_qa(), mining=mining_recipe("guarded"))
+    return replace(
+        nyx_paper(),
+        name="nyx",
+        qa=nyx_qa(),
+        mining=mining_recipe("guarded"),
+        feedback=FEEDBACK_RECIPES["guarded"],
+    )
+
+
+def nyx_published() -> PipelineRecipe:
+    """The paper's numbers, and what the published code does where it departs from them in mining, training and feedback."""
+    return replace(
+        nyx_paper(),
+        name="nyx_published",
+        mining=mining_recipe("published"),
+        pretraining="nyx_published",
+        feedback=FEEDBACK_RECIPES["published"],
+        finetuning="nyx_published",
+        finetuning_from="base",
+    )
 
 
 def tiny() -> PipelineRecipe:
@@ -354,7 +435,7 @@ def tiny() -> PipelineRecipe:
         backbone="tiny-qwen2.5-vl",
         qa=tiny_qa(),
         pretraining="tiny",
-        feedback=replace(paper.feedback, top_k=8, max_queries_per_crawl=200, max_output_tokens=64),
+        feedback=replace(FEEDBACK_RECIPES["guarded"], top_k=8, max_queries_per_crawl=200, max_output_tokens=64),
         finetuning="tiny_feedback",
         evaluation=replace(paper.evaluation, max_queries_per_modality=1_000_000, max_rag_queries=300),
     )
@@ -373,7 +454,13 @@ def smoke() -> PipelineRecipe:
     )
 
 
-RECIPES: dict[str, Callable[[], PipelineRecipe]] = {"tiny": tiny, "smoke": smoke, "nyx": nyx, "nyx_paper": nyx_paper}
+RECIPES: dict[str, Callable[[], PipelineRecipe]] = {
+    "tiny": tiny,
+    "smoke": smoke,
+    "nyx": nyx,
+    "nyx_paper": nyx_paper,
+    "nyx_published": nyx_published,
+}
 
 
 def pipeline_recipe(name: str) -> PipelineRecipe:

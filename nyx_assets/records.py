@@ -261,12 +261,14 @@ REFUSED_NEGATIVES = pa.schema(
 FEEDBACK_PREFERENCES = pa.schema(
     [
         ("qa_id", pa.string()),
-        ("window_rank", pa.int32()),  # 1 for the window that starts at the first hit
+        ("window_rank", pa.int32()),  # 1 for the window that starts at the first hit, 0 for no document at all
         ("window", pa.list_(pa.string())),  # chunk ids in rank order
         ("similarity", pa.float64()),  # of the window's first chunk to the query
         ("answer", pa.string()),
         ("grade", pa.float64()),  # 0 to 1
         ("role", pa.string()),  # "positive", "negative" or "unused"
+        ("answers_alone", pa.bool_()),  # of the query: True if it was answered without a document; null if refused
+        ("num_not_asked", pa.int32()),  # of the query: windows after the last one asked, which no role depends on
         ("generator", pa.string()),
         ("is_stand_in", pa.bool_()),
         ("input_tokens", pa.int64()),

@@ -6,16 +6,19 @@ Teacher, generator and judge are three roles of this one seam, each with an endp
 import asyncio
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from queue import Empty, Full, Queue
 from threading import Event, Thread
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from training_kernels.documents import Document, Segment
 from training_kernels.errors import VLMError
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 STAND_IN_MODEL = "offline-extractive"
 """Model name of the rule-based stand-in, in process and over HTTP alike; what it wrote is marked by it everywhere."""
@@ -141,32 +144,49 @@ class VLM(Protocol):
 
 
 def complete_all(vlm: VLM, requests: Iterable[Request]) -> Iterator[Reply | VLMError]:
-    """Replies in the order of the requests, at most `vlm.max_in_flight` under way at once.
+    """Replies in the order of the requests, at most `vlm.max_in_flight` under way at once; see answered_in_order.
 
     A request that fails after its retries yields its VLMError in its place, so that one bad row does not lose the
-    others; any other exception, of a call or of `requests` itself, ends the stream after the replies before it and is
-    raised here. `requests` is drawn lazily, in a thread of its own, never more than LOOK_AHEAD * max_in_flight beyond
-    the reply that is handed out next, so a partition of any size streams through.
+    others.
+    """
 
-    Whatever ends the stream early, no further call starts and those under way are given time to finish, because a cache
-    behind `vlm` keeps their replies: after an exception as long as they need, after closing the iterator
+    async def answer(request: Request) -> Reply | VLMError:
+        try:
+            return await vlm.complete(request)
+        except VLMError as error:
+            return error
+
+    return answered_in_order(answer, requests, at_once=vlm.max_in_flight)
+
+
+def answered_in_order(
+    answer: Callable[[Item], Awaitable[Answer]], items: Iterable[Item], *, at_once: int
+) -> Generator[Answer, None, None]:
+    """What `answer` gives for each item, in their order, at most `at_once` under way.
+
+    An exception, of an answer or of `items` itself, ends the stream after the answers before it and is raised here.
+    `items` is drawn lazily, in a thread of its own, never more than LOOK_AHEAD * at_once beyond the answer that is
+    handed out next, so a partition of any size streams through.
+
+    Whatever ends the stream early, nothing further starts and what is under way is given time to finish, because a cache
+    behind it keeps what it was answered: after an exception as long as it needs, after closing the iterator
     CLOSING_SECONDS.
     """
-    replies: Queue[Reply | VLMError | _End] = Queue(maxsize=2 * vlm.max_in_flight)
+    answers: Queue[Answer | _End] = Queue(maxsize=2 * at_once)
     closing = Event()
 
     def work() -> None:
         try:
-            asyncio.run(_stream(vlm, requests, replies, closing))
+            asyncio.run(_stream(answer, items, answers, closing, at_once=at_once))
         except BaseException as error:  # noqa: BLE001 - a thread boundary: the reader raises it
-            replies.put(_End(error))
+            answers.put(_End(error))
         else:
-            replies.put(_End(None))
+            answers.put(_End(None))
 
     worker = Thread(target=work, daemon=True, name="vlm-requests")
     worker.start()
     try:
-        while not isinstance(item := replies.get(), _End):
+        while not isinstance(item := answers.get(), _End):
             yield item
         if item.error is not None:
             raise item.error
@@ -174,7 +194,7 @@ def complete_all(vlm: VLM, requests: Iterable[Request]) -> Iterator[Reply | VLME
         closing.set()
         while worker.is_alive():
             with suppress(Empty):
-                replies.get(timeout=CLOSING_POLL_SECONDS)  # room for a put that blocks the worker
+                answers.get(timeout=CLOSING_POLL_SECONDS)  # room for a put that blocks the worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,38 +204,43 @@ class _End:
     error: BaseException | None
 
 
-async def _stream(vlm: VLM, requests: Iterable[Request], replies: "Queue[Any]", closing: Event) -> None:
-    """Put every reply into `replies`, in order; return early once `closing` is set. asyncio.run cancels the rest."""
-    slots = asyncio.Semaphore(vlm.max_in_flight)
-    ahead = asyncio.Semaphore(LOOK_AHEAD * vlm.max_in_flight)
-    started: asyncio.Queue[asyncio.Task[Reply | VLMError] | None] = asyncio.Queue()
-    under_way: set[asyncio.Task[Reply | VLMError]] = set()
+async def _stream(
+    answer: Callable[[Item], Awaitable[Answer]],
+    items: Iterable[Item],
+    answers: "Queue[Any]",
+    closing: Event,
+    *,
+    at_once: int,
+) -> None:
+    """Put every answer into `answers`, in order; return early once `closing` is set. asyncio.run cancels the rest."""
+    slots = asyncio.Semaphore(at_once)
+    ahead = asyncio.Semaphore(LOOK_AHEAD * at_once)
+    started: asyncio.Queue[asyncio.Task[Answer] | None] = asyncio.Queue()
+    under_way: set[asyncio.Task[Answer]] = set()
     stopped = asyncio.Event()
 
-    async def answer(request: Request) -> Reply | VLMError:
+    async def answered(item: Item) -> Answer:
         try:
-            return await vlm.complete(request)
-        except VLMError as error:
-            return error
+            return await answer(item)
         except BaseException:
             stopped.set()
             raise
         finally:
             slots.release()
 
-    def ended(task: asyncio.Task[Reply | VLMError]) -> None:
+    def ended(task: asyncio.Task[Answer]) -> None:
         under_way.discard(task)
         if not task.cancelled():
             task.exception()  # looked at: of several that break, the first in order is raised and the others are not missed
 
     async def start() -> None:
         try:
-            for request in requests:
+            for item in items:
                 await ahead.acquire()
                 await slots.acquire()
                 if stopped.is_set():
                     break
-                task = asyncio.create_task(answer(request))
+                task = asyncio.create_task(answered(item))
                 under_way.add(task)
                 task.add_done_callback(ended)
                 started.put_nowait(task)
@@ -224,12 +249,12 @@ async def _stream(vlm: VLM, requests: Iterable[Request], replies: "Queue[Any]", 
 
     async def hand_over() -> None:
         while (task := await started.get()) is not None:
-            reply = await task
+            given = await task
             ahead.release()
             try:
-                replies.put_nowait(reply)
-            except Full:  # the reader is busy: wait outside the loop, so that calls under way go on
-                await asyncio.to_thread(replies.put, reply)
+                answers.put_nowait(given)
+            except Full:  # the reader is busy: wait outside the loop, so that what is under way goes on
+                await asyncio.to_thread(answers.put, given)
         await starting
 
     async def wait_for_closing() -> None:

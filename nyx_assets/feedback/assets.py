@@ -1,11 +1,13 @@
-"""Feedback: the generator tries every window of what the pretrained retriever found."""
+"""Feedback: the generator tries the windows of what the pretrained retriever found."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import dagster as dg
 
-from nyx_assets.feedback.preferences import preferences
-from nyx_assets.feedback.trying import drawn_queries, requests_of, tried_windows, tries_of
+from nyx_assets.feedback.retrieving import drawn_ids, retrieved
+from nyx_assets.feedback.saving import foreseen_calls, saved_text
+from nyx_assets.feedback.trying import tried
 from nyx_assets.materialization import Step, settings
 from nyx_assets.partitions import CRAWL, EVERY_CRAWL
 from nyx_assets.rag.corpus import chunk_documents, dense_corpus
@@ -14,9 +16,7 @@ from nyx_assets.records import FEEDBACK_PREFERENCES
 from nyx_assets.retrievers import PRETRAINED
 from resources.embedder import Embedders
 from resources.home import Home
-from resources.vlm import complete_all
 from resources.vlm_roles import VLMRole
-from training_kernels.documents import Document
 
 
 @dg.asset(
@@ -29,7 +29,7 @@ from training_kernels.documents import Document
     description="For each training question of a crawl: what the generator answered from each window of retrieved chunks, its grade, and whether the window becomes a positive or a negative.",
     group_name="feedback",
     kinds={"openai", "parquet"},
-    code_version="1",
+    code_version="2",
     partitions_def=CRAWL,
     pool="vlm",
     metadata=settings("feedback", "generator", "seed"),
@@ -42,25 +42,33 @@ def feedback_preferences(
     generator: dg.ResourceParam[VLMRole],
 ) -> Iterator[dg.MaterializeResult]:
     step = Step(context, home)
-    pairs = drawn_queries(
-        home.tables.read("filtered_qa", partition=step.partition).to_pylist(),
-        at_most=recipe.feedback.max_queries_per_crawl,
-        seed=recipe.seed,
-    )
-    chunk_by_id = chunk_documents(home)
-    tries = []
-    if pairs:
-        embedder = embedders.open(PRETRAINED.folder(home, embedders))
-        query_BD = embedder.embed([Document.from_rows(pair["question"]) for pair in pairs], side="query")
-        rankings = dense_corpus(home, PRETRAINED.name).search(query_BD, recipe.feedback.top_k)
-        tries = tried_windows(pairs, rankings, recipe.feedback)
-    progress = step.progress("windows", len(tries))
-    vlm = generator.for_step("feedback_preferences", step.partition)
-    replies = complete_all(vlm, requests_of(tries, chunk_by_id, recipe.feedback, seed=recipe.seed))
-    rows = preferences(tries_of(tries, progress.over(replies), generator=vlm), recipe=recipe.feedback)
+    foreseen = foreseen_calls(home, recipe.feedback)
+    qa_ids = drawn_ids(home, step.partition, at_most=recipe.feedback.max_queries_per_crawl, seed=recipe.seed)
+    counts: Counter[str] = Counter()
+    progress = step.progress("queries", len(qa_ids))
     with step.tables({"feedback_preferences": FEEDBACK_PREFERENCES}) as tables:
-        tables["feedback_preferences"].append(rows)
-    answered = sum(row["role"] == "positive" for row in rows)
-    step.report("feedback_preferences", queries=len(pairs), answered=answered, generator=generator.described)
+        if qa_ids:
+            embedder = embedders.open(PRETRAINED.folder(home, embedders))
+            queries = retrieved(
+                home, step.partition, qa_ids, embedder, dense_corpus(home, PRETRAINED.name), recipe.feedback
+            )
+            vlm = generator.for_step("feedback_preferences", step.partition)
+            tries = tried(queries, vlm, chunk_documents(home), recipe.feedback, seed=recipe.seed)
+            for rows in progress.over(tries):
+                tables["feedback_preferences"].append(rows)
+                counts["answered"] += any(row["role"] == "positive" for row in rows)
+                counts["answers_alone"] += bool(rows[0]["answers_alone"])
+                counts["asked"] += len(rows)
+                counts["left"] += rows[0]["num_not_asked"]
+    saved = saved_text(foreseen, num_queries=len(qa_ids), asked=counts["asked"], left=counts["left"])
+    step.log(saved)
+    step.report(
+        "feedback_preferences",
+        queries=len(qa_ids),
+        answered=counts["answered"],
+        answered_without_document=counts["answers_alone"],
+        calls=saved,
+        generator=generator.described,
+    )
     step.preview("feedback_preferences", ["window_rank", "answer", "grade", "role"])
     yield from step.results("feedback_preferences")

@@ -1,26 +1,37 @@
 """What must hold of preferences before anything is trained on them."""
 
+from itertools import groupby
+from operator import itemgetter
+
 from nyx_assets.materialization import blocking_check
 from resources.home import Home
 
 
 def no_negative_window_answered(home: Home, partition: str | None) -> list[str]:
     """A negative is a window that was graded, below its query's positive; and no query has two positives."""
-    rows = home.tables.read(
-        "feedback_preferences", partition=partition, columns=["qa_id", "window_rank", "grade", "role"]
-    ).to_pylist()
-    positives: dict[str, float] = {}
+    columns = ["qa_id", "window_rank", "grade", "role"]
+    rows = (
+        row
+        for batch in home.tables.batches("feedback_preferences", partition=partition, columns=columns)
+        for row in batch.to_pylist()
+    )
     faults = []
-    for row in rows:
-        if row["role"] == "positive":
-            if row["qa_id"] in positives:
-                faults.append(f"query {row['qa_id']} has two positives")
-            positives[row["qa_id"]] = row["grade"]
-    for row in rows:
-        if row["role"] == "negative" and row["grade"] is None:
-            faults.append(f"query {row['qa_id']}: window {row['window_rank']} is a negative without a grade")
-        elif row["role"] == "negative" and row["grade"] >= positives.get(row["qa_id"], 0):
-            faults.append(f"query {row['qa_id']}: window {row['window_rank']} is a negative with grade {row['grade']}")
+    seen: set[str] = set()
+    for qa_id, tries in groupby(rows, key=itemgetter("qa_id")):
+        if qa_id in seen:
+            faults.append(f"query {qa_id} stands in two places")
+        seen.add(qa_id)
+        of_query = list(tries)
+        grades = [row["grade"] for row in of_query if row["role"] == "positive"]
+        if len(grades) > 1:
+            faults.append(f"query {qa_id} has two positives")
+        for row in of_query:
+            if row["role"] != "negative":
+                continue
+            if row["grade"] is None:
+                faults.append(f"query {qa_id}: window {row['window_rank']} is a negative without a grade")
+            elif row["grade"] >= max(grades, default=0):
+                faults.append(f"query {qa_id}: window {row['window_rank']} is a negative with grade {row['grade']}")
     return faults
 
 

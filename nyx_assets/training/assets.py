@@ -10,7 +10,7 @@ from nyx_assets.partitions import EVERY_CRAWL
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.records import PUBLIC_EXAMPLES, REFUSED_PUBLIC_EXAMPLES, TRAINING_MANIFEST
 from nyx_assets.training.dev_examples import dev_examples
-from nyx_assets.training.examples import feedback_examples, pretraining_examples
+from nyx_assets.training.examples import feedback_examples, joint_examples, pretraining_examples
 from nyx_assets.training.leak_guard import HeldOutOf
 from nyx_assets.training.manifest import manifest_rows, require_unchanged
 from nyx_assets.training.mixture import Refused, mixed
@@ -133,32 +133,45 @@ def pretrained_checkpoint(
 
 
 @dg.asset(
-    deps=["pretrained_checkpoint", dg.AssetDep("feedback_preferences", partition_mapping=EVERY_CRAWL)],
-    description="The pretrained checkpoint after training on what the generator could and could not answer from.",
+    deps=[
+        "training_manifest",
+        "pretrained_checkpoint",
+        dg.AssetDep("feedback_preferences", partition_mapping=EVERY_CRAWL),
+    ],
+    description="The checkpoint after training on what the generator could and could not answer from: the pretrained one further, or by recipe the backbone on everything together.",
     group_name="training",
     kinds={"torch"},
-    code_version="2",
+    code_version="3",
     pool="gpu",
-    metadata=settings("backbone", "finetuning", "feedback", "seed"),
+    metadata=settings("backbone", "finetuning", "finetuning_from", "feedback", "seed"),
 )
 def finetuned_checkpoint(
     context: dg.AssetExecutionContext,
     home: dg.ResourceParam[Home],
     recipe: dg.ResourceParam[PipelineRecipe],
     launcher: dg.ResourceParam[Launcher],
+    embedders: dg.ResourceParam[Embedders],
 ) -> Iterator[dg.MaterializeResult]:
     step = Step(context, home)
+    pretrained = home.artifacts.require("pretrained_checkpoint").folder
+    if recipe.finetuning_from == "base":
+        require_unchanged(home)
+        training = joint_examples(home, negatives_per_query=recipe.mining.keep)
+        start_from = embedders.untrained()
+    else:
+        training, start_from = feedback_examples(home), str(pretrained)
     report = trained_checkpoint(
         step.home,
         "finetuned_checkpoint",
-        feedback_examples(home),
+        training,
         dev=dev_examples(home),
         training_recipe=recipe.finetuning,
-        start_from=str(home.artifacts.require("pretrained_checkpoint").folder),
+        start_from=start_from,
         seed=recipe.seed,
         launcher=launcher,
         provenance=step.provenance("finetuned_checkpoint"),
         log=step.log,
+        beside={"pretrained": pretrained},
     )
     step.report("finetuned_checkpoint", **report | {"curves": dg.MetadataValue.md(report["curves"])})
     yield from step.results("finetuned_checkpoint")

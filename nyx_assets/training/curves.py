@@ -22,9 +22,14 @@ Line = Sequence[tuple[float, float]]
 """Step and value."""
 
 
-def curves_markdown(report: Mapping[str, Any]) -> str:
-    """Loss by dim, dev score, gradient norm, learning rate and throughput of a run's report, as pictures."""
+def curves_markdown(report: Mapping[str, Any], beside: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """Loss by dim, dev score, gradient norm, learning rate and throughput of a run's report, as pictures.
+
+    Args:
+        beside: reports of other runs by name, whose dev score stands in the same picture.
+    """
     curve = report["curve"]
+    runs = {"": report} | {f"{name} ": one for name, one in (beside or {}).items()}
 
     def of(name: str) -> Line:
         return [(point["step"], point[name]) for point in curve]
@@ -34,10 +39,9 @@ def curves_markdown(report: Mapping[str, Any]) -> str:
         for dim in curve[0]["loss_by_dim"]
     }
     plots = {"loss (nats)": {"all": of("loss"), **by_dim}}
-    if report["dev"]:
-        plots["dev score"] = {
-            name: [(point["step"], point[name]) for point in report["dev"]] for name in ("ndcg@10", "recall@10")
-        }
+    dev = {f"{name}{metric}": line for name, one in runs.items() for metric, line in _dev_lines(one).items()}
+    if dev:
+        plots["dev score"] = dev
     plots |= {
         "gradient norm": {"": of("gradient_norm")},
         "learning rate": {"": of("learning_rate")},
@@ -45,6 +49,12 @@ def curves_markdown(report: Mapping[str, Any]) -> str:
         "memory (GiB)": {"": [(step, value / 2**30) for step, value in of("memory_bytes")]},
     }
     return " ".join(_markdown(title, svg(title, lines)) for title, lines in plots.items())
+
+
+def _dev_lines(report: Mapping[str, Any]) -> dict[str, Line]:
+    """Both dev metrics of a run over its steps; none where it was not scored."""
+    points = report["dev"]
+    return {name: [(point["step"], point[name]) for point in points] for name in ("ndcg@10", "recall@10") if points}
 
 
 def svg(title: str, lines: Mapping[str, Line]) -> str:

@@ -6,6 +6,7 @@ the answer of each example where it is telling, so that neither stands as a nega
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from nyx_assets.near_copies import chunk_cluster_of, content_digest
@@ -80,11 +81,25 @@ def public_examples(home: Home) -> ExampleSet:
 
 def pretraining_examples(home: Home, *, negatives_per_query: int) -> ExampleSet:
     """NyxQA's examples and those of the public sets. Raises DataError if NyxQA has none to train on."""
-    nyxqa, public = nyxqa_examples(home, negatives_per_query=negatives_per_query), public_examples(home)
+    return _together(nyxqa_examples(home, negatives_per_query=negatives_per_query), public_examples(home))
+
+
+def joint_examples(home: Home, *, negatives_per_query: int) -> ExampleSet:
+    """Those of the pretraining and the preferences. A question of both stands twice, its preference under an id of its
+    own. Source: the published code, whose last run trains on both from the backbone."""
+    preferences = feedback_examples(home)
+    renamed = tuple(replace(one, example_id=f"{one.example_id}#feedback") for one in preferences.examples)
+    return _together(
+        pretraining_examples(home, negatives_per_query=negatives_per_query),
+        ExampleSet(preferences.documents, renamed, preferences.cluster_by_document),
+    )
+
+
+def _together(first: ExampleSet, second: ExampleSet) -> ExampleSet:
     return ExampleSet(
-        {**nyxqa.documents, **public.documents},
-        nyxqa.examples + public.examples,
-        {**nyxqa.cluster_by_document, **public.cluster_by_document},
+        {**first.documents, **second.documents},
+        first.examples + second.examples,
+        {**first.cluster_by_document, **second.cluster_by_document},
     )
 
 
@@ -92,18 +107,23 @@ def feedback_examples(home: Home) -> ExampleSet:
     """One example a query that the generator could answer from a window: that window's first chunk as positive, the
     first chunks of windows that failed as negatives, in rank order."""
     positives: dict[str, str] = {}
-    negatives: dict[str, list[str]] = {}
-    rows = sorted(
-        home.tables.read("feedback_preferences").to_pylist(), key=lambda row: (row["qa_id"], row["window_rank"])
-    )
-    for row in rows:
-        if row["role"] == "positive":
-            positives[row["qa_id"]] = row["window"][0]
-        elif row["role"] == "negative":
-            negatives.setdefault(row["qa_id"], []).append(row["window"][0])
+    negatives: dict[str, dict[int, str]] = {}
+    num_tries = 0
+    for partition in home.tables.partitions("feedback_preferences"):
+        known = set(positives)  # a page that is in two crawls brings its questions twice
+        columns = ["qa_id", "window_rank", "window", "role"]
+        for batch in home.tables.batches("feedback_preferences", partition=partition, columns=columns):
+            num_tries += batch.num_rows
+            for row in batch.to_pylist():
+                if row["role"] == "unused" or row["qa_id"] in known:
+                    continue
+                if row["role"] == "positive":
+                    positives[row["qa_id"]] = row["window"][0]
+                else:
+                    negatives.setdefault(row["qa_id"], {})[row["window_rank"]] = row["window"][0]
     if not positives:
         raise DataError(
-            f"none of {len(rows):,} windows let the generator answer well enough, so there are no preferences to train on; "
+            f"none of {num_tries:,} windows let the generator answer well enough, so there are no preferences to train on; "
             f"lower min_grade, raise top_k, or look at feedback_preferences"
         )
     pairs = _once([row for row in home.tables.read("filtered_qa").to_pylist() if row["qa_id"] in positives])
@@ -113,11 +133,11 @@ def feedback_examples(home: Home) -> ExampleSet:
             example_id=qa_id,
             query=qa_id,
             positive=positive,
-            negatives=tuple(negatives.get(qa_id, [])),
+            negatives=tuple(one for _, one in sorted(negatives.get(qa_id, {}).items())),
             source="feedback",
             answer=answer_key(answer_by_query.get(qa_id)),
         )
-        for qa_id, positive in positives.items()
+        for qa_id, positive in sorted(positives.items())
     ]
     return _with_documents(home, pairs, examples)
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,15 @@ def trained_checkpoint(
     launcher: Launcher,
     provenance: Provenance,
     log: Callable[[str], None],
+    beside: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
     """Publish the checkpoint of this run as the current one of `asset`; returns what its report says, for metadata.
 
     A run is named by everything that it depends on: recipe, examples, dev examples, starting weights, seed. If a run of
     that name is complete, it is not run again; if it was killed, it goes on from its last state, which lies beside.
+
+    Args:
+        beside: checkpoint folders by name, whose dev curve is drawn beside this run's.
     """
     run_id = _run_id(training, dev, training_recipe=training_recipe, start_from=start_from, seed=seed)
     folder = home.artifacts.folder(asset, run_id)
@@ -63,7 +67,7 @@ def trained_checkpoint(
     )
     note_seen(home, folder, [*training.documents, *dev.documents], start_from=start_from)
     home.artifacts.publish(asset, folder, commit)
-    return {"examples": len(training.examples), "folder": str(folder), **_headline(folder)}
+    return {"examples": len(training.examples), "folder": str(folder), **_headline(folder, beside or {})}
 
 
 def _run_id(training: ExampleSet, dev: ExampleSet, *, training_recipe: str, start_from: str, seed: int) -> str:
@@ -77,8 +81,18 @@ def _run_id(training: ExampleSet, dev: ExampleSet, *, training_recipe: str, star
     return digest.hexdigest()[:20]
 
 
-def _headline(folder: Path) -> dict[str, Any]:
+def _headline(folder: Path, beside: Mapping[str, Path]) -> dict[str, Any]:
     """What the run's own metrics file says: numbers as they are, curves as pictures in Markdown."""
-    report = json.loads((folder / "metrics.json").read_text())
+    report = _report(folder)
     metrics = {name: value for name, value in report.items() if name not in ("curve", "dev")}
-    return {"metrics": metrics, "curves": curves_markdown(report)}
+    others = {name: _report(other) for name, other in beside.items()}
+    for name, other in others.items():
+        if other["dev"]:
+            metrics[f"best_dev_ndcg@10_of_{name}"] = max(point["ndcg@10"] for point in other["dev"])
+    curves = curves_markdown(report, others)
+    return {"metrics": metrics, "curves": curves}
+
+
+def _report(folder: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    return report

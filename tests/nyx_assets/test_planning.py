@@ -1,6 +1,7 @@
 """Ranges add and multiply, lines sum what is planned, totals leave out what is free, and caps in the way are named."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -99,6 +100,16 @@ def test_a_cap_that_what_was_spent_and_what_is_likely_would_pass_is_named(caps, 
     )
     assert ahead.caps_in_the_way == named
     assert all(name in plan_text(ahead) for name in named)
+
+
+def test_what_early_stop_saves_is_said_with_its_share_and_adds_up():
+    of_partition = replace(calls("feedback_preferences", "generator", Range(20, 30, 60)), saved=Range(40, 70, 80))
+    ahead = plan(of_partition, of_partition)
+    (line,) = ahead.lines
+    assert line.saved == Range(80, 140, 160)
+    assert "140 (80 to 160) saved by early stop (70%)" in plan_text(ahead)
+    assert plan_json(ahead)["lines"][0]["saved"] == {"low": 80, "likely": 140, "high": 160}
+    assert "early stop" not in plan_text(plan(calls("raw_qa", "teacher", Range.exactly(1))))
 
 
 def test_nothing_ahead_says_so():

@@ -43,7 +43,9 @@ def test_ours_mines_with_guards_and_the_papers_as_the_paper_does() -> None:
 
 
 def test_an_unknown_recipe_is_named_beside_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="^recipe 'nyx_papr' is unknown; known: nyx, nyx_paper, smoke, tiny"):
+    with pytest.raises(
+        ConfigError, match="^recipe 'nyx_papr' is unknown; known: nyx, nyx_paper, nyx_published, smoke, tiny"
+    ):
         pipeline_recipe("nyx_papr")
 
 
@@ -60,3 +62,29 @@ def test_a_backbone_in_the_settings_stands_for_the_recipes_own() -> None:
 def test_a_chunk_without_room_is_refused(numbers: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="room for 8 text tokens and 1 picture, got max_text_tokens="):
         ChunkingRecipe(**numbers)
+
+
+def test_the_published_recipe_departs_from_the_paper_where_its_code_does() -> None:
+    paper, published = pipeline_recipe("nyx_paper"), pipeline_recipe("nyx_published")
+    assert (paper.feedback.positive, published.feedback.positive) == ("first_answered", "best")
+    assert (paper.finetuning_from, published.finetuning_from) == ("pretrained", "base")
+    assert published.feedback.min_grade < 0.02
+    assert not published.feedback.early_stop
+    assert not published.feedback.leaves_out_closed_book
+    assert (published.mining.first_rank, published.mining.keep) == (11, 5)
+    for recipe in (paper, published):
+        assert (recipe.feedback.top_k, recipe.feedback.window_length, recipe.feedback.window_stride) == (30, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"window_length": 2, "window_stride": 3}, "need 1 <= stride <= length <= top_k, got 3, 2 and 30"),
+        ({"window_length": 31}, "got 1, 31 and 30"),
+        ({"min_grade": 0.0}, "min_grade is above 0 and at most 1, max_negatives 0 or more, got 0.0 and 3"),
+        ({"max_negatives": -1}, "got 0.5 and -1"),
+    ],
+)
+def test_a_feedback_recipe_that_cannot_be_followed_is_refused(change: dict[str, float], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        dataclasses.replace(pipeline_recipe("nyx").feedback, **change)

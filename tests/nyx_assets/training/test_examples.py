@@ -6,8 +6,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from nyx_assets.records import CHUNKED_CORPUS, FEEDBACK_PREFERENCES, FILTERED_QA, NEAR_DUPLICATES, NEGATIVES
-from nyx_assets.training.examples import answer_key, feedback_examples, nyxqa_examples
+from nyx_assets.records import (
+    CHUNKED_CORPUS,
+    FEEDBACK_PREFERENCES,
+    FILTERED_QA,
+    NEAR_DUPLICATES,
+    NEGATIVES,
+    PUBLIC_EXAMPLES,
+)
+from nyx_assets.training.examples import answer_key, feedback_examples, joint_examples, nyxqa_examples
 from resources.home import Home
 from resources.tables import Provenance
 from training_kernels.documents import Document
@@ -108,6 +115,31 @@ def test_a_window_that_answered_is_the_positive_and_those_that_failed_are_negati
     )
     assert sorted(training.documents) == ["c3", "c4", "c9", "q2"]
     assert training.cluster_by_document == {"c3": "c1"}
+
+
+def test_a_query_of_two_crawls_has_the_preferences_of_one_of_them(home: Home) -> None:
+    """What one crawl's tries found to answer must not stand as a negative because another's did not ask as far."""
+    first = [tried("q2", 1, "negative", "c3"), tried("q2", 2, "positive", "c4")]
+    second = [tried("q2", 1, "negative", "c4"), tried("q2", 2, "positive", "c9"), tried("q1", 1, "positive", "c1")]
+    write(home, "feedback_preferences", FEEDBACK_PREFERENCES, "a", first)
+    write(home, "feedback_preferences", FEEDBACK_PREFERENCES, "b", second)
+    assert [(one.query, one.positive, one.negatives) for one in feedback_examples(home).examples] == [
+        ("q1", "c1", ()),
+        ("q2", "c4", ("c3",)),
+    ]
+
+
+def test_joint_training_has_the_examples_of_the_first_training_and_the_preferences(home: Home) -> None:
+    write(home, "negatives", NEGATIVES, None, [{"qa_id": "q2", "rank": 1, "chunk_id": "c9"}])
+    write(home, "public_examples", PUBLIC_EXAMPLES, None, [])
+    write(home, "feedback_preferences", FEEDBACK_PREFERENCES, "a", [tried("q2", 1, "positive", "c4")])
+    training = joint_examples(home, negatives_per_query=1)
+    assert [(one.example_id, one.query, one.positive, one.negatives, one.source) for one in training.examples] == [
+        ("q1", "q1", "c1", (), "nyxqa"),
+        ("q2", "q2", "c2", ("c9",), "nyxqa"),
+        ("q2#feedback", "q2", "c4", (), "feedback"),
+    ]
+    assert sorted(training.documents) == ["c1", "c2", "c4", "c9", "q1", "q2"]
 
 
 def test_without_training_pairs_the_error_says_where_to_look(home: Home) -> None:

@@ -1,5 +1,6 @@
 """A training run is named by everything it depends on, and a finished one is not run again."""
 
+import base64
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -104,6 +105,18 @@ def test_the_result_is_published_with_what_it_was_made_from(home: Home) -> None:
     assert not job.examples.exists(), (
         "examples that were trained on are in the tables; a copy would grow with every run"
     )
+
+
+def test_the_dev_score_of_another_checkpoint_stands_beside_that_of_the_run(home: Home) -> None:
+    other = weights(home.root / "other", "w")
+    points = [{"step": step, "ndcg@10": score, "recall@10": 0.5} for step, score in ((1, 0.25), (9, 0.75), (20, 0.5))]
+    (other / "metrics.json").write_text(json.dumps(REPORT | {"dev": points}))
+    report = run(home, PenAndPaper(), beside={"pretrained": other})
+    assert report["metrics"] == {"loss": 0.25, "best_dev_ndcg@10_of_pretrained": 0.75}
+    picture = report["curves"].split("![dev score](data:image/svg+xml;base64,")[1].split(")")[0]
+    drawn = base64.b64decode(picture).decode()
+    assert "pretrained ndcg@10" in drawn
+    assert "step 1<" in drawn
 
 
 def test_a_finished_run_is_not_run_again(home: Home) -> None:
