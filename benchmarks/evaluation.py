@@ -1,10 +1,9 @@
-"""Score 10,000 queries over 50,000 candidates with given vectors, beside a plain sort of the same vectors.
+"""Score 10,000 queries over 50,000 candidates with given vectors, beside faiss.
 
     python -m benchmarks.evaluation --json
 
-Ours: exact search, every metric of every query, paired interval and test against a second retriever. Peer: a plain
-matrix product with a full argsort a block and the same metrics by numpy over the gold's rank, the least that anybody
-would write. Both get the same vectors.
+Ours: exact search, every metric of every query, paired interval and test against a second retriever. Peer: faiss's
+exact search (IndexFlatIP) of as many hits, and nDCG@10 alone from the gold's rank. Both get the same vectors.
 """
 
 import argparse
@@ -29,7 +28,6 @@ from training_kernels.documents import Document
 NUM_QUERIES, NUM_CANDIDATES, DIM = 10_000, 50_000, 512
 """Choice of the width: the third of the paper's four Matryoshka dims; at 2,048 the vectors alone are 490 MB."""
 NUM_ROUNDS = 3
-BLOCK = 256
 
 
 class Given:
@@ -80,15 +78,15 @@ def ours(suite: Suite, query_BD: np.ndarray, candidate_CD: np.ndarray) -> dict[s
 
 
 def plain(query_BD: np.ndarray, candidate_CD: np.ndarray) -> float:
-    """Mean nDCG@10 by a matrix product and a full sort."""
-    gains = []
-    for start in range(0, len(query_BD), BLOCK):
-        similarity_BC = query_BD[start : start + BLOCK] @ candidate_CD.T
-        order_BC = np.argsort(-similarity_BC, axis=1, kind="stable")[:, :101]
-        gold_B1 = np.arange(start, start + len(similarity_BC))[:, None]
-        rank_B = np.where((order_BC == gold_B1).any(axis=1), (order_BC == gold_B1).argmax(axis=1) + 1, 1_000)
-        gains.append(np.where(rank_B <= 10, 1 / np.log2(rank_B + 1), 0.0))
-    return float(np.concatenate(gains).mean())
+    """Mean nDCG@10 by faiss's exact search."""
+    import faiss
+
+    index = faiss.IndexFlatIP(candidate_CD.shape[1])
+    index.add(candidate_CD)
+    _, found_BK = index.search(query_BD, 101)
+    is_gold_BK = found_BK == np.arange(len(query_BD))[:, None]
+    rank_B = np.where(is_gold_BK.any(axis=1), is_gold_BK.argmax(axis=1) + 1, 1_000)
+    return float(np.where(rank_B <= 10, 1 / np.log2(rank_B + 1), 0.0).mean())
 
 
 def main() -> None:

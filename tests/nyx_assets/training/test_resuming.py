@@ -36,8 +36,7 @@ def make(root: Path) -> list[str]:
     trained_checkpoint(
         Home.at(root / "home"),
         "pretrained_checkpoint",
-        training.documents,
-        training.examples,
+        training,
         dev=read_dev_examples(root / "task", training),
         training_recipe=RECIPE,
         start_from=str(backbone_folder(TINY, root / "backbones")),
