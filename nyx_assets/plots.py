@@ -24,7 +24,7 @@ MAX_POINTS = 300
 MAX_MARKED = 16
 """Points of a line that has a mark on each."""
 NUM_BINS = 24
-LETTER = 6.1
+LETTER = 6.7
 """Mean width of a letter."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#8A6D00", "#4D5866")
@@ -114,12 +114,12 @@ def line_plot(
     parts = [*legend, *_axes(top, [(up(tick), f"{tick:.4g}") for tick in ticks], x, y)]
     parts += _below(top, [(across(place), label) for place, label in shown_ticks])
     for number, line in enumerate(lines.values()):
-        shown = thinned(sorted(line))
+        shown = thinned(sorted(line, key=_place))  # points at one place keep their order: a step
         drawn = " ".join(f"{across(place):.1f},{up(value):.1f}" for place, value in shown)
         parts.append(f'<polyline class="s{number % 6}" stroke-dasharray="{DASHES[number % 6]}" points="{drawn}"/>')
         if len(shown) <= MAX_MARKED:
             parts += [_mark(number, across(place), up(value)) for place, value in shown]
-    said = [f"{name + ': ' if name else ''}{_ends(sorted(line))}" for name, line in lines.items()]
+    said = [f"{name + ': ' if name else ''}{_ends(sorted(line, key=_place))}" for name, line in lines.items()]
     return _plot(title, parts, top + PLOT_HEIGHT + BOTTOM, f"{title}, {y} by {x}. {'; '.join(said)}.")
 
 
@@ -257,6 +257,10 @@ def _mark(number: int, x: float, y: float) -> str:
         f'<path class="f{number % 6}" d="M{x:.1f},{y - 4:.1f} l4,7 h-8z"/>',
     )
     return shapes[number % len(shapes)]
+
+
+def _place(point: tuple[float, float]) -> float:
+    return point[0]
 
 
 def _ends(line: Line) -> str:

@@ -80,8 +80,9 @@ def dropped_pairs(home: Home) -> list[Dropped]:
             number=found[0]["number"],
             reason=plain(found[0]["reason"] or "", MAX_REASON),
             examples=[
-                [*excerpt(row["question"] or (), home.images), Piece(text=f"→ {plain(row['answer'] or '', 80)}")]
+                [*excerpt(row["question"], home.images), Piece(text=f"→ {plain(row['answer'] or '', 80)}")]
                 for row in found
+                if row["question"]
             ],
         )
         for rule, found in list(by_rule.items())[:MAX_RULES]

@@ -30,10 +30,11 @@ from nyx_assets.report.funnel import (
 from nyx_assets.report.lineage import checkpoints, live_index, table_versions
 from nyx_assets.report.reading import Row, has_table, rows_of, selected
 from nyx_assets.report.verdict import METRIC, SPLIT, SUITE, main_scores, verdict_of
+from nyx_assets.retrievers import PROMOTED
 from resources.home import Home
 
-REPORT = "report"
-"""The asset, and the table of its sections."""
+WITHOUT = ("report", "catalog")
+"""Made after all that the page tells of."""
 SHOWN_METRICS = ("recall@1", "recall@5", "recall@10", "mrr", METRIC)
 MAX_POINTS = 40_000
 """Choice: of a histogram; more change nothing that is seen. Ids are hashes, so the first rows are a fair draw."""
@@ -54,9 +55,9 @@ class Section:
 def page_of(home: Home, *, recipe: str) -> dict[str, Any]:
     """What the template reads. A section whose table is not made is left out and named among the missing."""
     totals = funnel_totals(home)
-    trained = [checkpoint for checkpoint in checkpoints(home) if checkpoint.metrics]
+    trained = [one for one in checkpoints(home) if one.metrics and one.retriever != PROMOTED.name]  # it is one of them
     examples = examples_of(home)
-    tables = table_versions(home, without=REPORT)
+    tables = table_versions(home, without=WITHOUT)
     made = {
         "examples": bool(examples),
         "training": bool(trained),

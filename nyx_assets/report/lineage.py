@@ -1,6 +1,7 @@
 """Where the numbers come from: recipe, seeds, checkpoints, index, and the version of every table."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,6 @@ from resources.home import Home
 from training_kernels.errors import IncompleteArtifact
 
 METRICS = "metrics.json"
-SHOWN_METRICS = ("recipe", "seed", "examples", "steps", "best_step", "device_name", "precision", "seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +48,10 @@ def checkpoints(home: Home) -> list[Checkpoint]:
     return found
 
 
-def table_versions(home: Home, *, without: str) -> list[Row]:
-    """Rows, partitions, content version and date of every table but one: the report itself is no part of its ground."""
+def table_versions(home: Home, *, without: Collection[str]) -> list[Row]:
+    """Rows, partitions, content version and date of every table but those named."""
     found = []
-    for name in sorted(set(home.tables.assets()) - {without}):
+    for name in sorted(set(home.tables.assets()) - set(without)):
         commits = [
             commit for part in home.tables.all_partitions(name) if (commit := home.tables.commit(name, part)) is not None
         ]

@@ -9,8 +9,6 @@ from nyx_assets.report.gathering import page_of
 from resources.home import Home
 
 TEMPLATE = "page.html"
-PLACE = Path("report") / "nyx.html"
-"""In the home."""
 
 
 def write_report(home: Home, path: Path, *, recipe: str) -> dict[str, bool]:

@@ -92,6 +92,7 @@ def take_down(
         previews = remove_previews(home) if removal.ids else 0
         if removal.ids:
             remove_training_examples(home)
+            home.report_file.unlink(missing_ok=True)  # it quotes pages; the next run writes it again
         report = TakedownReport(
             target=target.kept_value,
             kind=target.kind,
