@@ -70,6 +70,12 @@ class Plot:
         return f"![{alt}]({self.data_uri})"
 
 
+def plots_markdown(plots: Iterable[Plot | None]) -> list[str]:
+    """The plots that there are in one paragraph; [] if there is none."""
+    shown = [plot.markdown for plot in plots if plot is not None]
+    return [" ".join(shown)] if shown else []
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
     """One bar: a length for each part of the plot, in the parts' order."""

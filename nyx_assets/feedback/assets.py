@@ -6,6 +6,7 @@ import dagster as dg
 
 from nyx_assets.feedback.preferences import preferences
 from nyx_assets.feedback.trying import drawn_queries, requests_of, tried_windows, tries_of
+from nyx_assets.figures import preference_similarities
 from nyx_assets.materialization import Step, settings
 from nyx_assets.partitions import CRAWL, EVERY_CRAWL
 from nyx_assets.rag.corpus import chunk_documents, dense_corpus
@@ -62,5 +63,6 @@ def feedback_preferences(
         tables["feedback_preferences"].append(rows)
     answered = sum(row["role"] == "positive" for row in rows)
     step.report("feedback_preferences", queries=len(pairs), answered=answered, generator=generator.described)
-    step.preview("feedback_preferences", ["window_rank", "answer", "grade", "role"])
+    shown = ["window_rank", "answer", "grade", "role"]
+    step.preview("feedback_preferences", shown, [preference_similarities(rows)])
     yield from step.results("feedback_preferences")
