@@ -13,6 +13,8 @@ from html import escape
 
 import numpy as np
 
+from nyx_assets.legible import legible
+
 WIDTH = 360
 PLOT_HEIGHT = 128
 LEFT, RIGHT, BOTTOM = 46, 12, 38
@@ -66,7 +68,7 @@ class Plot:
     @property
     def markdown(self) -> str:
         """The picture in a line of Markdown that needs no server."""
-        alt = self.alt.replace("[", "(").replace("]", ")").replace("\n", " ")
+        alt = legible(self.alt).replace("[", "(").replace("]", ")").replace("\n", " ")
         return f"![{alt}]({self.data_uri})"
 
 
@@ -134,10 +136,10 @@ def bar_plot(title: str, parts: Sequence[str], bars: Sequence[Bar], *, x: str) -
     legend, top = _legend(list(parts), start=36, as_area=True)
     longest = max((sum(bar.lengths) for bar in bars), default=0.0) or 1.0
     room = WIDTH - BAR_LEFT - BAR_RIGHT
-    drawn = [*legend, f'<text x="{BAR_LEFT}" y="{top + 3:.0f}">{escape(x)}</text>']
+    drawn = [*legend, f'<text x="{BAR_LEFT}" y="{top + 3:.0f}">{_said(x)}</text>']
     for place, bar in enumerate(bars):
         y, left = top + 9 + BAR_STEP * place, float(BAR_LEFT)
-        drawn.append(f'<text x="{BAR_LEFT - 6}" y="{y + 10}" text-anchor="end">{escape(shortened(bar.label, 20))}</text>')
+        drawn.append(f'<text x="{BAR_LEFT - 6}" y="{y + 10}" text-anchor="end">{_said(shortened(bar.label, 20))}</text>')
         for number, length in enumerate(bar.lengths):
             width = length / longest * room
             width = max(width, 1.5) if length else 0.0  # what is there is seen
@@ -147,7 +149,7 @@ def bar_plot(title: str, parts: Sequence[str], bars: Sequence[Bar], *, x: str) -
                     f'<path class="hatch" d="M{left + at:.1f},{y + 12} l5,-12"/>' for at in np.arange(2, width - 5, 6)
                 ]
             left += width
-        drawn.append(f'<text x="{min(left + 4, WIDTH - BAR_RIGHT + 4):.1f}" y="{y + 10}">{escape(bar.value)}</text>')
+        drawn.append(f'<text x="{min(left + 4, WIDTH - BAR_RIGHT + 4):.1f}" y="{y + 10}">{_said(bar.value)}</text>')
     said = "; ".join(f"{bar.label} {bar.value}" for bar in bars)
     return _plot(title, drawn, top + 14 + BAR_STEP * len(bars), f"{title}, {x} ({', '.join(parts)}). {said}.")
 
@@ -199,10 +201,10 @@ def _plot(title: str, parts: Iterable[str], height: float, alt: str) -> Plot:
     svg = "".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height:.0f}" '
-            f'viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">',
+            f'viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{_said(title)}">',
             f"<style>{STYLE}</style>",
             f'<rect class="back" width="{WIDTH}" height="{height:.0f}" rx="6"/>',
-            f'<text class="title" x="10" y="17">{escape(title)}</text>',
+            f'<text class="title" x="10" y="17">{_said(title)}</text>',
             *parts,
             "</svg>",
         ]
@@ -224,7 +226,7 @@ def _legend(names: Sequence[str], *, start: int, as_area: bool = False) -> tuple
         else:
             dash = DASHES[number % 6]
             parts.append(f'<path class="line s{number % 6}" stroke-dasharray="{dash}" d="M{left:.1f},{y - 4} h18"/>')
-        parts.append(f'<text x="{left + (16 if as_area else 22):.1f}" y="{y}">{escape(name)}</text>')
+        parts.append(f'<text x="{left + (16 if as_area else 22):.1f}" y="{y}">{_said(name)}</text>')
         left += width + 6
     return parts, start + 14 * row + 27 if names else start + 8
 
@@ -238,8 +240,8 @@ def _axes(top: float, ticks: Iterable[tuple[float, str]], x: str, y: str) -> lis
     return [
         *parts,
         f'<path class="axis" d="M{LEFT},{top} V{bottom} H{WIDTH - RIGHT}"/>',
-        f'<text x="{10}" y="{top - 9}">{escape(y)}</text>',
-        f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{bottom + 32}" text-anchor="middle">{escape(x)}</text>',
+        f'<text x="{10}" y="{top - 9}">{_said(y)}</text>',
+        f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{bottom + 32}" text-anchor="middle">{_said(x)}</text>',
     ]
 
 
@@ -250,7 +252,7 @@ def _below(top: float, labels: Sequence[tuple[float, str]]) -> list[str]:
         anchor = "end" if place > WIDTH - 30 else "middle"
         for row, text in enumerate(label.split("\n")[:2]):
             y = top + PLOT_HEIGHT + 14 + 11 * row
-            parts.append(f'<text x="{place:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>')
+            parts.append(f'<text x="{place:.1f}" y="{y:.1f}" text-anchor="{anchor}">{_said(text)}</text>')
     return parts
 
 
@@ -263,6 +265,10 @@ def _mark(number: int, x: float, y: float) -> str:
         f'<path class="f{number % 6}" d="M{x:.1f},{y - 4:.1f} l4,7 h-8z"/>',
     )
     return shapes[number % len(shapes)]
+
+
+def _said(text: str) -> str:
+    return escape(legible(text))
 
 
 def _place(point: tuple[float, float]) -> float:

@@ -8,6 +8,8 @@ from typing import Any
 
 from PIL import Image
 
+from nyx_assets.legible import legible
+from training_kernels.errors import DataError
 from training_kernels.images import PictureSource
 
 PICTURE_PIXELS = 220
@@ -49,7 +51,7 @@ def excerpt(
 
 def plain(text: str, most: int) -> str:
     """Text on one line, without characters that no page may hold, cut where it is longer."""
-    line = " ".join("".join(sign if sign.isprintable() or sign.isspace() else " " for sign in text).split())
+    line = " ".join(legible(text).split())
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 
@@ -68,5 +70,5 @@ def small_picture(picture: Image.Image) -> Piece:
 def _shown(digest: str, pictures: PictureSource) -> Piece:
     try:
         return small_picture(pictures.open(digest))
-    except FileNotFoundError:  # taken down since, or a home that was copied without its pictures
+    except DataError:  # taken down since, or a home that was copied without its pictures
         return Piece(text="[picture not in the store any more]")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from nyx_assets.legible import legible
 from nyx_assets.report.gathering import page_of
 from resources.home import Home
 
@@ -32,6 +33,7 @@ def render(page: dict) -> str:
         loader=PackageLoader("nyx_assets.report", "template"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: legible(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
