@@ -139,7 +139,9 @@ def bar_plot(title: str, parts: Sequence[str], bars: Sequence[Bar], *, x: str) -
     drawn = [*legend, f'<text x="{BAR_LEFT}" y="{top + 3:.0f}">{_said(x)}</text>']
     for place, bar in enumerate(bars):
         y, left = top + 9 + BAR_STEP * place, float(BAR_LEFT)
-        drawn.append(f'<text x="{BAR_LEFT - 6}" y="{y + 10}" text-anchor="end">{_said(shortened(bar.label, 20))}</text>')
+        drawn.append(
+            f'<text x="{BAR_LEFT - 6}" y="{y + 10}" text-anchor="end">{_said(shortened(bar.label, 20))}</text>'
+        )
         for number, length in enumerate(bar.lengths):
             width = length / longest * room
             width = max(width, 1.5) if length else 0.0  # what is there is seen

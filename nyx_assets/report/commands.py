@@ -13,7 +13,9 @@ from training_kernels.errors import ConfigError
 
 @click.command()
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write. Default: report/nyx.html in the home."
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write. Default: report/nyx.html in the home.",
 )
 @click.option("--open", "is_opened", is_flag=True, help="Show it in the browser.")
 def report(out: Path | None, is_opened: bool) -> None:

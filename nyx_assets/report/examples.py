@@ -64,10 +64,7 @@ def examples_of(home: Home) -> list[Example]:
     pairs = _drawn(home, sorted(golden_by_query))
     ranked = {name: _rankings(path, {pair["qa_id"] for pair in pairs}) for name, path in runs.items()}
     shown_ids = [
-        chunk_id
-        for by_query in ranked.values()
-        for ranking in by_query.values()
-        for chunk_id, _ in ranking[:NUM_HITS]
+        chunk_id for by_query in ranked.values() for ranking in by_query.values() for chunk_id, _ in ranking[:NUM_HITS]
     ]
     chunks = with_ids(home, "chunked_corpus", "chunk_id", shown_ids)
     pages = with_ids(home, "crawl_documents", "doc_id", [pair["doc_id"] for pair in pairs])
@@ -112,7 +109,9 @@ def _found(home: Home, name: str, ranking: list[tuple[str, float]], golden: set[
                 rank=rank,
                 score=score,
                 is_golden=chunk_id in golden,
-                pieces=excerpt(chunks[chunk_id]["segments"], home.images, most=HIT_CHARACTERS) if chunk_id in chunks else [],
+                pieces=excerpt(chunks[chunk_id]["segments"], home.images, most=HIT_CHARACTERS)
+                if chunk_id in chunks
+                else [],
             )
             for rank, (chunk_id, score) in enumerate(ranking[:NUM_HITS], start=1)
         ],

@@ -76,7 +76,9 @@ def page_of(home: Home, *, recipe: str) -> dict[str, Any]:
         "sections": {section.name: section for section in sections},
         "scores": score_table(home),
         "differences": differences(home),
-        "score_plots": _some([recall_by_k(main_scores(home)), score_by_dim(main_scores(home, every_dim=True), metric=METRIC)]),
+        "score_plots": _some(
+            [recall_by_k(main_scores(home)), score_by_dim(main_scores(home, every_dim=True), metric=METRIC)]
+        ),
         "data_plots": _data_plots(home, totals),
         "training": [(one.retriever, training_plots(one.metrics)[:2]) for one in trained if one.metrics["curve"]],
         "funnel": funnel_table(totals),
@@ -146,9 +148,7 @@ def score_table(home: Home) -> dict[str, Any]:
 
 def differences(home: Home) -> dict[str, list[Row]]:
     """Pairs of retrievers with the interval of their difference, on the main test questions and on other suites."""
-    rows = [
-        row for row in rows_of(home, "retrieval_differences") if row["split"] == SPLIT and row["metric"] == METRIC
-    ]
+    rows = [row for row in rows_of(home, "retrieval_differences") if row["split"] == SPLIT and row["metric"] == METRIC]
     return {
         "main": [row for row in rows if row["suite"] == SUITE],
         "others": [row for row in rows if row["suite"] != SUITE],
@@ -156,9 +156,7 @@ def differences(home: Home) -> dict[str, list[Row]]:
 
 
 def _data_plots(home: Home, totals: list[Row]) -> list[Plot]:
-    negatives = selected(
-        home, "negatives", f"SELECT * FROM negatives ORDER BY qa_id, rank LIMIT {MAX_POINTS}"
-    )
+    negatives = selected(home, "negatives", f"SELECT * FROM negatives ORDER BY qa_id, rank LIMIT {MAX_POINTS}")
     preferences = selected(
         home,
         "feedback_preferences",

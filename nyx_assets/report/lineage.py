@@ -53,7 +53,9 @@ def table_versions(home: Home, *, without: Collection[str]) -> list[Row]:
     found = []
     for name in sorted(set(home.tables.assets()) - set(without)):
         commits = [
-            commit for part in home.tables.all_partitions(name) if (commit := home.tables.commit(name, part)) is not None
+            commit
+            for part in home.tables.all_partitions(name)
+            if (commit := home.tables.commit(name, part)) is not None
         ]
         if commits:
             found.append(

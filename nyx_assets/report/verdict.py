@@ -64,7 +64,7 @@ class Verdict:
 def verdict_of(home: Home) -> Verdict:
     """What the tables say so far."""
     comparisons = _compared(home)
-    gate = (rows_of(home, "quality_gate") or [None])[-1]
+    gates = rows_of(home, "quality_gate")
     if not comparisons:
         headline, outcome = "Nothing is evaluated yet.", NO_INTERVAL
     else:
@@ -84,7 +84,7 @@ def verdict_of(home: Home) -> Verdict:
         metric=metric_name(METRIC),
         num_queries=comparisons[0].num_queries if comparisons else 0,
         comparisons=tuple(comparisons),
-        gate=gate,
+        gate=gates[-1] if gates else None,
     )
 
 

@@ -1,5 +1,6 @@
 """Plots are pictures that a browser can show, with every line in its box, and say in words what they show."""
 
+import itertools
 import re
 from xml.etree import ElementTree
 
@@ -82,7 +83,7 @@ def test_ticks_are_few_and_hold_every_value(low, high):
 def test_a_histogram_climbs_and_falls_by_upright_steps_and_its_shares_sum_to_the_whole():
     plot = histogram_plot("x", {"right": [0.1, 0.1, 0.9], "wrong": [0.1]}, x="cosine")
     for line in polylines(plot.svg):
-        assert all(a[0] == b[0] or a[1] == b[1] for a, b in zip(line, line[1:], strict=False))
+        assert all(a[0] == b[0] or a[1] == b[1] for a, b in itertools.pairwise(line))
     assert {"right (3)", "wrong (1)", "cosine", "% of each"} <= texts(plot.svg)
     assert "right: 3 with median 0.1" in plot.alt
 

@@ -77,7 +77,11 @@ def hostile_home(folder: Path) -> Home:
     write(home, "retrieval_scores", scores)
     write_differences(home, low=0.1, high=0.7)
     answer = {"answer": HOSTILE, "golden_answer": HOSTILE, "oracle_answer": HOSTILE}
-    write(home, "wrong_answers", [{"qa_id": "q0", "retriever": "finetuned", "blame": "misread", "golden_rank": 1} | answer])
+    write(
+        home,
+        "wrong_answers",
+        [{"qa_id": "q0", "retriever": "finetuned", "blame": "misread", "golden_rank": 1} | answer],
+    )
     write(
         home,
         "blame_split",
