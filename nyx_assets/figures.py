@@ -5,6 +5,7 @@ nothing to show.
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from nyx_assets.plots import Bar, Plot, bar_plot, histogram_plot, line_plot
@@ -12,6 +13,7 @@ from nyx_assets.plots import Bar, Plot, bar_plot, histogram_plot, line_plot
 Row = Mapping[str, Any]
 
 FLOAT32_BYTES = 4
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 MAX_BARS = 24
 """Choice: as many as can be read; the tables have the rest."""
 
@@ -53,8 +55,12 @@ def score_by_dim(scores: Iterable[Row], *, metric: str) -> Plot | None:
     return line_plot("Score by embedding width", lines, x="", y=metric_name(metric), x_ticks=ticks, from_zero=True)
 
 
-def training_plots(report: Mapping[str, Any]) -> list[Plot]:
-    """Loss by dim, dev score, gradient norm, learning rate, throughput and memory of a run's report."""
+def training_plots(report: Mapping[str, Any], beside: Mapping[str, Mapping[str, Any]] = NOTHING) -> list[Plot]:
+    """Loss by dim, dev score, gradient norm, learning rate, throughput and memory of a run's report.
+
+    Args:
+        beside: reports of other runs by name, whose dev score stands in the same plot.
+    """
     curve = report["curve"]
 
     def of(name: str) -> list[tuple[float, float]]:
@@ -65,9 +71,13 @@ def training_plots(report: Mapping[str, Any]) -> list[Plot]:
         for dim in curve[0]["loss_by_dim"]
     }
     plots = [line_plot("Loss", {"weighted sum": of("loss"), **by_dim}, x="step", y="nats")]
-    if report["dev"]:
-        names = ("ndcg@10", "recall@10")
-        dev = {metric_name(name): [(point["step"], point[name]) for point in report["dev"]] for name in names}
+    dev = {
+        f"{name} {metric_name(metric)}".strip(): [(point["step"], point[metric]) for point in run["dev"]]
+        for name, run in {"": report, **beside}.items()
+        for metric in ("ndcg@10", "recall@10")
+        if run["dev"]
+    }
+    if dev:
         plots.append(line_plot("Dev score", dev, x="step", y="score"))
     memory = [(step, value / 2**30) for step, value in of("memory_bytes")]
     return [

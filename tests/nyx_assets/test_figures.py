@@ -42,6 +42,14 @@ def test_a_training_becomes_six_plots():
     assert sum(len(plot.markdown) for plot in plots) < 40_000
 
 
+def test_the_dev_score_of_another_run_stands_in_the_same_plot():
+    point = {"step": 1, "loss": 3.0, "loss_by_dim": {}, "gradient_norm": 1, "learning_rate": 1, "queries_per_second": 1}
+    run = {"curve": [point | {"memory_bytes": 1}], "dev": [{"step": 1, "ndcg@10": 0.6, "recall@10": 0.7}]}
+    before = {"dev": [{"step": 1, "ndcg@10": 0.4, "recall@10": 0.5}]}
+    assert "nDCG@10: 0.6; Recall@10: 0.7; before nDCG@10: 0.4" in figures.training_plots(run, {"before": before})[1].alt
+    assert [plot.title for plot in figures.training_plots(run | {"dev": []})][1] == "Gradient norm"
+
+
 def test_a_golden_chunk_counts_once_however_many_negatives_stand_beside_it():
     rows = [{"qa_id": "a", "positive_score": 0.9, "score": score, "miner": "bm25"} for score in (0.1, 0.2)]
     assert "golden chunk: 1 with median 0.9; hard negative: 2" in figures.mined_similarities(rows).alt
