@@ -14,6 +14,7 @@ import click
 
 from nyx_assets.evaluation.commands import promote
 from nyx_assets.index_commands import index_commands
+from nyx_assets.report.commands import report as report_command
 from nyx_assets.takedown.commands import takedown
 from resources.home import Home
 from resources.settings import Settings
@@ -349,6 +350,7 @@ main.context_settings["obj"] = _index_of
 main.add_command(index_commands)
 main.add_command(takedown)
 main.add_command(promote)
+main.add_command(report_command)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ from nyx_assets.nyxqa.assets import raw_qa, sampled_chunks, sorted_qa_asset
 from nyx_assets.nyxqa.checks import NYXQA_CHECKS
 from nyx_assets.recipes import PipelineRecipe, recipe_of
 from nyx_assets.records import content_id
+from nyx_assets.report.assets import report_over
 from nyx_assets.retrievers import UNTRAINED
 from nyx_assets.training.assets import (
     finetuned_checkpoint,
@@ -99,6 +100,7 @@ def assets_of(recipe: PipelineRecipe) -> list[dg.AssetsDefinition]:
         measured_index_settings,
         final_index,
     ]
+    assets.append(report_over(spec for asset in assets for spec in asset.specs))
     return [*assets, catalog_over([landed_crawl, *(spec for asset in assets for spec in asset.specs)])]
 
 

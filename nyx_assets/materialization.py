@@ -3,7 +3,7 @@
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +12,7 @@ import dagster as dg
 import pyarrow as pa
 
 from nyx_assets.partitions import CRAWL
+from nyx_assets.plots import Plot, plots_markdown
 from nyx_assets.previews import markdown_preview
 from nyx_assets.progress import Progress
 from resources.home import Home
@@ -116,11 +117,12 @@ class Step:
         """Add metadata to an asset's materialization; numbers first, six entries at most."""
         self.metadata.setdefault(name, {}).update(metadata)
 
-    def preview(self, name: str, columns: Sequence[str]) -> None:
-        """Add the first rows of a committed table, pictures included."""
+    def preview(self, name: str, columns: Sequence[str], plots: Iterable[Plot | None] = ()) -> None:
+        """Add the first rows of a committed table, pictures included, below the plots that there are of it."""
         batch = next(self.home.tables.batches(name, partition=self.partition), None)
         rows = batch.slice(0, PREVIEW_ROWS).to_pylist() if batch else []
-        self.report(name, preview=dg.MetadataValue.md(markdown_preview(rows, columns, self.home.images)))
+        shown = [*plots_markdown(plots), markdown_preview(rows, columns, self.home.images)]
+        self.report(name, preview=dg.MetadataValue.md("\n\n".join(shown)))
 
     def results(self, *names: str) -> Iterator[dg.MaterializeResult]:
         """One result an asset, with row count, seconds, column schema and data version from content."""

@@ -489,6 +489,8 @@ FINAL_INDEX = pa.schema(
 
 CATALOG = pa.schema([("name", pa.string())])
 
+REPORT_SECTIONS = pa.schema([("section", pa.string()), ("is_shown", pa.bool_())])
+
 LANDED_CRAWL = pa.schema(
     [
         ("file", pa.string()),  # file of the delivery: Parquet, JSON lines, or one page

@@ -32,6 +32,7 @@ def job_report_json(report: JobReport, home: Home) -> dict[str, Any]:
         },
         "failures": report.failures,
         "scores": scores_of(home),
+        "report": str(home.report_file) if home.report_file.is_file() else None,
     }
 
 
@@ -86,6 +87,8 @@ def job_report_text(report: JobReport, home: Home, pipeline: Pipeline) -> str:
             f"{len(report.failures)} failures; what they did not touch is done, and the next run goes on from here:",
         ]
         lines += [f"  - {failure}" for failure in report.failures]
+    if home.report_file.is_file():
+        lines += ["", f"Report:  {home.report_file}"]
     lines += ["", f'Search:  nyx search "…"      Ask:  duckdb {home.root / "catalog.duckdb"}      Look:  make up']
     return "\n".join(lines)
 

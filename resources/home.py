@@ -4,6 +4,7 @@ tables/       Parquet, the truth (tables.py)          checkpoints/, artifacts/  
 images/       pictures by SHA-256 (images.py)         index/                     the vector index
 vlm/          replies paid for, and a row a call      dagster/                   runs, events, schedules
 backbones/    backbones built or fetched              catalog.duckdb             views over all of it (catalog.py)
+report/       the page about all of it
 """
 
 import fcntl
@@ -18,6 +19,9 @@ from resources.artifacts import Artifacts
 from resources.images import FolderImageStore
 from resources.tables import Commit, ParquetTables
 from training_kernels.errors import ConfigError, IncompleteArtifact
+
+REPORT_FILE = Path("report") / "nyx.html"
+"""The page that `nyx report` writes, from the root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,11 @@ class Home:
     def trec_folder(self) -> Path:
         """Where the last evaluation left its rankings and golds as TREC files."""
         return self.root / "artifacts" / "trec"
+
+    @property
+    def report_file(self) -> Path:
+        """Where the report page lies; it holds texts and pictures of pages."""
+        return self.root / REPORT_FILE
 
     @property
     def _claim_file(self) -> Path:

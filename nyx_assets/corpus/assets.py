@@ -13,6 +13,7 @@ from nyx_assets.corpus.links import WebLinks
 from nyx_assets.corpus.near_duplicates import cluster_sizes, near_duplicate_rows
 from nyx_assets.corpus.pages import documents_of
 from nyx_assets.corpus.signatures import chunk_signatures, page_signatures, picture_signatures
+from nyx_assets.figures import link_rot_plot
 from nyx_assets.materialization import Step, settings
 from nyx_assets.partitions import CRAWL, EVERY_CRAWL
 from nyx_assets.recipes import PipelineRecipe
@@ -93,11 +94,12 @@ def taken_pages(
                 progress.advance()
             else:
                 tables["rejected_documents"].append([row.values])
-        tables["link_rot"].append(links.rows())
+        lost = list(links.rows())
+        tables["link_rot"].append(lost)
     step.preview("crawl_documents", ["title", "segments"])
     step.preview("rejected_documents", ["kind", "reference", "rule", "reason"])
     step.report("link_rot", lost=links.num_lost, taken=links.num_taken)
-    step.preview("link_rot", ["host", "rule", "num_references", "share"])
+    step.preview("link_rot", ["host", "rule", "num_references", "share"], [link_rot_plot(lost)])
     yield from step.results("crawl_documents", "rejected_documents", "link_rot")
 
 

@@ -20,9 +20,11 @@ from nyx_assets.evaluation.side_by_side import HEADLINE, side_by_side
 from nyx_assets.evaluation.stored import stored_retriever
 from nyx_assets.evaluation.suites import Suite, draw_by_modality, suite_of_qa, with_options
 from nyx_assets.evaluation.trec import published_runs
+from nyx_assets.figures import recall_by_k, score_by_dim
 from nyx_assets.materialization import Step, settings
 from nyx_assets.near_copies import chunk_cluster_of
 from nyx_assets.partitions import EVERY_CRAWL
+from nyx_assets.plots import plots_markdown
 from nyx_assets.previews import markdown_preview
 from nyx_assets.rag.corpus import chunk_documents, corpus_embeddings
 from nyx_assets.rag.drawing import draw_by_hash
@@ -102,8 +104,17 @@ def evaluated_retrievers(home: Home, embedders: Embedders) -> list[Retriever]:
 
 
 def _scores_shown(scores: list[dict[str, Any]], columns: list[str], home: Home) -> dg.MarkdownMetadataValue:
-    """All scores of a run in one table; those that are metadata by themselves can be plotted over runs."""
-    return dg.MetadataValue.md(markdown_preview(scores, columns, home.images))
+    """All scores of a run in one table, below plots over k and dims where they have dims; those that are metadata by
+    themselves can be plotted over runs."""
+    long = [
+        {"retriever": row["retriever"], "dim": row["dim"], "metric": metric, "value": value}
+        for row in scores
+        if "dim" in row
+        for metric, value in row.items()
+        if metric not in ("retriever", "dim")
+    ]
+    shown = plots_markdown([recall_by_k(long), score_by_dim(long, metric=HEADLINE[-1])])
+    return dg.MetadataValue.md("\n\n".join([*shown, markdown_preview(scores, columns, home.images)]))
 
 
 @dg.asset(

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
 from nyx_assets.feedback.retrieving import drawn_ids, retrieved
 from nyx_assets.feedback.saving import foreseen_calls, saved_text
 from nyx_assets.feedback.trying import tried
+from nyx_assets.figures import preference_similarities
 from nyx_assets.materialization import Step, settings
 from nyx_assets.partitions import CRAWL, EVERY_CRAWL
 from nyx_assets.rag.corpus import chunk_documents, dense_corpus
@@ -45,6 +47,7 @@ def feedback_preferences(
     foreseen = foreseen_calls(home, recipe.feedback)
     qa_ids = drawn_ids(home, step.partition, at_most=recipe.feedback.max_queries_per_crawl, seed=recipe.seed)
     counts: Counter[str] = Counter()
+    similarities: list[dict[str, Any]] = []
     progress = step.progress("queries", len(qa_ids))
     with step.tables({"feedback_preferences": FEEDBACK_PREFERENCES}) as tables:
         if qa_ids:
@@ -56,6 +59,9 @@ def feedback_preferences(
             tries = tried(queries, vlm, chunk_documents(home), recipe.feedback, seed=recipe.seed)
             for rows in progress.over(tries):
                 tables["feedback_preferences"].append(rows)
+                similarities += [
+                    {"role": row["role"], "similarity": row["similarity"]} for row in rows if row["role"] != "unused"
+                ]
                 counts["answered"] += any(row["role"] == "positive" for row in rows)
                 counts["answers_alone"] += bool(rows[0]["answers_alone"])
                 counts["asked"] += len(rows)
@@ -70,5 +76,6 @@ def feedback_preferences(
         calls=saved,
         generator=generator.described,
     )
-    step.preview("feedback_preferences", ["window_rank", "answer", "grade", "role"])
+    shown = ["window_rank", "answer", "grade", "role"]
+    step.preview("feedback_preferences", shown, [preference_similarities(similarities)])
     yield from step.results("feedback_preferences")

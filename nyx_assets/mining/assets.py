@@ -6,6 +6,7 @@ from functools import partial
 
 import dagster as dg
 
+from nyx_assets.figures import mined_similarities
 from nyx_assets.materialization import Step, settings
 from nyx_assets.miners import EmbeddingMiner, ForeignEmbedders, embeds, open_miner, ranked
 from nyx_assets.mining.judging import judged_by
@@ -91,7 +92,7 @@ def mined_negatives_asset(recipe: MiningRecipe) -> dg.AssetsDefinition:
         if isinstance(miner, EmbeddingMiner):
             step.report("negatives", reused_embeddings=miner.num_reused)
         step.report("refused_negatives", reasons=dict(Counter(row["reason"] for row in refused).most_common()))
-        step.preview("negatives", ["rank", "score", "qa_id", "chunk_id"])
+        step.preview("negatives", ["rank", "score", "qa_id", "chunk_id"], [mined_similarities(kept)])
         step.preview("refused_negatives", ["rank", "reason", "qa_id", "chunk_id"])
         yield from step.results("negatives", "refused_negatives")
 

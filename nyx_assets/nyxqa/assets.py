@@ -7,6 +7,8 @@ from typing import Any
 
 import dagster as dg
 
+from nyx_assets.figures import funnel_plot
+from nyx_assets.funnels import summed
 from nyx_assets.materialization import Step, settings
 from nyx_assets.miners import ForeignEmbedders, embeds
 from nyx_assets.nyxqa.asking import Tally, ask_all
@@ -198,6 +200,7 @@ def sorted_qa_asset(round_trip: RoundTripRecipe) -> dg.AssetsDefinition:
         )
         step.report("rejected_qa", rules=dict(Counter(row["rule"] for row in outcome.rejected)))
         step.preview("filtered_qa", ["question", "answer", "options", "judge_score", "marks", "split"])
+        step.preview("qa_funnel", ["check", "num_in", "num_out", "num_rejected"], [funnel_plot(summed(funnel))])
         step.preview("rejected_qa", ["question", "answer", "check", "rule", "reason"])
         yield from step.results("filtered_qa", "rejected_qa", "qa_funnel")
 

@@ -94,6 +94,7 @@ def take_down(
         shutil.rmtree(home.trec_folder, ignore_errors=True)  # names questions and chunks; the next evaluation writes it
         if removal.ids:
             remove_training_examples(home)
+            home.report_file.unlink(missing_ok=True)  # it quotes pages; the next run writes it again
         report = TakedownReport(
             target=target.kept_value,
             kind=target.kind,

@@ -106,6 +106,22 @@ class Browser:
             return Boolean(found)"""
         self.wait(script, words)
 
+    def show_as(self, width: int, height: int, *, is_phone: bool = False, is_dark: bool = False) -> None:
+        """Be a screen of this size, in CSS pixels; chrome's own commands, since no window is as narrow as a phone."""
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": is_phone}
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}]
+        for command, params in (
+            ("Emulation.setDeviceMetricsOverride", screen),
+            ("Emulation.setEmulatedMedia", {"features": scheme}),
+        ):
+            ask(f"{self._session}/goog/cdp/execute", {"cmd": command, "params": params})
+
+    def picture(self, path: Path) -> None:
+        """Save what is seen, down to the end of the page."""
+        params = {"format": "png", "captureBeyondViewport": True}
+        shot = ask(f"{self._session}/goog/cdp/execute", {"cmd": "Page.captureScreenshot", "params": params})["value"]
+        path.write_bytes(base64.b64decode(shot["data"]))
+
     def close(self) -> None:
         ask(self._session, method="DELETE")
 

@@ -5,6 +5,8 @@ from urllib.parse import quote
 
 import pytest
 
+from nyx_assets.plots import WIDTH
+
 pytestmark = pytest.mark.browser
 
 CRAWLS = ["2026-01-atlas", "2026-02-almanac"]
@@ -57,7 +59,7 @@ def test_the_graph_shows_every_asset_in_its_group(browser, dagster, nodes):
     expected = sorted([*groups, *(PurePosixPath(name).name for name in nodes)])
     browser.wait(f"{IN_SIDEBAR}.length >= arguments[0]", len(expected))
     assert sorted(browser.run(IN_SIDEBAR)) == expected
-    assert len(nodes) == 35
+    assert len(nodes) == 36
 
 
 def test_the_graph_draws_a_box_for_each_asset_of_a_group(browser, dagster):
@@ -84,6 +86,24 @@ def test_a_preview_shows_its_pictures(browser, dagster, asset):
     assert len(pictures) >= 2
     assert {source for source, _ in pictures} == {"data:image/jpeg;base64,"}
     assert max(width for _, width in pictures) == 96
+
+
+@pytest.mark.parametrize(
+    ("asset", "num_plots"), [("retrieval_scores", 2), ("negatives", 1), ("qa_funnel", 1), ("pretrained_checkpoint", 5)]
+)
+def test_plots_are_drawn_beside_what_they_show(browser, dagster, asset, num_plots):
+    browser.open(f"{dagster.url}/assets/{asset}?view=overview")
+    browser.click("[Show Markdown]")
+    pictures = browser.wait(f"const all = (() => {{ {PICTURES} }})(); return all.length && all.every(p => p[1]) && all")
+    # a checkpoint of so small a crawl has no dev score
+    plots = [width for source, width in pictures if source.startswith("data:image/svg+xml")]
+    assert plots == [WIDTH] * num_plots
+
+
+def test_the_report_says_its_verdict_and_where_its_page_lies(browser, dagster):
+    browser.open(f"{dagster.url}/assets/report?view=overview")
+    browser.wait("return document.body.innerText.includes('report/nyx.html')")
+    assert "The tuned retriever" in browser.text()
 
 
 def test_every_partition_of_every_asset_is_filled(nodes):

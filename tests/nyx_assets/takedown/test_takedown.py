@@ -99,6 +99,7 @@ def test_nothing_of_the_page_is_left_anywhere_and_a_second_run_finds_nothing(hom
     fetched(home, "https://a.example/gone.png", page["image"])
     fetched(home, "https://a.example/kept.png", "0" * 64)
     assert files_with(home, page["phrase"], page["image"])
+    home.report_file.write_text(page["phrase"])
     report = run(home, target)
     assert files_with(home, page["phrase"], page["image"], page["doc_id"]) == [
         "takedowns/" + name for name in in_list(home, page)
