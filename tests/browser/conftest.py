@@ -126,7 +126,7 @@ class Browser:
         ask(self._session, method="DELETE")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # a page that is open asks its server all the time
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Skipped where Chromium is missing; with NYX_REQUIRE_BROWSER=1, as in CI, that is a failure."""
     if missing := [program for program in PROGRAMS if shutil.which(program) is None]:
@@ -163,7 +163,7 @@ class Dagster:
         return answer["data"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def dagster(small_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dagster]:
     """What `make up` starts, over a copy of the small home."""
     folder = tmp_path_factory.mktemp("ui")
