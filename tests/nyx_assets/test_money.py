@@ -1,12 +1,6 @@
-"""What was paid for is never paid for again: after kill -9, at a cap, when a page changes, and in replay."""
+"""What was paid for is never paid for again: at a cap, when a page changes, and in replay. Kills: test_vlm_courier.py."""
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,58 +11,14 @@ from click.testing import CliRunner
 from benchmarks.factory import make
 from nyx_assets.__main__ import STOPPED_BY_CAP, main
 from resources.home import Home
-from resources.settings import Settings
 from resources.vlm import STAND_IN_MODEL
-from resources.vlm_roles import budget_of
 from resources.vlm_server import OfflineService, serve_offline_vlm
 from training_kernels.errors import BudgetReached
-
-ROOT = Path(__file__).resolve().parents[2]
-IN_FLIGHT = 8
-
-GENERATION = """
-import json, sys
-from pathlib import Path
-from benchmarks.vlm import requests, teacher_of
-from resources.vlm import complete_all
-home, base_url, out = sys.argv[1:]
-teacher = teacher_of(Path(home), base_url, max_in_flight=8).for_step("raw_qa", "p")
-texts = [reply.text for reply in complete_all(teacher, requests(0, 240))]
-Path(out).write_text(json.dumps(texts))
-"""
 
 
 def ledger_rows(home: Path) -> list[dict]:
     files = sorted((home / "vlm" / "ledger").glob("*.jsonl"))
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
-
-
-def test_ten_kills_during_generation_pay_again_only_for_what_was_on_its_way(tmp_path):
-    draw = random.Random(3)
-    home, out = tmp_path / "home", tmp_path / "out.json"
-    service = OfflineService(delay_seconds=0.08, max_concurrent=IN_FLIGHT, fault_shares={"500": 0.05, "cut": 0.05})
-    with serve_offline_vlm(service):
-        command = [sys.executable, "-c", GENERATION, str(home), service.base_url, str(out)]
-        for _ in range(10):
-            before = sum(service.counts()["attempts"].values())
-            process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-            while sum(service.counts()["attempts"].values()) == before and process.poll() is None:
-                time.sleep(0.005)
-            time.sleep(draw.uniform(0.0, 0.3))
-            assert process.poll() is None, "it was over before the kill: make the generation longer"
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-        assert not out.exists()
-        subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
-        counts = service.counts()
-    assert json.loads(out.read_text()) == [str(1000 + place) for place in range(240)]
-    interrupted = budget_of(Settings.from_env({}), Home.at(home)).interrupted()
-    paid = counts["answers"]
-    assert len(paid) == 240
-    # a reply that was on its way at a kill is asked for again, and nothing else is: eight calls at the endpoint, and
-    # those of the eight more in preparation whose replies are being written
-    assert sum(paid.values()) + sum(counts["abandoned"].values()) - 240 <= len(interrupted) <= 10 * 2 * IN_FLIGHT
-    assert len({row["request_digest"] for row in ledger_rows(home)}) == 240
 
 
 def page(number: int, fact: str) -> dict:

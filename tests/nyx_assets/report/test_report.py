@@ -91,7 +91,8 @@ def test_sections_come_and_go_with_their_tables(home):
         "dim": 64, "precision": "int8", "score": 0.654, "loss": 0.01, "bytes_per_vector": 64,
         "search_ms_per_query": 0.2, "is_recommended": True,
     }  # fmt: skip
-    write(home, "index_settings", [setting])
+    unscored = setting | {"dim": 32, "score": None, "loss": None, "search_ms_per_query": None, "is_recommended": False}
+    write(home, "index_settings", [setting, unscored])
     html = written(home)
     assert "0.123" in html
     assert "0.654" in html
