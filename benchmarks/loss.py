@@ -26,8 +26,8 @@ MAX_DIFFERENCE = 1e-5
 """Of a gradient, relative to its largest entry: either sums 2,048 float32 products, in another order."""
 
 ROUNDS_BY_SIZE = {1024: 7, 4096: 5, 16384: 3}
-CACHED_SIZE, CACHED_MINI_BATCH = 1024, 8
-"""The largest mini-batch of the target; a smaller one is slower still."""
+CACHED_SIZE, CACHED_MINI_BATCHES = 1024, (4, 8)
+"""Mini-batches that a VLM leaves room for."""
 
 
 def made_embeddings(num_pairs: int) -> tuple[Tensor, Tensor]:
@@ -87,13 +87,14 @@ def main() -> None:
             num_rounds=num_rounds,
         )
         print_comparison(comparison, as_json=options.json)
-    comparison = compare(
-        f"loss, N = {CACHED_SIZE:,}, against its cached loss at mini-batch {CACHED_MINI_BATCH}",
-        partial(cached_gradients, mini_batch_size=CACHED_MINI_BATCH),
-        num_pairs=CACHED_SIZE,
-        num_rounds=options.rounds or 3,
-    )
-    print_comparison(comparison, as_json=options.json)
+    for mini_batch_size in CACHED_MINI_BATCHES:
+        comparison = compare(
+            f"loss, N = {CACHED_SIZE:,}, against its cached loss at mini-batch {mini_batch_size}",
+            partial(cached_gradients, mini_batch_size=mini_batch_size),
+            num_pairs=CACHED_SIZE,
+            num_rounds=options.rounds or 3,
+        )
+        print_comparison(comparison, as_json=options.json)
 
 
 if __name__ == "__main__":
