@@ -63,7 +63,6 @@ def feedback_preferences(
                     {"role": row["role"], "similarity": row["similarity"]} for row in rows if row["role"] != "unused"
                 ]
                 counts["answered"] += any(row["role"] == "positive" for row in rows)
-                counts["answers_alone"] += bool(rows[0]["answers_alone"])
                 counts["asked"] += len(rows)
                 counts["left"] += rows[0]["num_not_asked"]
     saved = saved_text(foreseen, num_queries=len(qa_ids), asked=counts["asked"], left=counts["left"])
@@ -72,7 +71,6 @@ def feedback_preferences(
         "feedback_preferences",
         queries=len(qa_ids),
         answered=counts["answered"],
-        answered_without_document=counts["answers_alone"],
         calls=saved,
         generator=generator.described,
     )

@@ -5,10 +5,11 @@ import time
 
 import pytest
 
+from nyx_assets.miners import Bm25Miner
 from nyx_assets.nyxqa.filters import filter_pairs
 from nyx_assets.nyxqa.generation import pairs_of, requests_for
 from nyx_assets.nyxqa.judging import judge_request
-from nyx_assets.nyxqa.pairs import Means, Pair
+from nyx_assets.nyxqa.pairs import Means, Pair, Search
 from nyx_assets.nyxqa.sampling import calls_for, sample_chunks
 from nyx_assets.qa_recipes import QACheck, tiny_qa
 from nyx_assets.rag.answering import answer_of, answer_request
@@ -41,7 +42,12 @@ def drafts(document: Document, variant=SINGLE_IMAGE) -> list[dict]:
 
 def means_for(*chunks: dict) -> Means:
     roles = {"teacher": VLM, "generator": VLM, "judge": VLM}
-    return Means(vlm_by_role=roles, chunk_by_id={one["chunk_id"]: one for one in chunks}, seed=1)
+    chunk_by_id = {one["chunk_id"]: one for one in chunks}
+    documents = {chunk_id: Document.from_rows(one["segments"]) for chunk_id, one in chunk_by_id.items()}
+    return Means(
+        vlm_by_role=roles, chunk_by_id=chunk_by_id, url_by_doc={}, blocked_domains=(), seed=1,
+        open_search=lambda: Search(Bm25Miner(documents), "bm25"),
+    )  # fmt: skip
 
 
 def through(check: QACheck, *rows: dict, document: Document):
