@@ -156,6 +156,10 @@ def test_a_checkpoint_that_was_damaged_is_made_again(copied_home: Path) -> None:
     assert home.artifacts.require("pretrained_checkpoint").commit.data_version == before.commit.data_version
 
 
+SAYS_WHEN = ("final_index", "index_settings", "quality_gate", "gate_comparisons")
+"""Tables that hold a time, or what was live before: two homes with one content may differ in them."""
+
+
 def test_a_run_killed_again_and_again_ends_with_the_same_tables(small_home: Path, tmp_path: Path) -> None:
     draw = random.Random(5)
     home = Home.at(tmp_path / "home")
@@ -185,7 +189,8 @@ def test_a_run_killed_again_and_again_ends_with_the_same_tables(small_home: Path
         killed, whole = home.commit(*place), calm.commit(*place)
         assert killed is not None
         assert whole is not None
-        assert killed.data_version == whole.data_version, place
+        if place[0] not in SAYS_WHEN:
+            assert killed.data_version == whole.data_version, place
     assert run(home.root)["made"] == 0
 
 
