@@ -145,7 +145,7 @@ def test_every_materialization_says_rows_columns_and_version_and_little_more(nod
         if name not in FOLDERS:
             assert len(entry_by_label["dagster/column_schema"]["schema"]["columns"]) >= 1, name
         ours = [label for label in entry_by_label if not label.startswith("dagster/")]
-        assert len(ours) <= 6, (name, ours)
+        assert len(ours) <= 7, (name, ours)  # an nDCG of each retriever stands by itself, to be plotted over runs
         assert "dagster/data_version" in {tag["key"] for tag in made["tags"]}, name
 
 
