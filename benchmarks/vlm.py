@@ -31,9 +31,10 @@ from resources.vlm_openai import OpenAIVLM
 from resources.vlm_roles import VLMRole
 from training_kernels.documents import Document, Segment
 
-SCENES = ((0.5, 16), (0.2, 16), (0.2, 32))
-"""Seconds that an answer takes, and answers that the server works on at once."""
-WAVES = 20
+SCENES = ((0.5, 16, 16), (0.5, 16, 20), (0.2, 16, 16), (0.2, 16, 20), (0.2, 32, 40))
+"""Seconds that an answer takes, answers that the server works on at once, and calls that ours may have under way
+(`NYX_TEACHER_MAX_IN_FLIGHT`). Where these are more, the server has the next request at hand when a place is free."""
+WAVES = 60
 """Times that all places are taken in one round; the first and last one are ramps."""
 FILLER = "The harbour was dredged again and again, and every keeper of the light wrote it down in the same book. " * 40
 """About 1,000 tokens, as a prompt with one chunk has."""
@@ -64,9 +65,9 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each scene, each with new requests")
     options = parser.parse_args()
-    for delay_seconds, places in SCENES:
+    for delay_seconds, places, max_in_flight in SCENES:
         with tempfile.TemporaryDirectory() as folder, fixed_delay_server(delay_seconds, places) as base_url:
-            settings = settings_of(Path(folder), base_url, max_in_flight=places)
+            settings = settings_of(Path(folder), base_url, max_in_flight=max_in_flight)
             home = Home.at(settings.home)
             pictures = store_pictures(home)
             role = VLMRole.of("teacher", settings, home)
@@ -78,7 +79,7 @@ def main() -> None:
                 bodies = bodies_of(settings, home, requests(number, WAVES * places, pictures))
                 bare.append((bare_calls_a_second(base_url, bodies, places), ideal))
             role.close()
-        scene = f"{places} places of {delay_seconds} s, load {os.getloadavg()[0]:.1f}"
+        scene = f"{places} places of {delay_seconds} s, {max_in_flight} under way, load {os.getloadavg()[0]:.1f}"
         for name, rounds in (("vlm calls", ours), ("bare client", bare)):
             print_comparison(comparison_of(f"{name}, {scene}", rounds, unit="calls/s"), as_json=options.json)
 
