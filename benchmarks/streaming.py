@@ -66,7 +66,7 @@ def main() -> None:
         rounds = [
             {
                 pages: in_new_process(Path(scratch) / f"{turn}-{pages}", crawl_of(crawls, pages))
-                for pages in options.pages
+                for pages in sorted({START_PAGES, *options.pages})
             }
             for turn in range(options.rounds)
         ]
