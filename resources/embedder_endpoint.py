@@ -1,10 +1,10 @@
 """Embeddings from any server with the /v1/embeddings of OpenAI's API: vLLM, TEI, Infinity, hosted ones.
 
 Texts only: the API has no agreed place for pictures. A text is embedded once for a model in a home, whoever asks: see
-vlm_embeddings.py.
+vlm_embeddings.py. Two processes that want the same text at once pay for it once: the second waits and looks again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -85,19 +85,25 @@ class EndpointEmbedder:
         """float32 [N, D], unit norm, in the order of the texts."""
         digests = [text_digest(text) for text in texts]
         row_by_text = self._kept(set(digests))
-        missing = [
-            (one, text) for one, text in dict(zip(digests, texts, strict=True)).items() if one not in row_by_text
-        ]
+        if len(row_by_text) < len(set(digests)):
+            with self._lists.alone():
+                row_by_text = self._paid(dict(zip(digests, texts, strict=True)))
+        rows = [row_by_text[digest] for digest in digests]
+        if len(widths := {len(row) for row in rows}) > 1:
+            raise DataError(f"{self._vlm.model} answered with embeddings of different widths: {sorted(widths)}")
+        return np.stack(rows)
+
+    def _paid(self, text_by_digest: Mapping[str, str]) -> dict[str, np.ndarray]:
+        """Rows of all texts, asked for where no process has asked before."""
+        row_by_text = self._kept(set(text_by_digest))
+        missing = [(digest, text) for digest, text in text_by_digest.items() if digest not in row_by_text]
         calls = [missing[start : start + TEXTS_PER_CALL] for start in range(0, len(missing), TEXTS_PER_CALL)]
         asked = (request_of([text for _, text in call]) for call in calls)
         for call, reply in zip(calls, complete_all(self._vlm, asked), strict=True):
             if not isinstance(reply, Reply):
                 raise reply
             row_by_text |= zip((digest for digest, _ in call), embeddings_of(reply), strict=True)
-        rows = [row_by_text[digest] for digest in digests]
-        if len(widths := {len(row) for row in rows}) > 1:
-            raise DataError(f"{self._vlm.model} answered with embeddings of different widths: {sorted(widths)}")
-        return np.stack(rows)
+        return row_by_text
 
     def _kept(self, wanted: set[str]) -> dict[str, np.ndarray]:
         """Rows of the texts that were paid for before, in whatever call, by the texts' digests."""

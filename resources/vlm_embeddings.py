@@ -10,11 +10,13 @@ Shape letters: N texts, D width.
 """
 
 import base64
+import fcntl
 import hashlib
 import json
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ import numpy as np
 from resources.endpoint_client import Endpoint, EndpointClient, Fault
 from resources.vlm import Message, Reply, Request, Sampling
 from resources.vlm_budget import Spending
+from resources.vlm_courier_notes import wait_for_finishing
+from resources.vlm_folders import couriers_in
 from training_kernels.documents import Document
 from training_kernels.errors import DataError
 
@@ -57,7 +61,20 @@ class TextLists:
     """Which call of a model embedded which texts."""
 
     def __init__(self, vlm_root: str | Path, model: str) -> None:
-        self._folder = Path(vlm_root) / "embeddings" / hashlib.sha256(model.encode()).hexdigest()[:16]
+        self._root = Path(vlm_root)
+        self._folder = self._root / "embeddings" / hashlib.sha256(model.encode()).hexdigest()[:16]
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Alone among the processes of this machine that pay for embeddings of this model, what a dead one asked kept.
+
+        Two that embed the same texts at once would ask for them in different calls, and both would pay.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            wait_for_finishing(couriers_in(self._root))
+            yield
 
     def write(self, request_digest: str, texts: Sequence[str]) -> None:
         """Complete in its place, or not there."""

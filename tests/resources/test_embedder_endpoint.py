@@ -1,7 +1,9 @@
 """Embeddings over a real loopback server with /v1/embeddings."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -25,6 +27,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.refusals = 0
+        self.delay_seconds = 0.0
         self.calls: list[dict[str, Any]] = []
         self.keys: set[str | None] = set()
         self.spoil = lambda data: data
@@ -44,6 +47,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.refusals -= 1
             self._send(503, {"error": {"message": "busy"}})
             return
+        time.sleep(self.server.delay_seconds)
         self.server.calls.append(body)
         data = [
             {"object": "embedding", "index": place, "embedding": [3.0 * text.count(letter) for letter in "abc"]}
@@ -124,6 +128,18 @@ def test_a_text_is_paid_for_once_whatever_stands_beside_it_and_on_whichever_side
     assert [call["input"] for call in server.calls] == [["ab", "bc"], ["cc"]]
     assert embedder(model="another").embed(documents("ab"), side="query").shape == (1, 3)
     assert server.calls[2:] == [{"model": "another", "input": ["ab"], "encoding_format": "float"}]
+
+
+def test_processes_that_want_overlapping_texts_at_once_pay_for_each_text_once(server, embedder) -> None:
+    shared = ["a" * (number + 1) + "b" for number in range(TEXTS_PER_CALL)]
+    wanted = [["c" * (who + 1), *shared] for who in range(3)]  # in calls of their own, all would be different
+    server.delay_seconds = 0.2
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(lambda texts: embedder().embed(documents(*texts), side="candidate"), wanted))
+    for texts, row_ND in zip(wanted, found, strict=True):
+        np.testing.assert_allclose(row_ND, counts(*texts), atol=1e-6)
+    paid = [text for call in server.calls for text in call["input"]]
+    assert sorted(paid) == sorted({*shared, "c", "cc", "ccc"})
 
 
 def test_every_call_is_a_row_of_the_ledger_with_its_cost(server, embedder, tmp_path) -> None:
