@@ -16,8 +16,10 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/nyx run $(if $(CRAWL),--crawl "$(CRAWL)")
 
+# two processes, the tests of a file in one: `make test TESTS=tests/resources PROCESSES=0` runs a part in this one
+PROCESSES ?= 2
 test: $(READY)
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup $(TESTS)
 
 check: $(READY)
 	$(BIN)/ruff check .

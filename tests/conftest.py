@@ -1,5 +1,6 @@
 """What all tests share: where the shared real data lies, and a process without network or GPU surprises."""
 
+import fcntl
 import ipaddress
 import os
 import signal
@@ -61,6 +62,13 @@ def _is_here(host: str | bytes | None) -> bool:
 sys.addaudithook(_refuse_to_leave)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in several processes (`-n 2 --dist loadgroup`), those of a file share one, and those of the browser."""
+    for item in items:
+        path = item.path.relative_to(ROOT / "tests")
+        item.add_marker(pytest.mark.xdist_group(path.parts[0] if path.parts[0] == "browser" else path.as_posix()))
+
+
 @pytest.fixture(autouse=True)
 def network_guard() -> Iterator[list[str]]:
     """Fails a test that tried to leave the machine, even if it caught the refusal."""
@@ -82,9 +90,19 @@ def shared_data() -> Path:
 def small_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home that `nyx run` made of a small sample crawl with the recipe `smoke`; read it, or copy it to change it.
 
-    Beside it lie `crawl/` and the run's own `report.json`.
+    Beside it lie `crawl/` and the run's own `report.json`. Processes that run tests side by side share it.
     """
-    folder = tmp_path_factory.mktemp("small")
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "small"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "report.json").is_file():
+            make_small_home(folder)
+    return folder / "home"
+
+
+def make_small_home(folder: Path) -> None:
     crawl, home = folder / "crawl", folder / "home"
     generate(crawl, num_pages=18, num_partitions=2)
     nyx = Path(sys.executable).with_name("nyx")
@@ -92,4 +110,3 @@ def small_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = subprocess.run([nyx, "run", "--crawl", crawl, "--json"], env=env, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     (folder / "report.json").write_text(made.stdout)
-    return home
