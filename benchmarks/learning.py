@@ -110,7 +110,9 @@ def print_learned(row: Learned, *, as_json: bool) -> None:
         print(json.dumps(asdict(row)))
         return
     seeds = ", ".join(f"{one:.3f}" for one in row.by_seed)
-    verdict = "" if row.target is None else f"; target {row.target} {'met' if min(row.by_seed) >= row.target else 'MISSED'}"
+    verdict = (
+        "" if row.target is None else f"; target {row.target} {'met' if min(row.by_seed) >= row.target else 'MISSED'}"
+    )
     print(f"{row.name}: {row.ours:.3f} (seeds: {seeds}), untrained {row.peer:.3f}, {row.unit}{verdict}")
     print(f"    by dim: {', '.join(f'{dim}: {one:.3f}' for dim, one in row.by_dim.items())}")
 
@@ -130,7 +132,8 @@ def main() -> None:
         results.append(result)
         if not options.json:
             print(
-                f"seed {seed}: {run.num_steps} steps in {run.seconds:.0f} s, {run.processor_seconds:.0f} s of processor",
+                f"seed {seed}: {run.num_steps} steps in {run.seconds:.0f} s, {run.processor_seconds:.0f} s of processor; "
+                + ", ".join(f"{name} {by_dim[DIMS[0]]:.3f}" for name, by_dim in result[1].items()),
                 flush=True,
             )
     for row in learned(results):

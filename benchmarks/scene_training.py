@@ -20,7 +20,9 @@ from training_kernels.trainer import train
 
 BATCH_SIZE = 128
 
-WEIGHT_BY_DIM = ((128, 1.0), (64, 1.0), (32, 0.2), (16, 0.2))
+LEARNING_RATE = 1.5e-3
+"""Choice: three times that of `tiny`, whose few pages it would fit sooner than understand. Measured: 3e-3 finds fewer
+scenes after the same steps (0.43 against 0.50 of pictures by caption, 400 steps)."""
 
 
 def scene_recipe(*, num_steps: int, seed: int) -> TrainConfig:
@@ -29,8 +31,8 @@ def scene_recipe(*, num_steps: int, seed: int) -> TrainConfig:
     return replace(
         start,
         name="scenes",
-        loss=replace(start.loss, weight_by_dim=WEIGHT_BY_DIM),
         optimizer=replace(start.optimizer, learning_rate=LEARNING_RATE, warmup_share=0.05),
+        state=replace(start.state, every_seconds=60.0),
         sampling=SamplingConfig(batches="one_source"),  # Choice: the kind of a document tells no candidate from another
         batch_size=BATCH_SIZE,
         negatives_per_query=0,
@@ -38,10 +40,6 @@ def scene_recipe(*, num_steps: int, seed: int) -> TrainConfig:
         max_steps=num_steps,
         seed=seed,
     )
-
-
-LEARNING_RATE = 1.5e-3
-"""Choice: three times that of `tiny`, whose few pages it would fit sooner than understand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +69,7 @@ def trained_on_scenes(
         num_examples=-(-config.max_steps * config.batch_size // len(tasks)),
         seed=config.seed,
     )
-    report = train(
-        config, examples, ScenePictures(scenes), start_from=untrained, out=trained, log=lambda line: None
-    )
+    report = train(config, examples, ScenePictures(scenes), start_from=untrained, out=trained, log=lambda line: None)
     return SceneRun(
         untrained=untrained,
         trained=trained,

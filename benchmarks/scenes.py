@@ -96,7 +96,12 @@ def scenes_of_things(num_things: int, *, num_scenes: int, seed: int) -> list[Sce
     scenes: dict[Scene, None] = {}
     while len(scenes) < num_scenes:
         things = tuple(
-            Thing(str(generator.choice(list(SIZES))), str(generator.choice(list(COLOURS))), str(generator.choice(SHAPES)), place)
+            Thing(
+                str(generator.choice(list(SIZES))),
+                str(generator.choice(list(COLOURS))),
+                str(generator.choice(SHAPES)),
+                place,
+            )
             for place in place_sets[generator.integers(len(place_sets))]
         )
         scenes[Scene(things, str(generator.choice(list(GROUNDS))))] = None
@@ -187,9 +192,7 @@ def training_set(
                 shown = document(f"picture {number}", str(first), picture(first, 2 * number))
                 text = document(said, str(first), said)
                 query, positive = (text, shown) if task == "text to picture" else (shown, text)
-            examples.append(
-                Example(example_id=str(number), query=query, positive=positive, negatives=(), source=task)
-            )
+            examples.append(Example(example_id=str(number), query=query, positive=positive, negatives=(), source=task))
     return ExampleSet(documents, tuple(examples), clusters)
 
 
