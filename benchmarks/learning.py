@@ -120,12 +120,13 @@ def print_learned(row: Learned, *, as_json: bool) -> None:
 def main() -> None:
     parser = argument_parser(__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=MINUTES, help=f"{STEPS_PER_MINUTE} steps each")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     results = []
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         with tempfile.TemporaryDirectory() as name:
             result = one_seed(seed, num_steps=round(STEPS_PER_MINUTE * options.minutes), folder=Path(name))
         run = result[0]

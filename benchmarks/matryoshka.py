@@ -54,9 +54,11 @@ class Arms:
     untrained: dict[int, float]
 
 
-def one_seed(seed: int, *, num_steps: int, folder: Path, pool: int = POOL, num_things: int = THINGS) -> Arms:
+def one_seed(
+    seed: int, *, num_steps: int, folder: Path, pool: int = POOL, trained_scenes: int = TRAINED_SCENES
+) -> Arms:
     """Both arms, trained and asked."""
-    scenes = scenes_of_things(num_things, num_scenes=pool + TRAINED_SCENES, seed=seed)
+    scenes = scenes_of_things(THINGS, num_scenes=pool + trained_scenes, seed=seed)
     held_out, trained_on = range(pool), range(pool, len(scenes))
     recipe = scene_recipe(num_steps=num_steps, seed=seed)
     with_it, without_it = (

@@ -8,7 +8,7 @@ Letters: P pixels along a side.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice, product
+from itertools import combinations, product
 from typing import Literal
 
 import numpy as np
@@ -90,22 +90,20 @@ def scenes_of_one_thing() -> list[Scene]:
 
 
 def scenes_of_things(num_things: int, *, num_scenes: int, seed: int) -> list[Scene]:
-    """So many different scenes of so many things, drawn from some 10^5 at two things and 10^7 at three."""
+    """So many different scenes of so many things; there are some 200,000 of two things, and 14 million of three."""
     generator = np.random.default_rng(seed)
+    sizes, colours, grounds = list(SIZES), list(COLOURS), list(GROUNDS)
     place_sets = list(combinations(PLACES, num_things))
     scenes: dict[Scene, None] = {}
     while len(scenes) < num_scenes:
+        places = place_sets[generator.integers(len(place_sets))]
+        looks = generator.integers([len(sizes), len(colours), len(SHAPES)], size=(num_things, 3)).tolist()
         things = tuple(
-            Thing(
-                str(generator.choice(list(SIZES))),
-                str(generator.choice(list(COLOURS))),
-                str(generator.choice(SHAPES)),
-                place,
-            )
-            for place in place_sets[generator.integers(len(place_sets))]
+            Thing(sizes[size], colours[colour], SHAPES[shape], place)
+            for (size, colour, shape), place in zip(looks, places, strict=True)
         )
-        scenes[Scene(things, str(generator.choice(list(GROUNDS))))] = None
-    return list(islice(scenes, num_scenes))
+        scenes[Scene(things, grounds[generator.integers(len(grounds))])] = None
+    return list(scenes)
 
 
 class ScenePictures:

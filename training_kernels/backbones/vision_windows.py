@@ -9,7 +9,7 @@ window, H heads, E width of a head.
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -72,7 +72,7 @@ class _WindowsTogether(Qwen2_5_VLVisionAttention):
         query_PHE, key_PHE = apply_rotary_pos_emb_vision(query_PHE, key_PHE, *position_embeddings)
         ends = cu_seqlens.tolist()
         starts_by_length: dict[int, list[int]] = {}
-        for start, end in zip(ends, ends[1:], strict=False):
+        for start, end in pairwise(ends):
             starts_by_length.setdefault(end - start, []).append(start)
         if len(starts_by_length) == 1:
             (length,) = starts_by_length
