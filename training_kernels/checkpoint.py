@@ -6,6 +6,7 @@ Three doors besides this project's own: `transformers` loads fully tuned weights
 
 import json
 import os
+import tempfile
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -47,10 +48,13 @@ def load_for_training(folder: Path, config: TrainConfig, *, device: torch.device
     """The weights of a folder with what the recipe tunes ready to learn, and all else frozen.
 
     An adapter goes on learning where the recipe asks for LoRA, and is merged into its base where it asks for full
-    tuning. Raises ConfigError where the recipe's LoRA differs from the adapter's.
+    tuning. Raises ConfigError where the recipe's LoRA differs from the adapter's, and where the folder lacks a file that
+    the trained checkpoint would have to hold.
     """
     manifest = read_manifest(folder)
     backbone = _open(folder, manifest, device=device, is_trainable=True)
+    with tempfile.TemporaryDirectory() as trial:  # what would fail after the last step fails before the first
+        backbone.save_reading_files(Path(trial), config.inputs)
     if not isinstance(config.tuning, LoraTuning):
         tune_fully(backbone, config.tuning)
     elif manifest.kind == "adapter":

@@ -71,6 +71,9 @@ class ContrastiveObjective:
             *self._rendered([batch[row].query for row in query_rows], side="query"),
             *self._rendered([*shared, *(document for _, document in own)], side="candidate"),
         ]
+        # Where a batch has fewer documents than there are ranks, one without any reads a query that counts for nothing:
+        # it must still meet the others in the gather and, where blocks are shared out, in the model.
+        read = sequences or self._rendered([batch[0].query], side="query")
         positive_B = torch.tensor([candidates.positive[row] for row in query_rows], dtype=torch.int64)
         ignored = [(row - query_rows.start, column) for row, column in candidates.ignored if row in query_rows]
         ignored_M2 = torch.tensor(ignored, dtype=torch.int64).reshape(-1, 2)
@@ -92,10 +95,8 @@ class ContrastiveObjective:
                 ignored_margin=config.ignored_margin,
                 panel_bytes=config.panel_bytes,
             )
-            part = len(own) / len(batch)
-            return loss * part, loss_L * part
 
-        loss, loss_L = backward_batch(self.encoder, self.ranks.filled(sequences), loss_of, self.config, self.ranks)
+        loss, loss_L = backward_batch(self.encoder, self.ranks.filled(read), loss_of, self.config, self.ranks)
         num_tokens = loss_L.new_tensor([sum(len(sequence) for sequence in sequences)], dtype=torch.float64)
         sums = self.ranks.summed(torch.cat([loss[None].double(), loss_L.double(), num_tokens])).tolist()
         by_dim = dict(zip(config.dims, sums[1:-1], strict=True))

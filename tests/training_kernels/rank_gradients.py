@@ -25,17 +25,21 @@ class OnePicture:
         return Image.radial_gradient("L").resize((90, 60)).convert("RGB")
 
 
-def task(num_pictures: int) -> tuple[ExampleSet, tuple[Example, ...]]:
-    """Seven queries, an odd number, with up to two hard negatives; the first documents hold the pictures."""
+BATCHES = ((7, 0), (7, 1), (7, 3), (2, 1))
+"""(Queries, pictures). Two queries and their two positives leave the first of three ranks without a document."""
+
+
+def task(num_queries: int, num_pictures: int) -> tuple[ExampleSet, tuple[Example, ...]]:
+    """Seven queries, an odd number, with up to two hard negatives, or two without; the first documents hold the pictures."""
     documents, examples = {}, []
-    for number in range(7):
+    for number in range(num_queries):
         documents[f"q{number}"] = Document.of("what is " + "so " * (number * 3) + f"special about thing {number}")
         picture = [Segment(image="x")] if number < num_pictures else []
         documents[f"d{number}"] = Document.of(
             f"thing {number} is number {number * number}, " * (1 + number % 3), *picture
         )
         documents[f"n{number}"] = Document.of(f"a wrong page of {number}")
-        negatives = (f"n{number}", "d0")[: number % 3]
+        negatives = (f"n{number}", "d0")[: number % 3] if num_queries > 2 else ()
         examples.append(
             Example(
                 example_id=f"e{number}",
@@ -53,7 +57,7 @@ def main(start_from: Path, out: Path, distribution: str) -> None:
     with joined_ranks():
         ranks = Ranks.current(distribution)
         for activations, tuning in WAYS:
-            for num_pictures in (0, 1, 3):
+            for num_queries, num_pictures in BATCHES:
                 config = replace(
                     tiny(),
                     activations=activations,
@@ -70,7 +74,7 @@ def main(start_from: Path, out: Path, distribution: str) -> None:
                 if ranks.is_sharding:
                     shard_blocks(backbone.model, backbone.lora_targets)
                 backbone.model.train()
-                training, batch = task(num_pictures)
+                training, batch = task(num_queries, num_pictures)
                 encoder = Encoder(backbone, config.inputs, dims=config.loss.dims)
                 got = ContrastiveObjective(encoder, training, OnePicture(), config, ranks).backward(batch)
                 weights = {name: one for name, one in backbone.model.named_parameters() if one.requires_grad}
@@ -79,7 +83,7 @@ def main(start_from: Path, out: Path, distribution: str) -> None:
                 gradients = {
                     name: whole(weight.grad).clone() for name, weight in weights.items() if weight.grad is not None
                 }
-                results[f"{activations} {tuning} {num_pictures}"] = {
+                results[f"{activations} {tuning} {num_queries} {num_pictures}"] = {
                     "loss": got.loss,
                     "loss_by_dim": got.loss_by_dim,
                     "norm": norm,

@@ -109,7 +109,7 @@ def test_pictures_fit_the_pixel_budget_and_give_the_processors_patches(encoder, 
         pixels = encoder.backbone.fit_picture(pictures.open(name), min_pixels=4 * 784, max_pixels=16 * 784)
         assert 4 * 784 <= pixels.shape[0] * pixels.shape[1] <= 16 * 784
         expected = processor([pictures.open(name)], return_tensors="pt")["pixel_values"]
-        torch.testing.assert_close(encoder.backbone.patches(pixels), expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(encoder.backbone.patches(pixels[None]), expected, atol=1e-5, rtol=0)
 
 
 def test_an_instruction_stands_before_queries_only(encoder, limited, pictures):

@@ -120,7 +120,9 @@ def test_an_example_that_nothing_is_left_to_stand_with_is_dropped_with_the_reaso
     assert isinstance(plan.dropped[0], Dropped)
 
 
-def test_one_positive_alone_cannot_train_nor_can_two_near_copies():
+def test_no_example_or_one_positive_alone_cannot_train_nor_can_two_near_copies():
+    with pytest.raises(DataError, match="0 examples with fewer than two different positives"):
+        planned(ExampleSet({}, ()))
     with pytest.raises(DataError, match="fewer than two different positives"):
         planned(training_of([example(number, "same") for number in range(9)]))
     with pytest.raises(DataError, match="fewer than two different positives"):

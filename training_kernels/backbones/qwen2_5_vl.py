@@ -1,9 +1,10 @@
 """Qwen2.5-VL of any size as a backbone, by transformers' own model and PIL picture rules (no torchvision, no video).
 
-Shape letters: B sequences, T tokens of the longest, D width, P patches of all pictures.
+Shape letters: B sequences, T tokens of the longest, D width, P patches of all pictures, N pictures of one size H x W.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +19,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from training_kernels.backbones.last_token import pool_in_last_layer
 from training_kernels.backbones.loading import bare_model, load_model
 from training_kernels.backbones.reading_files import write_reading_files
+from training_kernels.backbones.vision_windows import attend_to_windows_together, vision_layout
 from training_kernels.collate import TokenSequence, pad_right
 from training_kernels.config import InputConfig
 from training_kernels.errors import DataError
@@ -48,6 +50,7 @@ class Qwen25VLBackbone:
         self.model: Any = load_model(folder, dtype=dtype, device=device)
         self.config: Any = self.model.config
         pool_in_last_layer(self.model)
+        attend_to_windows_together(self.model)
         self.device = device
         self.tokenizer = load_text_tokenizer(str(folder))
         self.processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
@@ -131,21 +134,21 @@ class Qwen25VLBackbone:
         position_3T[:, token:] = np.arange(position, position + len(sequence) - token)
         return position_3T
 
-    def patches(self, pixels: np.ndarray) -> Tensor:
-        """float32 [P, channels x time x 14 x 14]: normalised patches of one picture, 2 x 2 neighbours together.
+    def patches(self, pixels_NHW3: np.ndarray) -> Tensor:
+        """float32 [P, channels x time x 14 x 14]: normalised patches of pictures of one size, 2 x 2 neighbours together.
 
         Normalised here, on the model's device, so that pictures are kept and moved as bytes.
         """
         patch, merge = self.processor.patch_size, self.processor.merge_size
-        height, width = self._token_grid(*pixels.shape[:2])
+        height, width = self._token_grid(*pixels_NHW3.shape[1:3])
         mean_3 = torch.tensor(self.processor.image_mean, device=self.device)
         std_3 = torch.tensor(self.processor.image_std, device=self.device)
-        scaled_HW3 = torch.tensor(pixels, device=self.device) * self.processor.rescale_factor
-        normal_HW3 = (scaled_HW3 - mean_3) / std_3
-        blocks = normal_HW3.reshape(height, merge, patch, width, merge, patch, 3).permute(0, 3, 1, 4, 6, 2, 5)
+        scaled_NHW3 = torch.tensor(pixels_NHW3, device=self.device) * self.processor.rescale_factor
+        normal_NHW3 = (scaled_NHW3 - mean_3) / std_3
+        blocks = normal_NHW3.reshape(-1, height, merge, patch, width, merge, patch, 3).permute(0, 1, 4, 2, 5, 7, 3, 6)
         repeats = self.processor.temporal_patch_size
-        still = blocks.unsqueeze(5).expand(-1, -1, -1, -1, -1, repeats, -1, -1)  # a still picture fills every frame
-        return still.reshape(height * width * merge**2, -1)
+        still = blocks.unsqueeze(6).expand(*[-1] * 6, repeats, -1, -1)  # a still picture fills every frame
+        return still.reshape(len(pixels_NHW3) * height * width * merge**2, -1)
 
     def save_reading_files(self, folder: Path, inputs: InputConfig) -> None:
         write_reading_files(
@@ -175,10 +178,17 @@ class Qwen25VLBackbone:
 
     def _vision_output(self, pictures: Sequence[np.ndarray]) -> Any:
         side = self.processor.patch_size
-        grids = [[1, pixels.shape[0] // side, pixels.shape[1] // side] for pixels in pictures]
+        grids = [(pixels.shape[0] // side, pixels.shape[1] // side) for pixels in pictures]
+        alike = [np.stack(list(group)) for _, group in groupby(pictures, key=np.shape)]
         return bare_model(self.model).get_image_features(
-            torch.cat([self.patches(pixels) for pixels in pictures]), torch.tensor(grids, device=self.device)
+            torch.cat([self.patches(pixels_NHW3) for pixels_NHW3 in alike]),
+            torch.tensor([(1, *grid) for grid in grids]),  # only its sizes are read
+            **self._vision_layout(grids),
         )
+
+    def _vision_layout(self, grids: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        """What the tower need not work out of the pictures' sizes, patches down and across."""
+        return vision_layout(grids, self.config.vision_config, device=self.device)
 
     def _as_vision_output(self, features: Sequence[Tensor]) -> Any:
         """What the model's own vision tower would have put out for pictures of these features."""

@@ -31,6 +31,9 @@ class Qwen3VLBackbone(Qwen25VLBackbone):
         levels = [output.pooler_output, *output.deepstack_features]
         return [torch.cat(level, dim=-1) for level in zip(*levels, strict=True)]
 
+    def _vision_layout(self, grids: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        return {}  # no windows
+
     def _as_vision_output(self, features: Sequence[Tensor]) -> Any:
         split = [picture_VD.split(self.dim, dim=-1) for picture_VD in features]
         levels: Any = (tuple(level) for level in zip(*split, strict=True))
