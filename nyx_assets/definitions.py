@@ -69,6 +69,7 @@ from resources.index_milvus import MilvusIndex
 from resources.public_sets import PublicSets
 from resources.settings import ROLES, Settings
 from resources.vlm_roles import VLMRole
+from sensors.killed_runs import killed_runs_sensor
 from sensors.landings import landings_sensor
 from training_kernels.errors import ConfigError
 from training_kernels.recipes import train_recipe
@@ -216,7 +217,7 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
     defs = dg.Definitions(
         assets=[landed_crawl, *assets],
         asset_checks=CHECKS,
-        sensors=[landings_sensor(home, settings)],
+        sensors=[landings_sensor(home, settings), killed_runs_sensor(home)],
         resources=resources,
         executor=dg.in_process_executor,
     )

@@ -116,7 +116,7 @@ def run_main_job(pipeline: Pipeline, instance: DagsterInstance, home: Home) -> J
     start = time.monotonic()
     report = JobReport({name: AssetReport() for name in pipeline.specs})
     with home.alone("main_job", log=console.info):
-        bury_killed_runs(instance, home, pipeline.defs, log=console.warning)
+        bury_killed_runs(instance, home, pipeline.defs.resolve_asset_graph(), log=console.warning)
         home.tables.sweep()
         drop_foreign_catalog(home)
         _walk(pipeline, instance, home, report)
