@@ -114,7 +114,10 @@ def run(crawl: Path | None, as_json: bool) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def plan(crawl: Path | None, as_json: bool) -> None:
-    """What `nyx run` would ask of VLMs: calls, tokens, money, hours, disk. Asks nothing and writes nothing."""
+    """What `nyx run` would make and why, and what it would ask of VLMs: calls, tokens, money, hours, disk.
+
+    Asks nothing and writes nothing.
+    """
     from nyx_assets.definitions import build_pipeline
     from nyx_assets.planned_run import plan_of
     from nyx_assets.planning import plan_json, plan_text
@@ -166,7 +169,7 @@ def doctor(crawl: Path | None, no_calls: bool, as_json: bool) -> None:
             settings,
             home,
             lambda: resources_of(settings, home)["index"],
-            needed_bytes=lambda: 0.0,
+            needed_bytes=lambda: _foreseen_bytes(settings, home),
         )
     )
     with tempfile.TemporaryDirectory() as scratch:
@@ -336,6 +339,18 @@ def dagster_home(crawl: Path | None) -> None:
     if settings.crawl_folder is not None:
         home.claim(settings.crawl_folder)
     click.echo(prepare_dagster_home(home))
+
+
+def _foreseen_bytes(settings: Settings, home: Home) -> float:
+    """What the next run is likely to write at most; 0 where it is not known which pages it is to read."""
+    from nyx_assets.definitions import build_pipeline
+    from nyx_assets.planned_run import plan_of
+
+    folder = settings.crawl_folder or home.crawl_folder
+    if folder is None or not folder.is_dir():
+        return 0.0
+    ahead = plan_of(build_pipeline(settings, home), settings, home, folder)
+    return ahead.bytes_of_tables.high + ahead.total("disk_bytes").high
 
 
 def _show_progress(stream: Any) -> None:

@@ -25,6 +25,8 @@ DAGSTER_FILES = {
     "recovery.py": "mends Dagster's records after a kill",
     "registering.py": "tells Dagster of deliveries",
     "reporting.py": "reads Dagster's partitions for the report",
+    "planned_work.py": "a plan walks the graph as the main job does",
+    "past_runs.py": "how long runs took stands in Dagster's records",
     "dagster_records.py": "the doctor opens Dagster's records",
 }
 """Files of nyx_assets that may import dagster, each with its reason."""
