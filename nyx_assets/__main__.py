@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nyx_assets.evaluation.commands import promote
+from nyx_assets.explaining.commands import explain
 from nyx_assets.index_commands import index_commands
 from nyx_assets.report.commands import report as report_command
 from nyx_assets.takedown.commands import takedown
@@ -420,6 +421,7 @@ main.add_command(index_commands)
 main.add_command(takedown)
 main.add_command(promote)
 main.add_command(report_command)
+main.add_command(explain)
 
 
 if __name__ == "__main__":
