@@ -6,19 +6,24 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nyx_assets.evaluation.commands import promote
+from nyx_assets.explaining.commands import explain
 from nyx_assets.index_commands import index_commands
 from nyx_assets.report.commands import report as report_command
 from nyx_assets.takedown.commands import takedown
 from resources.home import Home
 from resources.settings import Settings
 from training_kernels.errors import ConfigError, IndexUnavailable, NyxError
+
+if TYPE_CHECKING:
+    from nyx_assets.doctor.findings import Finding
 
 SAMPLE = "sample_crawl"
 SAMPLE_PAGES = 120
@@ -110,7 +115,10 @@ def run(crawl: Path | None, as_json: bool) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def plan(crawl: Path | None, as_json: bool) -> None:
-    """What `nyx run` would ask of VLMs: calls, tokens, money, hours, disk. Asks nothing and writes nothing."""
+    """What `nyx run` would make and why, and what it would ask of VLMs: calls, tokens, money, hours, disk.
+
+    Asks nothing and writes nothing.
+    """
     from nyx_assets.definitions import build_pipeline
     from nyx_assets.planned_run import plan_of
     from nyx_assets.planning import plan_json, plan_text
@@ -125,6 +133,56 @@ def plan(crawl: Path | None, as_json: bool) -> None:
             folder = generate(Path(scratch) / SAMPLE, num_pages=SAMPLE_PAGES)
         ahead = plan_of(build_pipeline(settings, home), settings, home, folder)
     click.echo(json.dumps(plan_json(ahead), indent=1) if as_json else plan_text(ahead))
+
+
+@main.command()
+@click.option(
+    "--crawl",
+    type=click.Path(path_type=Path),
+    help="Crawl folder; default: the one of this home, else a bundled sample.",
+)
+@click.option("--no-calls", is_flag=True, help="Ask no server.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(crawl: Path | None, no_calls: bool, as_json: bool) -> None:
+    """Is everything there and well: versions, GPU, disk, locks, records, index, servers? One line a check.
+
+    Each configured server is asked once, for a word about a small picture; what that may cost is said before. Exit status
+    1 if anything is bad.
+    """
+    from nyx_assets.definitions import resources_of
+    from nyx_assets.doctor.endpoints import examine_endpoints, most_spent, probe_picture
+    from nyx_assets.doctor.examining import examine, is_well, moment_text
+    from nyx_assets.doctor.findings import findings_json
+    from nyx_assets.recipes import recipe_of
+
+    settings = _with_crawl(Settings.from_env(os.environ), crawl)
+    home = Home.at(settings.home)
+    found = []
+
+    def tell(findings: Iterable["Finding"]) -> None:
+        for finding in findings:
+            found.append(finding)
+            if not as_json:
+                click.echo(str(finding))
+
+    tell(
+        examine(
+            settings,
+            home,
+            lambda: resources_of(settings, home)["index"],
+            needed_bytes=lambda: _foreseen_bytes(settings, home),
+        )
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        pictures = Path(scratch)
+        picture = probe_picture(pictures, recipe_of(settings).pictures)
+        if not no_calls and (most := most_spent(settings, pictures, picture)).calls:
+            click.echo(f"asking {most.calls} servers, for at most {most}", err=True)
+        tell(examine_endpoints(settings, home, pictures, picture, moment=moment_text(), asks=not no_calls))
+    if as_json:
+        click.echo(json.dumps(findings_json(found), indent=1, ensure_ascii=False))
+    if not is_well(found):
+        sys.exit(1)
 
 
 @main.command()
@@ -284,6 +342,18 @@ def dagster_home(crawl: Path | None) -> None:
     click.echo(prepare_dagster_home(home))
 
 
+def _foreseen_bytes(settings: Settings, home: Home) -> float:
+    """What the next run is likely to write at most; 0 where it is not known which pages it is to read."""
+    from nyx_assets.definitions import build_pipeline
+    from nyx_assets.planned_run import plan_of
+
+    folder = settings.crawl_folder or home.crawl_folder
+    if folder is None or not folder.is_dir():
+        return 0.0
+    ahead = plan_of(build_pipeline(settings, home), settings, home, folder)
+    return ahead.bytes_of_tables.high + ahead.total("disk_bytes").high
+
+
 def _show_progress(stream: Any) -> None:
     """Print the pipeline's own lines as they come."""
     handler = logging.StreamHandler(stream)
@@ -351,6 +421,7 @@ main.add_command(index_commands)
 main.add_command(takedown)
 main.add_command(promote)
 main.add_command(report_command)
+main.add_command(explain)
 
 
 if __name__ == "__main__":

@@ -45,10 +45,11 @@ from nyx_assets.mining.assets import mined_negatives_asset
 from nyx_assets.mining.checks import MINING_CHECKS
 from nyx_assets.nyxqa.assets import raw_qa, sampled_chunks, sorted_qa_asset
 from nyx_assets.nyxqa.checks import NYXQA_CHECKS
+from nyx_assets.prompts import prompt_versions
 from nyx_assets.recipes import PipelineRecipe, recipe_of
-from nyx_assets.records import content_id
 from nyx_assets.report.assets import report_over
 from nyx_assets.retrievers import UNTRAINED
+from nyx_assets.setting_notes import settings_digest
 from nyx_assets.training.assets import (
     finetuned_checkpoint,
     pretrained_checkpoint,
@@ -69,6 +70,7 @@ from resources.index_milvus import MilvusIndex
 from resources.public_sets import PublicSets
 from resources.settings import ROLES, Settings
 from resources.vlm_roles import VLMRole
+from sensors.killed_runs import killed_runs_sensor
 from sensors.landings import landings_sensor
 from training_kernels.errors import ConfigError
 from training_kernels.recipes import train_recipe
@@ -189,14 +191,20 @@ def setting_values(recipe: PipelineRecipe, resources: Mapping[str, Any]) -> dict
     values |= {training: repr(train_recipe(getattr(recipe, training))) for training in ("pretraining", "finetuning")}
     if recipe.finetuning_from == "base":  # the mined negatives are trained on once more
         values["finetuning_from"] += repr(recipe.mining)
-    judge_of_negatives = resources["judge"].model if recipe.mining.judge == "vlm" else ""
+    # a prompt that says something else is another setting: what was asked with it is asked again
+    values["qa.writing"] += prompt_versions("nyx_assets.nyxqa", "write_")
+    answering = prompt_versions("nyx_assets.rag")
+    values["qa.checks"] += prompt_versions("nyx_assets.nyxqa") + answering
+    judge_of_negatives = f"{resources['judge'].model} {answering}" if recipe.mining.judge == "vlm" else ""
     values["web_pictures"] = resources["web_pictures"].setting
     suites = resources["home"].root / SUITES
     guarded = PublicSets(suites if suites.is_dir() else None)  # a new suite may be leaked by what was drawn before
     values["public_sets"] = f"{resources['public_sets'].fingerprint()} {guarded.fingerprint()}"
     values["mining"] += f" {recipe.backbone if recipe.mining.miner == UNTRAINED.name else ''} {judge_of_negatives}"
     values["qa.round_trip"] += f" {recipe.backbone if recipe.qa.round_trip.retriever == UNTRAINED.name else ''}"
-    return values | {role: resources[role].model for role in ROLES}
+    values |= {role: resources[role].model for role in ROLES}
+    values["generator"] += answering
+    return values
 
 
 def build_pipeline(settings: Settings, home: Home) -> Pipeline:
@@ -209,14 +217,14 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
         spec = spec if spec.kinds else spec.replace_attributes(kinds={"parquet"})  # what says nothing else is a table
         if not (names := spec.metadata.get(SETTINGS_KEY)):
             return spec
-        digest = content_id(*(values[name] for name in names.split(", ")))[:8]
+        digest = settings_digest(values, names.split(", "))
         return spec.replace_attributes(code_version=f"{spec.code_version}-{digest}")
 
     assets = [asset.map_asset_specs(with_settings) for asset in assets_of(resources["recipe"])]
     defs = dg.Definitions(
         assets=[landed_crawl, *assets],
         asset_checks=CHECKS,
-        sensors=[landings_sensor(home, settings)],
+        sensors=[landings_sensor(home, settings), killed_runs_sensor(home)],
         resources=resources,
         executor=dg.in_process_executor,
     )
@@ -227,6 +235,7 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
         specs={name: specs[name] for key in order if (name := name_of(key)) in specs},
         resources=resources,
         siblings={name_of(key): tuple(name_of(key) for key in asset.keys) for asset in assets for key in asset.keys},
+        setting_values=values,
     )
 
 

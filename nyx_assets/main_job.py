@@ -17,6 +17,7 @@ from dagster import DagsterEventType, DagsterInstance
 from nyx_assets.materialization import DATA_VERSION_TAG, expected_provenance, is_current, key_of, name_of
 from nyx_assets.partitions import CRAWL
 from nyx_assets.recovery import MAIN_JOB_TAGS, bury_killed_runs
+from nyx_assets.setting_notes import note_settings
 from resources.catalog import drop_foreign_catalog
 from resources.home import Home
 from training_kernels.errors import BudgetReached
@@ -105,6 +106,8 @@ class Pipeline:
     resources: Mapping[str, Any]
     siblings: Mapping[str, tuple[str, ...]]
     """For each asset, the assets that one function makes together with it, itself included."""
+    setting_values: Mapping[str, str] = field(default_factory=dict)
+    """What each setting that assets name stands for, as text."""
 
 
 def run_main_job(pipeline: Pipeline, instance: DagsterInstance, home: Home) -> JobReport:
@@ -116,8 +119,9 @@ def run_main_job(pipeline: Pipeline, instance: DagsterInstance, home: Home) -> J
     start = time.monotonic()
     report = JobReport({name: AssetReport() for name in pipeline.specs})
     with home.alone("main_job", log=console.info):
-        bury_killed_runs(instance, home, pipeline.defs, log=console.warning)
+        bury_killed_runs(instance, home, pipeline.defs.resolve_asset_graph(), log=console.warning)
         home.tables.sweep()
+        note_settings(home, pipeline.setting_values)
         drop_foreign_catalog(home)
         _walk(pipeline, instance, home, report)
     if not report.failures:

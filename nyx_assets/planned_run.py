@@ -1,15 +1,16 @@
 """The plan of the next run: which assets it would make, and what that asks of the VLMs behind the roles."""
 
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 from nyx_assets.corpus.deliveries import find_deliveries
 from nyx_assets.corpus.landing import has_landed, landed_rows
 from nyx_assets.main_job import Pipeline
-from nyx_assets.materialization import is_current, name_of
 from nyx_assets.past_calls import PastCalls, funnel_sums, past_calls
+from nyx_assets.past_runs import past_runs
 from nyx_assets.planned_calls import Planner
-from nyx_assets.planning import ASKING_ASSETS, Plan, Range, RoleTerms, lines_of
+from nyx_assets.planned_work import Foreseen, Landing
+from nyx_assets.planning import Plan, Range, RoleTerms, lines_of
 from nyx_assets.recipes import recipe_of
 from resources.home import Home
 from resources.settings import ROLES, Role, Settings
@@ -22,28 +23,14 @@ SECONDS_A_CALL = Range(2, 6, 20)
 def plan_of(pipeline: Pipeline, settings: Settings, home: Home, crawl_folder: Path) -> Plan:
     """What `nyx run` on that crawl folder has ahead. Asks nothing, writes nothing; raises DataError for a wrong folder."""
     found = find_deliveries(crawl_folder, counted=partial(landed_rows, home))
-    has_changed = {delivery.key: not has_landed(home, delivery) for delivery in found.deliveries}
-
-    @cache
-    def needs(name: str, partition: str | None) -> bool:
-        """True if a run makes this: it is not current, or something that it is made from is not."""
-        if name not in pipeline.specs:  # landed_crawl
-            return has_changed.get(partition, False) if partition is not None else any(has_changed.values())
-        spec = pipeline.specs[name]
-        if spec.partitions_def is None:
-            return not is_current(spec, None, home) or any(needs_any(name_of(one.asset_key)) for one in spec.deps)
-        return not is_current(spec, partition, home) or any(
-            needs(parent, partition) if reads_same(parent) else needs_any(parent)
-            for parent in (name_of(one.asset_key) for one in spec.deps if one.partition_mapping is None)
-        )
-
-    def reads_same(parent: str) -> bool:
-        return parent not in pipeline.specs or pipeline.specs[parent].partitions_def is not None
-
-    def needs_any(name: str) -> bool:
-        is_whole = name in pipeline.specs and pipeline.specs[name].partitions_def is None
-        return needs(name, None) if is_whole else any(needs(name, key) for key in has_changed)
-
+    landing_by_key: dict[str, Landing] = dict.fromkeys(home.tables.partitions("landed_crawl"), "same")
+    for delivery in found.deliveries:
+        if not has_landed(home, delivery):
+            landing_by_key[delivery.key] = "changed" if delivery.key in landing_by_key else "new"
+        else:
+            landing_by_key[delivery.key] = "same"
+    foreseen = Foreseen(pipeline, home, landing_by_key)
+    pages_by_key = {delivery.key: delivery.num_rows for delivery in found.deliveries}
     past = past_calls(home)
     model_by_role: dict[Role, str] = {role: pipeline.resources[role].model for role in ROLES}
     planner = Planner(
@@ -51,25 +38,18 @@ def plan_of(pipeline: Pipeline, settings: Settings, home: Home, crawl_folder: Pa
         recipe=recipe_of(settings),
         replies=replies_of(home),
         model_by_role=model_by_role,
-        needs=needs,
+        needs=foreseen.is_ahead,
         past=past,
         funnel=funnel_sums(home),
     )
     terms = {role: _terms(role, model_by_role[role], settings, past) for role in ROLES}
-    asking = {sibling for name in ASKING_ASSETS for sibling in pipeline.siblings[name]}
-    unmade = {}
-    for name, spec in pipeline.specs.items():
-        keys = [None] if spec.partitions_def is None else list(has_changed)
-        number = sum(needs(name, key) for key in keys)
-        if number and name not in asking:
-            unmade[name] = number
     budget = budget_of(settings, home)
     return Plan(
         lines=lines_of(planner.planned(found.deliveries), terms),
         spent=budget.spent(),
         interrupted=len(budget.interrupted()),
         caps=settings.caps,
-        unmade=unmade,
+        work=tuple(foreseen.work(past_runs(pipeline, home, pages_by_key))),
         refused=tuple(f"{one.key}: {one.reason}" for one in found.refused),
     )
 

@@ -1,4 +1,5 @@
-"""What a run would ask of VLMs before it asks: calls, tokens, money, hours and disk, each as a range, per asset and role.
+"""What a run would do before it does it: which assets it makes and why, and what it asks of VLMs: calls, tokens, money,
+hours and disk, each as a range, per asset and role.
 
 Counted where the inputs of an asset are made: its requests are built and looked up among the kept replies. Sampled where
 they are not: from the pages that would become its chunks, from earlier partitions, from the ledger. Assumed where
@@ -13,6 +14,9 @@ from resources.settings import Role
 from resources.vlm_budget import Caps, Spending
 
 Basis = Literal["counted", "sampled", "assumed"]
+Outlook = Literal["will", "may", "blocked", "current"]
+"""will: made, if nothing fails. may: made if the content of an input that is made again changes. blocked: an input is missing
+or quarantined, and nothing that is ahead mends it."""
 
 ASKING_ASSETS = ("raw_qa", "filtered_qa", "negatives", "feedback_preferences", "rag_scores")
 """Assets that ask a VLM, in the order in which they are made; of those made together, the one that the calls go under."""
@@ -87,6 +91,23 @@ class PlannedCalls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedWork:
+    """One partition of an asset, or a whole one, that a run makes, may make, or leaves out."""
+
+    asset: str
+    partition: str | None
+    outlook: Outlook
+    reasons: tuple[str, ...]
+    seconds: float | None
+    """By what it took before, waiting for replies included; None for what was never timed in this home."""
+    num_bytes: float | None
+    """Of its table; None where none of its kind lies there."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoleTerms:
     """What calls to a role cost and how fast they are answered."""
 
@@ -128,14 +149,37 @@ class Plan:
     interrupted: int
     """Calls that a killed process had under way: counted as spent, some of them perhaps billed twice."""
     caps: Caps
-    unmade: Mapping[str, int]
-    """By name of asset that calls no VLM: partitions, or 1, that a run would make."""
+    work: Sequence[PlannedWork]
+    """Everything that a run makes or may make, in its order."""
     refused: Sequence[str] = field(default=())
     """Deliveries that cannot be read, with the reason."""
 
     def total(self, name: str) -> Range:
         """Sum of a column over what is paid; hours add up, because the stages follow each other."""
         return sum((getattr(line, name) for line in self.lines if not line.is_free), NOTHING)
+
+    @property
+    def seconds_of_work(self) -> Range:
+        """What is made without waiting for a paid VLM: from what is certain to all that is possible."""
+        paid = {line.asset for line in self.lines if not line.is_free}
+        will, may = (
+            sum(one.seconds or 0.0 for one in self.work if one.outlook == outlook and one.asset not in paid)
+            for outlook in ("will", "may")
+        )
+        return Range(will, will + may / 2, will + may)
+
+    @property
+    def bytes_of_tables(self) -> Range:
+        """What the tables take that are made, pictures and checkpoints not counted."""
+        will, may = (
+            sum(one.num_bytes or 0.0 for one in self.work if one.outlook == outlook) for outlook in ("will", "may")
+        )
+        return Range(will, will + may / 2, will + may)
+
+    @property
+    def never_timed(self) -> list[str]:
+        """Assets ahead of which nobody knows how long they take."""
+        return list(dict.fromkeys(one.asset for one in self.work if one.seconds is None and one.outlook != "blocked"))
 
     @property
     def caps_in_the_way(self) -> list[str]:
@@ -200,7 +244,10 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "spent": {"calls": plan.spent.calls, "tokens": plan.spent.tokens, "usd": plan.spent.usd},
         "interrupted": plan.interrupted,
         "caps_in_the_way": plan.caps_in_the_way,
-        "unmade": dict(plan.unmade),
+        "work": [one.to_json() for one in plan.work],
+        "seconds_of_work": plan.seconds_of_work.to_json(),
+        "bytes_of_tables": plan.bytes_of_tables.to_json(),
+        "never_timed": plan.never_timed,
         "refused": list(plan.refused),
     }
 
@@ -228,7 +275,40 @@ def plan_text(plan: Plan) -> str:
         lines.append(f"Calls that a killed run had under way, perhaps billed twice: {plan.interrupted:,}")
     if plan.caps_in_the_way:
         lines.append(f"Stops on the way at {', '.join(plan.caps_in_the_way)}; what is answered until then is kept.")
-    if plan.unmade:
-        lines.append("Without calls: " + ", ".join(f"{name} ({number})" for name, number in plan.unmade.items()))
     lines += [f"Refused: {reason}" for reason in plan.refused]
-    return "\n".join(lines)
+    return "\n".join([*_work_lines(plan), *lines])
+
+
+MAX_REASONS = 3
+"""Choice: what a person reads of one asset; `--json` has all."""
+
+TITLES: tuple[tuple[Outlook, str], ...] = (
+    ("will", "A run makes"),
+    ("may", "and, only if the content of what they read changes,"),
+    ("blocked", "It leaves out, until an input is there,"),
+)
+
+
+def _work_lines(plan: Plan) -> list[str]:
+    """What is ahead, one line for all partitions of an asset that have the same reason."""
+    if not plan.work:
+        return ["Everything is current: a run makes nothing.", ""]
+    lines = []
+    for outlook, title in TITLES:
+        partitions_by_reason: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        for one in plan.work:
+            if one.outlook == outlook:
+                partitions_by_reason.setdefault((one.asset, one.reasons), []).append(one.partition or "")
+        if partitions_by_reason:
+            lines.append(f"{title}:")
+        for (asset, reasons), partitions in partitions_by_reason.items():
+            number = f" ({len(partitions)} partitions)" if len(partitions) > 1 else f" {partitions[0]}".rstrip()
+            more = f"; and {len(reasons) - MAX_REASONS} more" if len(reasons) > MAX_REASONS else ""
+            lines.append(f"  {asset}{number}: {'; '.join(reasons[:MAX_REASONS])}{more}")
+    untimed = f"; never timed: {', '.join(plan.never_timed)}" if plan.never_timed else ""
+    seconds, megabytes = plan.seconds_of_work, plan.bytes_of_tables * 1e-6
+    return [
+        *lines,
+        f"Besides paid calls: {seconds.text()} s of work, {megabytes.text(',.1f')} MB of tables{untimed}",
+        "",
+    ]

@@ -1,12 +1,25 @@
-"""What a main job that was killed left in Dagster's records, and in tables that nobody checked."""
+"""What runs that were killed left in Dagster's records, and in tables that nobody checked.
 
-from collections.abc import Callable
-from datetime import datetime
+A run of the main job is dead when the next main job begins, since a home has one at a time. Any other, started in the UI,
+by a backfill or by a sensor, is dead when the process that its log names is gone.
+"""
 
-import dagster as dg
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
-from nyx_assets.materialization import name_of
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+from dagster._core.storage.runs import SqliteRunStorage
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    MAX_RETRIES_TAG,
+)
+
+from nyx_assets.materialization import key_of, name_of
+from nyx_assets.partitions import CRAWL
 from resources.home import Home
 
 MAIN_JOB_TAGS = {"nyx/main_job": "yes"}
@@ -18,38 +31,153 @@ UNFINISHED = [
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
+STARTS_AGAIN = 2
+"""Times that the daemon starts a killed run again. Choice: one that brings its machine down must not do so for ever."""
+CLOCK_SLACK_SECONDS = 5.0
+"""Between the start of a process as the kernel has it and the first word of that process in the log."""
+MAIN_JOB_MESSAGE = "its process was killed; the next main job goes on from here"
+DEAD_MESSAGE = (
+    "its process is gone without a last word: killed, or out of memory; what it had finished is kept, start it again "
+    "if the daemon does not"
+)
 
 
 def bury_killed_runs(
-    instance: DagsterInstance, home: Home, defs: dg.Definitions, *, log: Callable[[str], None]
+    instance: DagsterInstance, home: Home, graph: BaseAssetGraph, *, log: Callable[[str], None]
 ) -> None:
-    """Mark killed runs of the main job as failed, free what they hold, and quarantine what they wrote but did not check.
+    """Mark killed runs as failed, free what they hold, and quarantine what they wrote but did not check.
 
     Call it while no main job is at work. A slot of a pool that a dead run holds would be waited for without end.
     """
     for record in instance.get_run_records(RunsFilter(tags=MAIN_JOB_TAGS, statuses=UNFINISHED)):
+        _bury(record, MAIN_JOB_MESSAGE, instance, home, graph, log)
+    bury_dead_runs(instance, home, graph, log=log)
+
+
+def bury_dead_runs(
+    instance: DagsterInstance, home: Home, graph: BaseAssetGraph, *, log: Callable[[str], None]
+) -> list[str]:
+    """The same for every run whose process is gone, at any time; returns their ids.
+
+    Where dagster.yaml enables run retries, the daemon starts them again, from what had not been finished.
+    """
+    dead = list(dead_runs(instance))
+    for record in dead:
         run = record.dagster_run
-        for name in _unchecked(run, record.create_timestamp, instance, home, defs):
-            partition = run.tags.get(PARTITION_TAG)
-            home.tables.quarantine(name, partition, "the run that made it was killed before its checks had ended")
-            log(
-                f"{name} {partition or ''}".strip()
-                + " is made again: the run that made it was killed before its checks"
-            )
-        instance.report_run_failed(run, "its process was killed; the next main job goes on from here")
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        if MAX_RETRIES_TAG not in run.tags and not MAIN_JOB_TAGS.items() <= run.tags.items():
+            instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: str(STARTS_AGAIN)})
+        log(f"run {run.run_id[:8]} is ended: its process is gone")
+        _bury(record, DEAD_MESSAGE, instance, home, graph, log)
+    return [record.dagster_run.run_id for record in dead]
+
+
+def dead_runs(instance: DagsterInstance) -> Iterator[RunRecord]:
+    """Unfinished runs whose processes are all gone.
+
+    Only where the records are SQLite files, which one machine has for itself: with a database that several hosts share, a
+    process that is not here may live elsewhere, and the launcher of that deployment watches it.
+    """
+    if not isinstance(instance.run_storage, SqliteRunStorage):
+        return
+    for record in instance.get_run_records(RunsFilter(statuses=UNFINISHED)):
+        processes = list(_processes(instance, record.dagster_run.run_id))
+        if processes and not any(is_alive(process, since) for process, since in processes):
+            yield record
+
+
+def _processes(instance: DagsterInstance, run_id: str) -> Iterator[tuple[int, float]]:
+    """Processes that say in a run's log that they execute it, and when they said so, in seconds since 1970."""
+    for entry in instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT):
+        event = entry.dagster_event
+        if event is not None and event.step_key is None and "pid" in event.engine_event_data.metadata:
+            yield int(str(event.engine_event_data.metadata["pid"].value)), entry.timestamp
+
+
+def is_alive(process: int, since: float, proc: Path = Path("/proc")) -> bool:
+    """Whether a process that lived at `since` lives still: process ids come again, so one that started later is another."""
+    try:
+        fields = (proc / str(process) / "stat").read_text().rpartition(")")[2].split()
+        boot = next(
+            float(line.split()[1]) for line in (proc / "stat").read_text().splitlines() if line.startswith("btime ")
+        )
+    except FileNotFoundError:
+        return not proc.is_dir() and _answers(process)
+    if fields[0] in "ZX":
+        return False
+    started = boot + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return started <= since + CLOCK_SLACK_SECONDS
+
+
+def _answers(process: int) -> bool:
+    """Whether there is such a process, where there is no /proc."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _bury(
+    record: RunRecord,
+    message: str,
+    instance: DagsterInstance,
+    home: Home,
+    graph: BaseAssetGraph,
+    log: Callable[[str], None],
+) -> None:
+    run = record.dagster_run
+    for name, partition in _unchecked(run, record.create_timestamp, instance, home, graph):
+        home.tables.quarantine(name, partition, "the run that made it was killed before its checks had ended")
+        log(f"{name} {partition or ''}".strip() + " is made again: the run that made it was killed before its checks")
+    if run.status == DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, message)
+    else:
+        instance.report_run_failed(run, message)
+    instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
 def _unchecked(
-    run: DagsterRun, begun: datetime, instance: DagsterInstance, home: Home, defs: dg.Definitions
-) -> list[str]:
-    """Tables that the run wrote, and that it should have checked and did not."""
-    events = instance.all_logs(run.run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION)
-    checked = {
-        entry.dagster_event.asset_check_evaluation_data.asset_check_key for entry in events if entry.dagster_event
-    }
-    graph = defs.resolve_asset_graph()
-    names = [name_of(key) for key in run.asset_selection or () if graph.get_check_keys_for_assets({key}) - checked]
-    commits = {name: home.tables.commit(name, run.tags.get(PARTITION_TAG)) for name in sorted(names)}
+    run: DagsterRun, begun: datetime, instance: DagsterInstance, home: Home, graph: BaseAssetGraph
+) -> Iterator[tuple[str, str | None]]:
+    """Tables, with their partition, that the run wrote, and that it should have checked and did not."""
+    evaluations = [
+        entry.dagster_event.asset_check_evaluation_data
+        for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION)
+        if entry.dagster_event
+    ]
+    partitions = partitions_of(run, instance)
     since = begun.replace(microsecond=0)  # commits know whole seconds
-    return [name for name, commit in commits.items() if commit and datetime.fromisoformat(commit.written_at) >= since]
+    for key in sorted(run.asset_selection or ()):
+        name = name_of(key)
+        for partition in partitions if graph.has(key) and graph.get(key).is_partitioned else [None]:
+            # of a run of one partition an evaluation need not say which
+            checked = {one.asset_check_key for one in evaluations if one.partition in (partition, None)}
+            if not graph.get_check_keys_for_assets({key}) - checked:
+                continue
+            commit = home.tables.commit(name, partition)
+            is_of_this_run = commit is not None and datetime.fromisoformat(commit.written_at) >= since
+            if is_of_this_run and not _made_by_another(run, begun, name, partition, instance):
+                yield name, partition
+
+
+def partitions_of(run: DagsterRun, instance: DagsterInstance) -> list[str | None]:
+    """The crawl partitions of a run: one, a range of a backfill, or [None]."""
+    first, last = run.tags.get(ASSET_PARTITION_RANGE_START_TAG), run.tags.get(ASSET_PARTITION_RANGE_END_TAG)
+    if first is None or last is None:
+        return [run.tags.get(PARTITION_TAG)]
+    keys = list(instance.get_dynamic_partitions(str(CRAWL.name)))
+    if first not in keys or last not in keys:
+        return [first, last]
+    return list(keys[keys.index(first) : keys.index(last) + 1])
+
+
+def _made_by_another(
+    run: DagsterRun, begun: datetime, name: str, partition: str | None, instance: DagsterInstance
+) -> bool:
+    """Whether a later run has made the table since: then it is that run's to check."""
+    known = instance.get_latest_data_version_record(key_of(name), partition_key=partition)
+    if known is None or known.run_id == run.run_id:
+        return False
+    return datetime.fromtimestamp(known.timestamp, UTC) > begun.replace(tzinfo=begun.tzinfo or UTC)

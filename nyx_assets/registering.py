@@ -32,6 +32,13 @@ concurrency:
   pools:
     granularity: op
     default_limit: 1
+# a run that was killed is ended by the sensor killed_runs and started again; one that failed by itself is not
+run_retries:
+  enabled: true
+  max_retries: 0
+  retry_on_asset_or_op_failure: false
+run_monitoring:
+  enabled: true
 """
 
 

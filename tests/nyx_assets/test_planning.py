@@ -38,7 +38,7 @@ def calls(asset: str, role: str, number: Range, *, basis="counted", kept=0, part
 
 def plan(*planned: PlannedCalls, caps=NO_CAPS, spent=NOTHING_SPENT, free=()) -> Plan:
     by_role = {role: terms(is_free=role in free) for role in ("teacher", "generator", "judge")}
-    return Plan(lines=lines_of(planned, by_role), spent=spent, interrupted=0, caps=caps, unmade={})
+    return Plan(lines=lines_of(planned, by_role), spent=spent, interrupted=0, caps=caps, work=())
 
 
 def test_ranges_add_and_multiply_end_by_end():

@@ -1,0 +1,1 @@
+"""`nyx doctor`: is everything that a run needs there and well?"""

@@ -1,0 +1,35 @@
+"""`nyx explain`."""
+
+import json
+import os
+
+import click
+
+from resources.home import Home
+from resources.settings import Settings
+from training_kernels.errors import ConfigError
+
+
+@click.command()
+@click.argument("asked", metavar="ID")
+@click.option("--json", "as_json", is_flag=True)
+def explain(asked: str, as_json: bool) -> None:
+    """Where ID comes from and what was made of it: page, pictures, prompt, model, cost, checkpoints, index versions.
+
+    ID is that of a page, chunk, question, picture, VLM request, preference (QUESTION/RANK), wrong answer
+    (QUESTION@RETRIEVER), index version, vector (VERSION/CHUNK) or checkpoint.
+    """
+    from nyx_assets.explaining.gathering import explained
+    from nyx_assets.explaining.naming import subject_of
+    from nyx_assets.explaining.telling import explanation_text
+    from nyx_assets.recipes import recipe_of
+
+    settings = Settings.from_env(os.environ)
+    home = Home.at(settings.home)
+    if not (home.root / "tables").is_dir():
+        raise ConfigError(f"{home.root} holds nothing yet; NYX_HOME names another home")
+    explanation = explained(home, recipe_of(settings), asked, subject_of(home, asked))
+    if as_json:
+        click.echo(json.dumps(explanation.to_json(), indent=1, ensure_ascii=False))
+    else:
+        click.echo(explanation_text(explanation))
