@@ -40,7 +40,7 @@ from nyx_assets.feedback.checks import FEEDBACK_CHECKS
 from nyx_assets.index.assets import EMBEDDING_ASSETS, final_index
 from nyx_assets.index.checks import INDEX_CHECKS
 from nyx_assets.main_job import Pipeline
-from nyx_assets.materialization import SETTINGS_KEY, name_of
+from nyx_assets.materialization import FILE_KEY, SETTINGS_KEY, name_of
 from nyx_assets.mining.assets import mined_negatives_asset
 from nyx_assets.mining.checks import MINING_CHECKS
 from nyx_assets.nyxqa.assets import raw_qa, sampled_chunks, sorted_qa_asset
@@ -191,6 +191,7 @@ def setting_values(recipe: PipelineRecipe, resources: Mapping[str, Any]) -> dict
         values["finetuning_from"] += repr(recipe.mining)
     judge_of_negatives = resources["judge"].model if recipe.mining.judge == "vlm" else ""
     values["web_pictures"] = resources["web_pictures"].setting
+    resources["home"].mirror.bring(SUITES)
     suites = resources["home"].root / SUITES
     guarded = PublicSets(suites if suites.is_dir() else None)  # a new suite may be leaked by what was drawn before
     values["public_sets"] = f"{resources['public_sets'].fingerprint()} {guarded.fingerprint()}"
@@ -206,6 +207,8 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
 
     def with_settings(spec: dg.AssetSpec) -> dg.AssetSpec:
         """The code version of an asset covers the settings that it names, so changing one makes it stale."""
+        if home.is_shared and settings.index_uri is None and name_of(spec.key) == "final_index":
+            spec = spec.merge_attributes(metadata={FILE_KEY: "index/milvus.db"})  # each host has one of its own
         spec = spec if spec.kinds else spec.replace_attributes(kinds={"parquet"})  # what says nothing else is a table
         if not (names := spec.metadata.get(SETTINGS_KEY)):
             return spec

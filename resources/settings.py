@@ -1,6 +1,8 @@
 """What the environment says: the one place that reads NYX_* variables.
 
-NYX_HOME      storage root; default nyx_home in the working directory
+NYX_HOME      storage root: a folder, or any fsspec URL (s3://bucket/prefix); default nyx_home in the working directory
+NYX_LOCAL     folder of this machine for locks, journals, Dagster's records and copies of checkpoints; needed where NYX_HOME
+              is a URL, and for a folder that several hosts mount; default: NYX_HOME itself
 NYX_CRAWL     crawl folder; default the one that the home is made from, else the bundled sample
 NYX_RECIPE    pipeline recipe (nyx_assets/recipes.py); default tiny
 NYX_BACKBONE  backbone in place of the recipe's: a known name, a folder or a hub name
@@ -43,6 +45,7 @@ from typing import Literal
 
 from resources.endpoint_client import Endpoint
 from resources.fetch_addresses import AllowList, WebAccess
+from resources.stores import SharedHome, is_url
 from resources.vlm_budget import Caps
 from training_kernels.errors import ConfigError
 
@@ -54,7 +57,8 @@ ROLES: tuple[Role, ...] = ("teacher", "generator", "judge")
 class Settings:
     """Everything that differs between installations."""
 
-    home: Path
+    home: Path | SharedHome
+    """A folder, or a store that hosts share with this machine's part of it."""
     crawl_folder: Path | None
     """None: the folder that the home is made from, else the bundled sample."""
     recipe: str
@@ -92,7 +96,7 @@ class Settings:
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
         """Settings from environment variables. Raises ConfigError naming the variable."""
         return cls(
-            home=Path(env.get("NYX_HOME") or "nyx_home"),
+            home=_home(env),
             crawl_folder=Path(env["NYX_CRAWL"]) if env.get("NYX_CRAWL") else None,
             recipe=env.get("NYX_RECIPE") or "tiny",
             backbone=env.get("NYX_BACKBONE") or None,
@@ -117,6 +121,21 @@ class Settings:
             train_processes=_whole_number(env, "NYX_TRAIN_PROCESSES", default=1, least=1),
             is_replay=_is_replay(env),
         )
+
+
+def _home(env: Mapping[str, str]) -> Path | SharedHome:
+    home, local = env.get("NYX_HOME") or "nyx_home", env.get("NYX_LOCAL") or ""
+    if is_url(local):
+        raise ConfigError(f"NYX_LOCAL must be a folder of this machine, where files can be locked, got {local!r}")
+    if is_url(home) and not local:
+        raise ConfigError(
+            f"NYX_HOME={home} is no folder, and locks, journals, Dagster's records and loaded checkpoints need one: set "
+            "NYX_LOCAL to a folder of this machine, its own for each home"
+        )
+    store = home if is_url(home) else str(Path(home).absolute())
+    if not local:
+        return Path(home)
+    return SharedHome(store=store, local=Path(local), has_index_server=is_url(env.get("NYX_INDEX_URI") or ""))
 
 
 def _lines_of(env: Mapping[str, str], name: str) -> tuple[str, ...]:
