@@ -176,10 +176,11 @@ class ParquetTables:
 
     def commit(self, asset: str, partition: str | None) -> Commit | None:
         file = self._file(asset, partition)
-        if not self.fs.exists(file):
+        try:
+            with self.fs.open(file, "rb") as stream:
+                footer = pq.read_metadata(stream).metadata or {}
+        except FileNotFoundError:
             return None
-        with self.fs.open(file, "rb") as stream:
-            footer = pq.read_metadata(stream).metadata or {}
         if FOOTER_KEY not in footer:
             raise DataError(
                 f"{file} has no provenance in its footer: not written by this project; delete it and materialize {asset}"
