@@ -157,7 +157,23 @@ def resources_of(settings: Settings, home: Home) -> dict[str, Any]:
 
 def _launcher(settings: Settings) -> Launcher:
     """In the process of the asset, or one process a device."""
-    return InProcessLauncher() if settings.train_processes == 1 else TorchrunLauncher(settings.train_processes)
+    if settings.train_processes == 1 and settings.train_nodes == 1:
+        return InProcessLauncher()
+    return TorchrunLauncher(settings.train_processes, settings.train_nodes, settings.train_rendezvous)
+
+
+def _executor(settings: Settings) -> dg.ExecutorDefinition:
+    """Steps in the process of their run, or each in a pod of its own."""
+    if settings.k8s_steps is None:
+        return dg.in_process_executor
+    import yaml
+    from dagster_k8s import k8s_job_executor
+
+    try:
+        content = yaml.safe_load(settings.k8s_steps.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"NYX_K8S_STEPS={settings.k8s_steps} must be a YAML file: {error}") from None
+    return k8s_job_executor.configured(content, name="k8s_steps")
 
 
 def _web_pictures(settings: Settings, recipe: PipelineRecipe, home: Home) -> WebPictures:
@@ -221,7 +237,7 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
         asset_checks=CHECKS,
         sensors=[landings_sensor(home, settings)],
         resources=resources,
-        executor=dg.in_process_executor,
+        executor=_executor(settings),
     )
     order = defs.resolve_asset_graph().toposorted_asset_keys
     specs = {name_of(spec.key): spec for asset in assets for spec in asset.specs}

@@ -3,7 +3,7 @@
 It holds no truth of its own: it is built anew beside its place, under a lock, and renamed. Open it read-only.
 
 Where hosts share a home, each has a catalogue of its own, built from all that they made; its views name files of the store
-by their URL, which DuckDB reads with its extension httpfs, or in Python through `reading_the_store`.
+by their URL, which DuckDB reads with its extension httpfs, or in Python through `readable_by` (stores.py).
 
 DuckDB resolves a relative path in a view by the folder of whoever asks, so views name their files by the home's own
 path. After a home was moved, `SET VARIABLE nyx_home = '<its folder>'` makes all of them answer, and the next run builds
@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from resources.home import LEDGER, Home
-from resources.stores import is_url
+from resources.stores import readable_by
 from resources.tables import sql_text
 
 FILE = "catalog.duckdb"
@@ -72,12 +72,6 @@ def build_catalog(home: Home, assets: Sequence[str]) -> list[str]:
     return names
 
 
-def reading_the_store(connection: duckdb.DuckDBPyConnection, home: Home) -> None:
-    """Let a connection read the files that the catalogue's views name, wherever they are."""
-    if home.is_shared and is_url(home.store):
-        connection.register_filesystem(home.tables.fs)
-
-
 def drop_foreign_catalog(home: Home) -> None:
     """Remove a catalogue that was built when the home lay in another folder, or that cannot be read.
 
@@ -101,8 +95,7 @@ def _write(home: Home, path: Path, assets: Sequence[str]) -> list[str]:
     root_sql = f"coalesce(getvariable({sql_text(HOME_VARIABLE)}), {sql_text(home.store)})"
     ledger_sql = sql_text(str(home.root)) if home.is_shared else root_sql
     tables = home.tables.assets()
-    with duckdb.connect(str(path)) as connection:
-        reading_the_store(connection, home)
+    with duckdb.connect(str(path)) as connection, readable_by(connection, home.tables.fs):
         for asset in tables:
             if source := home.tables.view_sql(asset, root_sql=f"{root_sql} || '/tables'"):
                 connection.execute(f'CREATE VIEW "{asset.replace("/", "_")}" AS FROM {source}')

@@ -33,10 +33,16 @@ NYX_VISION_CACHE_BYTES
               most bytes in this home for what vision towers made of pictures; default 0: every run reads them again
 NYX_TRAIN_PROCESSES
               processes that train together under torchrun, one a device; default 1: in the process of the asset
+NYX_TRAIN_NODES, NYX_TRAIN_RENDEZVOUS
+              machines that train together, each with NYX_TRAIN_PROCESSES, and the host:port of one where they meet; the
+              asset's own machine is one, on the others the command that it logs is started by hand or by a job; default: 1
+NYX_K8S_STEPS file with the configuration of dagster-k8s' executor (deploy/steps.yaml): each step in a pod of its own; default:
+              all steps of a run in its own process
 NYX_VLM       live (default), or replay: answer from kept replies only, and fail on a request without one
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -89,6 +95,12 @@ class Settings:
     """0: nothing is kept."""
     train_processes: int
     """1: training runs in the process of its asset."""
+    train_nodes: int
+    """1: this machine alone."""
+    train_rendezvous: str
+    """host:port where machines that train together meet; "" for one."""
+    k8s_steps: Path | None
+    """Configuration of the executor that makes each step in a pod; None: steps are made in the process of their run."""
     is_replay: bool
     """True: servers are not asked; a request whose reply is not kept is an error."""
 
@@ -119,6 +131,9 @@ class Settings:
             web=_web_access(env),
             vision_cache_bytes=_whole_number(env, "NYX_VISION_CACHE_BYTES", default=0, least=0),
             train_processes=_whole_number(env, "NYX_TRAIN_PROCESSES", default=1, least=1),
+            train_nodes=_whole_number(env, "NYX_TRAIN_NODES", default=1, least=1),
+            train_rendezvous=_rendezvous(env),
+            k8s_steps=Path(env["NYX_K8S_STEPS"]) if env.get("NYX_K8S_STEPS") else None,
             is_replay=_is_replay(env),
         )
 
@@ -172,6 +187,13 @@ def _web_access(env: Mapping[str, str]) -> WebAccess | None:
         return None
     allow = AllowList.from_text(env.get("NYX_FETCH_ALLOW") or "")
     return WebAccess(contact=env.get("NYX_FETCH_CONTACT") or "", allow=allow)
+
+
+def _rendezvous(env: Mapping[str, str]) -> str:
+    nodes, value = _whole_number(env, "NYX_TRAIN_NODES", default=1, least=1), env.get("NYX_TRAIN_RENDEZVOUS") or ""
+    if nodes > 1 and not re.fullmatch(r"[^\s:]+:[0-9]+", value):
+        raise ConfigError(f"NYX_TRAIN_NODES={nodes} machines meet at NYX_TRAIN_RENDEZVOUS=host:port, got {value!r}")
+    return value
 
 
 def _is_replay(env: Mapping[str, str]) -> bool:

@@ -1,6 +1,8 @@
 """Where a home is: a folder of this machine, or any fsspec URL that hosts share; and files put there whole or not at all."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,21 @@ def put_file(fs: Any, local: Path, path: str) -> None:
     finally:
         if fs.exists(beside):
             fs.rm_file(beside)
+
+
+@contextmanager
+def readable_by(connection: Any, fs: Any) -> Iterator[None]:
+    """Let a DuckDB connection read the files of a file system by their URL."""
+    names = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
+    if "file" in names:
+        yield
+        return
+    connection.register_filesystem(fs)
+    try:
+        yield
+    finally:  # what stays registered when the process ends is reported as a leak
+        for name in names:
+            connection.unregister_filesystem(name)
 
 
 def _beside(fs: Any, path: str) -> str:

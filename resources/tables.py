@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from resources.commits import Commit, Provenance, utc_now
 from resources.drafts import DRAFT_NAMES, draft_in, sweep
-from resources.stores import open_store, put_bytes, put_file
+from resources.stores import open_store, put_bytes, put_file, readable_by
 from resources.table_writer import FOOTER_KEY, ROWS_PER_GROUP, TableWriter
 from training_kernels.errors import DataError, IncompleteArtifact
 
@@ -287,9 +287,7 @@ class ParquetTables:
             sources = {asset: self.view_sql(asset) for asset in self.assets()}
         else:
             sources = {asset: self._readable_sql(asset, partition) for asset, partition in of.items()}
-        with duckdb.connect(":memory:") as connection:
-            if not self._is_local:
-                connection.register_filesystem(self.fs)
+        with duckdb.connect(":memory:") as connection, readable_by(connection, self.fs):
             for asset, source in sources.items():
                 if source:
                     connection.execute(f'CREATE VIEW "{asset.replace("/", "_")}" AS FROM {source}')

@@ -11,11 +11,11 @@ import fsspec
 import pyarrow as pa
 import pytest
 
-from resources.catalog import FILE, build_catalog, reading_the_store
+from resources.catalog import FILE, build_catalog
 from resources.home import Home
 from resources.images import PictureRefused
 from resources.settings import Settings
-from resources.stores import SharedHome
+from resources.stores import SharedHome, readable_by
 from resources.tables import Commit, Provenance
 from resources.vlm import Reply
 from resources.vlm_folders import ledger_in
@@ -161,8 +161,10 @@ def test_the_catalogue_of_each_host_has_what_both_made_and_both_called(hosts: tu
         home.mirror.send("vlm/ledger")
     for home in hosts:
         build_catalog(home, ["pages"])
-        with duckdb.connect(str(home.root / FILE), read_only=True) as catalog:
-            reading_the_store(catalog, home)
+        with (
+            duckdb.connect(str(home.root / FILE), read_only=True) as catalog,
+            readable_by(catalog, home.tables.fs),
+        ):
             assert catalog.execute("SELECT crawl, x FROM pages ORDER BY x").fetchall() == [("a", 1), ("a", 2), ("b", 3)]
             assert catalog.execute("SELECT partition, cost_usd FROM vlm_calls ORDER BY 1").fetchall() == [
                 ("a", 2.0), ("b", 2.0),
