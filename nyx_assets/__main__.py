@@ -90,7 +90,7 @@ def run(crawl: Path | None, as_json: bool) -> None:
     folder = _crawl_folder(settings, home)
     _claim(home, folder)
     console = logging.getLogger("nyx")
-    console.info("home %s, crawl %s, recipe %s", home.root, folder, settings.recipe)
+    console.info("home %s, crawl %s, recipe %s", home, folder, settings.recipe)
     with open_instance(home) as instance:
         refused = register_deliveries(home, instance, folder)
         pipeline = build_pipeline(settings, home)
@@ -218,7 +218,7 @@ def search(text: str, images: tuple[Path, ...], top_k: int, hybrid: bool, as_jso
     query = query_document(text, images, query_picture_store(), limits=recipe.pictures)
     filters = {name: value for name, value in where.items() if value}
     embedders = query_embedders(home, recipe)
-    if not (home.root / "index").is_dir():
+    if not home.is_shared and not (home.root / "index").is_dir():
         raise IndexUnavailable(f"{home.root} has no index to search yet: make one with `nyx run`")
     with closing(resources["index"]) as index:
         results = search_live(home, index, embedders, query, top_k=top_k, where=filters, hybrid=hybrid)
@@ -372,7 +372,8 @@ def _with_crawl(settings: Settings, crawl: Path | None) -> Settings:
         return settings
     settings = replace(settings, crawl_folder=crawl)
     owner = Home.at(settings.home).crawl_folder
-    if not os.environ.get("NYX_HOME") and owner is not None and owner != crawl.absolute():
+    is_default = not os.environ.get("NYX_HOME") and isinstance(settings.home, Path)
+    if is_default and owner is not None and owner != crawl.absolute():
         return replace(settings, home=settings.home.with_name(f"{settings.home.name}-{crawl.absolute().name}"))
     return settings
 

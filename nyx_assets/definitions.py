@@ -40,7 +40,7 @@ from nyx_assets.feedback.checks import FEEDBACK_CHECKS
 from nyx_assets.index.assets import EMBEDDING_ASSETS, final_index
 from nyx_assets.index.checks import INDEX_CHECKS
 from nyx_assets.main_job import Pipeline
-from nyx_assets.materialization import SETTINGS_KEY, name_of
+from nyx_assets.materialization import FILE_KEY, SETTINGS_KEY, name_of
 from nyx_assets.mining.assets import mined_negatives_asset
 from nyx_assets.mining.checks import MINING_CHECKS
 from nyx_assets.nyxqa.assets import raw_qa, sampled_chunks, sorted_qa_asset
@@ -159,7 +159,23 @@ def resources_of(settings: Settings, home: Home) -> dict[str, Any]:
 
 def _launcher(settings: Settings) -> Launcher:
     """In the process of the asset, or one process a device."""
-    return InProcessLauncher() if settings.train_processes == 1 else TorchrunLauncher(settings.train_processes)
+    if settings.train_processes == 1 and settings.train_nodes == 1:
+        return InProcessLauncher()
+    return TorchrunLauncher(settings.train_processes, settings.train_nodes, settings.train_rendezvous)
+
+
+def _executor(settings: Settings) -> dg.ExecutorDefinition:
+    """Steps in the process of their run, or each in a pod of its own."""
+    if settings.k8s_steps is None:
+        return dg.in_process_executor
+    import yaml
+    from dagster_k8s import k8s_job_executor
+
+    try:
+        content = yaml.safe_load(settings.k8s_steps.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"NYX_K8S_STEPS={settings.k8s_steps} must be a YAML file: {error}") from None
+    return k8s_job_executor.configured(content, name="k8s_steps")
 
 
 def _web_pictures(settings: Settings, recipe: PipelineRecipe, home: Home) -> WebPictures:
@@ -197,6 +213,7 @@ def setting_values(recipe: PipelineRecipe, resources: Mapping[str, Any]) -> dict
     values["qa.checks"] += prompt_versions("nyx_assets.nyxqa") + answering
     judge_of_negatives = f"{resources['judge'].model} {answering}" if recipe.mining.judge == "vlm" else ""
     values["web_pictures"] = resources["web_pictures"].setting
+    resources["home"].mirror.bring(SUITES)
     suites = resources["home"].root / SUITES
     guarded = PublicSets(suites if suites.is_dir() else None)  # a new suite may be leaked by what was drawn before
     values["public_sets"] = f"{resources['public_sets'].fingerprint()} {guarded.fingerprint()}"
@@ -214,6 +231,8 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
 
     def with_settings(spec: dg.AssetSpec) -> dg.AssetSpec:
         """The code version of an asset covers the settings that it names, so changing one makes it stale."""
+        if home.is_shared and settings.index_uri is None and name_of(spec.key) == "final_index":
+            spec = spec.merge_attributes(metadata={FILE_KEY: "index/milvus.db"})  # each host has one of its own
         spec = spec if spec.kinds else spec.replace_attributes(kinds={"parquet"})  # what says nothing else is a table
         if not (names := spec.metadata.get(SETTINGS_KEY)):
             return spec
@@ -226,7 +245,7 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
         asset_checks=CHECKS,
         sensors=[landings_sensor(home, settings), killed_runs_sensor(home)],
         resources=resources,
-        executor=dg.in_process_executor,
+        executor=_executor(settings),
     )
     order = defs.resolve_asset_graph().toposorted_asset_keys
     specs = {name_of(spec.key): spec for asset in assets for spec in asset.specs}

@@ -66,7 +66,7 @@ def _open_index(index_of: IndexOf) -> Iterator[tuple[Home, VectorIndex]]:
     """The home and its index, as the settings name them."""
     settings = Settings.from_env(os.environ)
     home = Home.at(settings.home)
-    if not (home.root / "index").is_dir():
+    if not home.is_shared and not (home.root / "index").is_dir():
         raise IndexUnavailable(f"{home.root} has no index yet: make one with `nyx run`")
     with closing(index_of(settings, home)) as index:
         yield home, index

@@ -32,6 +32,7 @@ from training_kernels.errors import IncompleteArtifact, IndexUnavailable
 
 PROMOTED = "promoted_checkpoint"
 RECORD, CHUNKS, BM25 = "record.json", "chunks.parquet", "bm25"
+VERSIONS = "index/versions"
 
 VERSION_CHUNKS = pa.schema(
     [
@@ -79,7 +80,7 @@ class VersionRecord:
 
 
 def versions_folder(home: Home) -> Path:
-    return home.root / "index" / "versions"
+    return home.root / VERSIONS
 
 
 def version_folder(home: Home, version: str) -> Path:
@@ -88,6 +89,7 @@ def version_folder(home: Home, version: str) -> Path:
 
 def record_of(home: Home, version: str) -> VersionRecord | None:
     """The record of a version, or None if it is not whole, not this home's, or of a nyx that kept other records."""
+    home.index_mirror.bring(f"{VERSIONS}/{version}")
     file = version_folder(home, version) / RECORD
     try:
         return VersionRecord(**json.loads(file.read_text()))
@@ -97,6 +99,7 @@ def record_of(home: Home, version: str) -> VersionRecord | None:
 
 def records(home: Home) -> list[VersionRecord]:
     """Every whole version of the home, the one built last first."""
+    home.index_mirror.bring(VERSIONS)
     names = [file.parent.name for file in versions_folder(home).glob(f"*/{RECORD}")]
     found = [record for name in names if not is_draft(name) and (record := record_of(home, name))]
     return sorted(found, key=lambda record: -record.sequence)
@@ -116,6 +119,7 @@ def write_version(home: Home, record: VersionRecord, chunks: pa.Table) -> None:
         place = version_folder(home, record.version)
         forget_version(home, record.version)
         draft.rename(place)
+        home.index_mirror.send(f"{VERSIONS}/{record.version}")
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -133,6 +137,7 @@ def write_record(home: Home, record: VersionRecord) -> None:
     beside = place.with_name(f".{RECORD}.{uuid.uuid4().hex}")
     beside.write_text(json.dumps(asdict(record), indent=1))
     beside.replace(place)
+    home.index_mirror.send(f"{VERSIONS}/{record.version}")
 
 
 def forget_version(home: Home, version: str) -> None:
@@ -142,6 +147,7 @@ def forget_version(home: Home, version: str) -> None:
         going = place.with_name(f".{version}.{uuid.uuid4().hex}")
         place.rename(going)
         shutil.rmtree(going)
+    home.index_mirror.remove(f"{VERSIONS}/{version}")
 
 
 def remove_drafts(home: Home) -> None:
@@ -205,7 +211,7 @@ def make_live(home: Home, index: VectorIndex, record: VersionRecord) -> None:
         raise IndexUnavailable(
             f"index version {record.version} holds {count:,} chunks, {record.num_chunks:,} were built; rebuild final_index"
         )
-    folder = home.root / record.checkpoint_folder
+    folder = home.artifacts.brought(record.checkpoint_folder)
     if not (folder / MANIFEST).is_file():
         raise IndexUnavailable(
             f"index version {record.version} needs the checkpoint in {folder}, which is not there; restore it or choose "
@@ -228,7 +234,7 @@ def _promote(home: Home, record: VersionRecord) -> None:
             provenance=promoted.provenance,
             written_at=utc_now(),
         )
-        home.artifacts.publish(PROMOTED, home.root / record.checkpoint_folder, commit)
+        home.artifacts.publish(PROMOTED, home.artifacts.brought(record.checkpoint_folder), commit)
 
 
 def version_rows(home: Home, index: VectorIndex) -> list[dict[str, Any]]:

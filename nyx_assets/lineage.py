@@ -29,6 +29,7 @@ def note_seen(home: Home, folder: Path, document_ids: Iterable[str], *, start_fr
     content = {"start_from": os.path.relpath(start_from, home.root), "documents": sorted(document_ids)}
     beside.write_text(json.dumps(content))
     beside.replace(place)
+    home.mirror.send("lineage")
 
 
 def checkpoints_that_saw(home: Home, document_ids: frozenset[str]) -> list[Seen]:

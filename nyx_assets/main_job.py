@@ -7,7 +7,7 @@ ordinary Dagster run, so the UI shows it like any other.
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,13 +135,31 @@ def _walk(pipeline: Pipeline, instance: DagsterInstance, home: Home, report: Job
     partitions = sorted(instance.get_dynamic_partitions(str(CRAWL.name)))
     for level in levels(pipeline.specs.values()):
         begun = time.monotonic()
-        for done, partition in enumerate(partitions if level.is_partitioned else [None]):
+        for done, partition in enumerate(_in_turn(home, partitions if level.is_partitioned else [None])):
             made = _bring_up_to_date(pipeline, instance, home, level.names, partition, report)
             if report.stopped_by_cap:
                 return
             if made and level.is_partitioned and done + 1 < len(partitions):
                 left = (time.monotonic() - begun) / (done + 1) * (len(partitions) - done - 1)
                 console.info("  %d of %d partitions, about %.0f s left in this stage", done + 1, len(partitions), left)
+
+
+def _in_turn(home: Home, partitions: Sequence[str | None]) -> Iterator[str | None]:
+    """Each partition while this host holds it against others; what another one is at work on comes last, made by then."""
+    busy = []
+    for partition in partitions:
+        with home.held_if_free(_work_on(partition)) as is_ours:
+            if is_ours:
+                yield partition
+            else:
+                busy.append(partition)
+    for partition in busy:
+        with home.held(_work_on(partition), log=console.info):
+            yield partition
+
+
+def _work_on(partition: str | None) -> str:
+    return f"main job of {partition}" if partition else "main job of all partitions together"
 
 
 def _left_out(pipeline: Pipeline, report: JobReport) -> list[str]:

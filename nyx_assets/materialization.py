@@ -15,7 +15,7 @@ from nyx_assets.partitions import CRAWL
 from nyx_assets.plots import Plot, plots_markdown
 from nyx_assets.previews import markdown_preview
 from nyx_assets.progress import Progress
-from resources.home import Home
+from resources.home import LEDGER, Home
 from resources.tables import Commit, Provenance, TableWriter
 
 PREVIEW_ROWS = 5
@@ -62,7 +62,7 @@ def is_current(spec: dg.AssetSpec, partition: str | None, home: Home) -> bool:
     if commit is None or home.tables.quarantine_reason(name, partition) is not None:
         return False
     file = spec.metadata.get(FILE_KEY)
-    if file is not None and not (home.root / file).is_file():
+    if file is not None and not (home.root / file).exists():
         return False
     return commit.provenance == expected_provenance(spec, partition, home)
 
@@ -105,13 +105,17 @@ class Step:
         Name the table that others read last: while it is not there, the step counts as not done.
         """
         provenance = {name: self.provenance(name) for name in schemas}
+        work = f"{', '.join(schemas)}{f' of {self.partition}' if self.partition else ''}"
         with ExitStack() as stack:
+            stack.callback(self.home.mirror.send, LEDGER)
+            require_held = stack.enter_context(self.home.held(work, log=self.log))
             writers = {}
             for name, schema in reversed(list(schemas.items())):
                 writers[name] = stack.enter_context(
                     self.home.tables.write(name, schema, partition=self.partition, provenance=provenance[name])
                 )
             yield writers
+            require_held()
 
     def report(self, name: str, **metadata: Any) -> None:
         """Add metadata to an asset's materialization; numbers first, six entries at most."""

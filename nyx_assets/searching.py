@@ -105,7 +105,7 @@ def _search_version(
         raise ConfigError(
             f"crawl {where['crawl']!r} is not in the live index of {home.root}; it has {', '.join(sorted(record.crawls))}"
         )
-    embedder = embedders.open(str(home.root / record.checkpoint_folder))
+    embedder = embedders.open(str(home.artifacts.brought(record.checkpoint_folder)))
     query_BD = prefix(embedder.embed([query], side="query"), record.dim)
     find = _hybrid_hits if hybrid else _dense_hits
     found = find(home, index, record, query, query_BD, top_k, where)

@@ -106,6 +106,7 @@ def is_of_domain(address: str, domain: str) -> bool:
 
 def takedowns(home: Home) -> list[Takedown]:
     """Every request, by name."""
+    home.mirror.bring("takedowns")
     files = sorted((home.root / "takedowns").glob("*.json"))
     return [Takedown(**json.loads(file.read_text())) for file in files if not file.name.startswith(".")]
 
@@ -117,6 +118,7 @@ def keep_takedown(home: Home, takedown: Takedown) -> Path:
     beside = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
     beside.write_text(json.dumps(asdict(takedown), indent=1))
     beside.replace(place)
+    home.mirror.send("takedowns")
     return place
 
 

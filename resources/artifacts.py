@@ -2,14 +2,19 @@
 
 <root>/checkpoints/<asset key>/<version>/    complete when it holds manifest.json
 <root>/artifacts/<asset key>.json            which version is current, and what it was made from
+
+A model is loaded from a folder of this machine. Where hosts share a home, a folder is sent to the store when it is
+published, its manifest last, and brought from there, its manifest last, by the first on a machine who needs it.
 """
 
 import json
 import os
+import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from resources.stores import open_store, put_bytes, put_file
 from resources.tables import Commit
 from training_kernels.errors import IncompleteArtifact
 
@@ -25,34 +30,41 @@ class Artifact:
 
 
 class Artifacts:
-    """Committed folders under a local root."""
+    """Committed folders under a local root, and in a store that hosts share where it is another place."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, store: str = "") -> None:
         self.root = Path(root)
+        self._fs, self._base = open_store(store or str(self.root))
+        self._is_shared = store not in ("", str(self.root))
 
     def folder(self, asset: str, version: str) -> Path:
-        """Where a version of an asset lies, or would lie."""
-        return self.root / "checkpoints" / asset / version
+        """Where a version of an asset lies on this machine, or would lie; brought from the store if only that has it."""
+        return self.brought(f"checkpoints/{asset}/{version}")
 
-    def _pointer(self, asset: str) -> Path:
-        return self.root / "artifacts" / f"{asset}.json"
+    def _pointer(self, asset: str) -> str:
+        return f"{self._base}/artifacts/{asset}.json"
 
     def publish(self, asset: str, folder: Path, commit: Commit) -> None:
         """Make a complete folder the current one. Raises IncompleteArtifact if it lacks its manifest."""
         require_manifest(folder, asset)
-        pointer = self._pointer(asset)
-        pointer.parent.mkdir(parents=True, exist_ok=True)
-        beside = pointer.with_name(f".{pointer.name}.{uuid.uuid4().hex}")
-        beside.write_text(json.dumps({"folder": os.path.relpath(folder, self.root), **commit.to_json()}, indent=1))
-        beside.replace(pointer)
+        if self._is_shared:
+            self._send(folder)
+        content = {"folder": os.path.relpath(folder, self.root), **commit.to_json()}
+        put_bytes(self._fs, self._pointer(asset), json.dumps(content, indent=1).encode())
+
+    def commit(self, asset: str) -> Commit | None:
+        """What the current folder was made from, without bringing it here. Raises IncompleteArtifact as `current` does."""
+        if (content := self._current(asset)) is None:
+            return None
+        if not self._fs.exists(f"{self._base}/{content['folder']}/{MANIFEST}"):
+            raise _without_manifest(f"{self._base}/{content['folder']}", asset)
+        return Commit.from_json(content)
 
     def current(self, asset: str) -> Artifact | None:
         """The current folder of an asset, or None if it has none yet. Raises IncompleteArtifact if it was damaged since."""
-        pointer = self._pointer(asset)
-        if not pointer.exists():
+        if (content := self._current(asset)) is None:
             return None
-        content = json.loads(pointer.read_text())
-        folder = self.root / content["folder"]
+        folder = self.brought(content["folder"])
         require_manifest(folder, asset)
         return Artifact(folder, Commit.from_json(content))
 
@@ -63,10 +75,80 @@ class Artifacts:
             raise IncompleteArtifact(f"{asset} has not been made; materialize {asset}")
         return artifact
 
+    def _current(self, asset: str) -> dict | None:
+        try:
+            return json.loads(self._fs.cat_file(self._pointer(asset)))
+        except FileNotFoundError:
+            return None
+
+    def brought(self, relative: str) -> Path:
+        """A folder of the home on this machine; brought from the store if that has another one, or this machine none."""
+        folder = self.root / relative
+        if not self._is_shared:
+            return folder
+        there = f"{self._base}/{os.path.normpath(relative)}"
+        try:
+            manifest = self._fs.cat_file(f"{there}/{MANIFEST}")
+        except FileNotFoundError:
+            return folder
+        if not _has(folder, manifest):
+            self._bring(there, folder)
+        if weights := _weights_beside(folder, self.root):
+            self.brought(weights)
+        return folder
+
+    def _bring(self, there: str, folder: Path) -> None:
+        draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.writing")
+        draft.mkdir(parents=True)
+        try:
+            for path in self._fs.find(there):
+                place = draft / path.removeprefix(there).strip("/")
+                place.parent.mkdir(parents=True, exist_ok=True)
+                self._fs.get_file(path, str(place))
+            if folder.exists():  # another one, or one that lost its manifest
+                shutil.rmtree(folder)
+            os.rename(draft, folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _send(self, folder: Path) -> None:
+        """The folder, and the one whose weights it adapts, unless the store has them."""
+        if weights := _weights_beside(folder, self.root):
+            self._send(self.root / weights)
+        there = f"{self._base}/{os.path.relpath(folder, self.root)}"
+        manifest = (folder / MANIFEST).read_bytes()
+        if self._fs.exists(f"{there}/{MANIFEST}"):
+            if self._fs.cat_file(f"{there}/{MANIFEST}") == manifest:
+                return
+            self._fs.rm_file(f"{there}/{MANIFEST}")
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path != folder / MANIFEST:
+                put_file(self._fs, path, f"{there}/{path.relative_to(folder).as_posix()}")
+        put_bytes(self._fs, f"{there}/{MANIFEST}", manifest)
+
 
 def require_manifest(folder: Path, asset: str) -> None:
     """Raise IncompleteArtifact unless the folder's writer finished."""
     if not (folder / MANIFEST).is_file():
-        raise IncompleteArtifact(
-            f"{folder} has no {MANIFEST}: its writer did not finish, or it was deleted; materialize {asset} again"
-        )
+        raise _without_manifest(str(folder), asset)
+
+
+def _without_manifest(folder: str, asset: str) -> IncompleteArtifact:
+    return IncompleteArtifact(
+        f"{folder} has no {MANIFEST}: its writer did not finish, or it was deleted; materialize {asset} again"
+    )
+
+
+def _has(folder: Path, manifest: bytes) -> bool:
+    """True if the folder is here and is what the manifest, which holds the digests of its files, says."""
+    try:
+        return (folder / MANIFEST).read_bytes() == manifest
+    except FileNotFoundError:
+        return False
+
+
+def _weights_beside(folder: Path, root: Path) -> str:
+    """From the root, the folder whose weights this one adapts; "" if it adapts none, or one that is not in the home."""
+    weights = json.loads((folder / MANIFEST).read_bytes()).get("weights", ".")
+    place = Path(os.path.normpath(folder / weights))
+    return os.path.relpath(place, root) if place != folder and place.is_relative_to(root) else ""

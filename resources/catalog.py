@@ -2,6 +2,9 @@
 
 It holds no truth of its own: it is built anew beside its place, under a lock, and renamed. Open it read-only.
 
+Where hosts share a home, each has a catalogue of its own, built from all that they made; its views name files of the store
+by their URL, which DuckDB reads with its extension httpfs, or in Python through `readable_by` (stores.py).
+
 DuckDB resolves a relative path in a view by the folder of whoever asks, so views name their files by the home's own
 path. After a home was moved, `SET VARIABLE nyx_home = '<its folder>'` makes all of them answer, and the next run builds
 them anew.
@@ -15,7 +18,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from resources.home import Home
+from resources.home import LEDGER, Home
+from resources.stores import readable_by
 from resources.tables import sql_text
 
 FILE = "catalog.duckdb"
@@ -50,6 +54,9 @@ def build_catalog(home: Home, assets: Sequence[str]) -> list[str]:
         assets: keys of all assets; the versions of those that are folders stand in `commits` beside those of tables.
     """
     place = home.root / FILE
+    home.root.mkdir(parents=True, exist_ok=True)
+    home.mirror.send(LEDGER)
+    home.mirror.bring(LEDGER)
     with (home.root / ".catalog.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for left_over in home.root.glob(
@@ -66,7 +73,10 @@ def build_catalog(home: Home, assets: Sequence[str]) -> list[str]:
 
 
 def drop_foreign_catalog(home: Home) -> None:
-    """Remove a catalogue that was built when the home lay in another folder, or that cannot be read."""
+    """Remove a catalogue that was built when the home lay in another folder, or that cannot be read.
+
+    So is that of a home that hosts share: another one may have written tables since, and made its own catalogue of them.
+    """
     place = home.root / FILE
     if not place.is_file():
         return
@@ -75,16 +85,17 @@ def drop_foreign_catalog(home: Home) -> None:
             built_in = connection.execute("SELECT root FROM home").fetchall()
     except duckdb.Error:
         built_in = []
-    if built_in != [(str(home.root),)]:
+    if built_in != [(str(home.root),)] or home.is_shared:
         place.unlink(missing_ok=True)
 
 
 def _write(home: Home, path: Path, assets: Sequence[str]) -> list[str]:
     commits: list[dict] = []
     lineage: list[dict] = []
-    root_sql = f"coalesce(getvariable({sql_text(HOME_VARIABLE)}), {sql_text(str(home.root))})"
+    root_sql = f"coalesce(getvariable({sql_text(HOME_VARIABLE)}), {sql_text(home.store)})"
+    ledger_sql = sql_text(str(home.root)) if home.is_shared else root_sql
     tables = home.tables.assets()
-    with duckdb.connect(str(path)) as connection:
+    with duckdb.connect(str(path)) as connection, readable_by(connection, home.tables.fs):
         for asset in tables:
             if source := home.tables.view_sql(asset, root_sql=f"{root_sql} || '/tables'"):
                 connection.execute(f'CREATE VIEW "{asset.replace("/", "_")}" AS FROM {source}')
@@ -97,9 +108,9 @@ def _write(home: Home, path: Path, assets: Sequence[str]) -> list[str]:
             connection.execute(f"CREATE TABLE {name} AS FROM rows")
             connection.unregister("rows")
         connection.execute("CREATE TABLE home AS SELECT ? AS root", [str(home.root)])
-        if any((home.root / "vlm" / "ledger").rglob("*.jsonl")):
+        if any((home.root / LEDGER).rglob("*.jsonl")):
             connection.execute(
-                f"CREATE VIEW vlm_calls AS FROM read_json({root_sql} || '/vlm/ledger/**/*.jsonl', "
+                f"CREATE VIEW vlm_calls AS FROM read_json({ledger_sql} || '/{LEDGER}/**/*.jsonl', "
                 f"format = 'newline_delimited', ignore_errors = true, columns = {VLM_CALLS_COLUMNS})"
             )
         return [

@@ -1,7 +1,7 @@
 """Drafts: hidden files that are written beside their place and renamed, and what is left of them by killed writers.
 
-A draft on a local disk is locked by its writer. The lock ends with the process, however it ends, so a draft that
-anybody can lock belongs to nobody. Where there are no locks (object stores, some network disks) its age has to tell.
+A draft is locked by its writer. The lock ends with the process, however it ends, so a draft that anybody can lock belongs
+to nobody. Where there are no locks (some network disks) its age has to tell.
 """
 
 import fcntl
@@ -10,8 +10,6 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any
 
 DRAFT_NAMES = ".part-*.writing"
 MAX_AGE_SECONDS = 7 * 24 * 3600.0
@@ -19,13 +17,10 @@ MAX_AGE_SECONDS = 7 * 24 * 3600.0
 
 
 @contextmanager
-def draft_in(folder: str, *, is_local: bool) -> Iterator[str]:
-    """A path for a draft in this folder; on a local disk the file is there, empty, and locked until the end."""
+def draft_in(folder: str) -> Iterator[str]:
+    """A path for a draft in this folder; the file is there, empty, and locked until the end."""
     while True:
         path = f"{folder}/.part-{uuid.uuid4().hex}.writing"
-        if not is_local:
-            yield path
-            return
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             _lock(descriptor)
@@ -37,9 +32,9 @@ def draft_in(folder: str, *, is_local: bool) -> Iterator[str]:
             os.close(descriptor)
 
 
-def sweep(fs: Any, paths: Iterable[str], *, is_local: bool) -> list[str]:
+def sweep(paths: Iterable[str]) -> list[str]:
     """Remove the drafts among these paths that nobody writes any more; returns what was removed."""
-    return [path for path in paths if (_removed_unless_locked(path) if is_local else _removed_if_old(fs, path))]
+    return [path for path in paths if _removed_unless_locked(path)]
 
 
 def _lock(descriptor: int) -> None:
@@ -69,14 +64,3 @@ def _removed_unless_locked(path: str) -> bool:
     finally:
         os.close(descriptor)
     return is_left_over
-
-
-def _removed_if_old(fs: Any, path: str) -> bool:
-    try:
-        age = datetime.now(UTC) - fs.modified(path)
-    except (NotImplementedError, FileNotFoundError):
-        return False
-    if age.total_seconds() <= MAX_AGE_SECONDS:
-        return False
-    fs.rm_file(path)
-    return True

@@ -45,7 +45,7 @@ class EndpointEmbedder:
         endpoint, root = settings.embedder, str(home.root / "vlm")
         if endpoint is None:
             raise ConfigError("embeddings over HTTP need NYX_EMBEDDER_BASE_URL and NYX_EMBEDDER_MODEL, neither is set")
-        replies = replies_in(root)
+        replies = replies_in(f"{home.store}/vlm")
         vlm: VLM
         if settings.is_replay:
             kept = ReplayVLM(endpoint.model, replies, max_in_flight=endpoint.max_in_flight)
@@ -58,6 +58,7 @@ class EndpointEmbedder:
                 caps=settings.caps,
                 images_root=home.images.root,
                 vlm_root=root,
+                replies_root=f"{home.store}/vlm",
             )
             vlm = CourierVLM(order).for_step(asset, None)
         return cls(vlm, replies, TextLists(root, endpoint.model))

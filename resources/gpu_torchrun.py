@@ -30,18 +30,33 @@ GRACE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class TorchrunLauncher:
-    """One torchrun on this host a job; the caller waits until the checkpoint is complete."""
+    """One torchrun on this host a job; the caller waits until the checkpoint is complete.
+
+    Where several hosts train together, the same command is started on the others, which see the same folders: examples,
+    checkpoint and weights lie in NYX_LOCAL, so that is then a file system that all of them mount at one path.
+    """
 
     processes: int
-    """Ranks, each on a device of its own."""
+    """Ranks on each host, each on a device of its own."""
+    nodes: int = 1
+    rendezvous: str = ""
+    """host:port of one of the hosts, where all of them meet; "" for one host."""
 
     def command(self, job: TrainJob, *, log_folder: Path) -> list[str]:
         """What is run; a person may run it too."""
         return [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={self.processes}",
+            sys.executable, "-m", "torch.distributed.run", *self._meeting(job), f"--nproc-per-node={self.processes}",
             f"--log-dir={log_folder}", "--redirects=2", "--module", "training_kernels",
             job.recipe, str(job.examples), str(job.out), "--images", job.images, "--start-from", str(job.start_from),
             "--seed", str(job.seed),
+        ]  # fmt: skip
+
+    def _meeting(self, job: TrainJob) -> list[str]:
+        if self.nodes == 1:
+            return ["--standalone"]
+        return [
+            f"--nnodes={self.nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={self.rendezvous}",
+            f"--rdzv-id={job.out.name}",
         ]  # fmt: skip
 
     def train(self, job: TrainJob, *, log: Callable[[str], None]) -> dict[str, Any]:
@@ -49,7 +64,8 @@ class TorchrunLauncher:
         with tempfile.TemporaryDirectory(prefix="nyx-torchrun-") as folder:
             log_folder = Path(folder)
             command = self.command(job, log_folder=log_folder)
-            log(f"{self.processes} processes: {' '.join(command[1:])}")
+            where = f" on each of {self.nodes} hosts, start this on the others" if self.nodes > 1 else ""
+            log(f"{self.processes} processes{where}: {' '.join(command[1:])}")
             with (log_folder / "torchrun.log").open("w") as own_log:
                 status = _run(command, log, own_log)
             if status != 0:

@@ -4,7 +4,11 @@ tables/       Parquet, the truth (tables.py)          checkpoints/, artifacts/  
 images/       pictures by SHA-256 (images.py)         index/                     the vector index
 vlm/          replies paid for, and a row a call      dagster/                   runs, events, schedules
 backbones/    backbones built or fetched              catalog.duckdb             views over all of it (catalog.py)
-report/       the page about all of it
+report/       the page about all of it                leases/                    who writes what (leases.py)
+
+A home is one folder, or a store that hosts share with a local folder on each of them (NYX_LOCAL). Then the store has
+tables, images, replies, leases, and a copy of checkpoints, of the ledger and of small records (mirror.py); locks, journals,
+Dagster's records, the catalogue, the report and an embedded index are of each host.
 """
 
 import fcntl
@@ -17,11 +21,18 @@ from pathlib import Path
 
 from resources.artifacts import Artifacts
 from resources.images import FolderImageStore
+from resources.leases import Leases
+from resources.mirror import Mirror
+from resources.stores import SharedHome, open_store, put_bytes
 from resources.tables import Commit, ParquetTables
 from training_kernels.errors import ConfigError, IncompleteArtifact
 
 REPORT_FILE = Path("report") / "nyx.html"
 """The page that `nyx report` writes, from the root."""
+LEDGER = "vlm/ledger"
+"""A row a VLM call (vlm_ledger.py), from the root."""
+CLAIM = "crawl.json"
+"""Which crawl folder a home is made from, in the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,25 +40,52 @@ class Home:
     """Handles on everything that is stored under one root."""
 
     root: Path
+    """The folder of this machine: the home itself, or what this host has beside a store."""
+    store: str
+    """What hosts share: the same folder, or any fsspec URL."""
     tables: ParquetTables
     images: FolderImageStore
     artifacts: Artifacts
+    mirror: Mirror
+    index_mirror: Mirror
+    """Of records of the index, which hosts share where they share the index."""
+    leases: Leases
 
     @classmethod
-    def at(cls, root: Path) -> "Home":
-        """The home in a folder; nothing is written until something is made."""
-        root = Path(root).absolute()
-        return cls(root, ParquetTables(str(root / "tables")), FolderImageStore(str(root / "images")), Artifacts(root))
+    def at(cls, place: Path | SharedHome) -> "Home":
+        """The home in a folder, or on a store; nothing is written until something is made."""
+        if isinstance(place, SharedHome):
+            root, store, shares_index = place.local.absolute(), place.store.rstrip("/"), place.has_index_server
+        else:
+            root = Path(place).absolute()
+            store, shares_index = str(root), False
+        return cls(
+            root,
+            store,
+            ParquetTables(f"{store}/tables", drafts=str(root / "drafts")),
+            FolderImageStore(f"{store}/images"),
+            Artifacts(root, store),
+            Mirror(store, root),
+            Mirror(store if shares_index else str(root), root),
+            Leases(f"{store}/leases"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.store} (this host's part in {self.root})" if self.is_shared else str(self.root)
+
+    @property
+    def is_shared(self) -> bool:
+        """True where other hosts may write at the same time."""
+        return self.store != str(self.root)
 
     def commit(self, asset: str, partition: str | None) -> Commit | None:
         """The committed version of a table, or of a folder where the asset is one; None for a folder that was damaged."""
         if (commit := self.tables.commit(asset, partition)) is not None:
             return commit
         try:
-            artifact = self.artifacts.current(asset) if partition is None else None
+            return self.artifacts.commit(asset) if partition is None else None
         except IncompleteArtifact:  # it has to be made again, like one that was never made
             return None
-        return artifact.commit if artifact else None
 
     def input_version(self, asset: str, partition: str | None) -> str:
         """Data version of an input: of that partition, else of the whole asset; "" while it is missing or quarantined.
@@ -79,21 +117,48 @@ class Home:
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
+    @contextmanager
+    def held(self, what: str, *, log: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+        """Hold the lease of this name against other hosts; waits, and says so, while one of them holds it.
+
+        Yields what to call before something is put in place; it raises LeaseLost where another host took over. Where
+        the home is one folder of this machine there is nobody to hold it against.
+        """
+        if not self.is_shared:
+            yield lambda: None
+            return
+        with self.leases.held(what, log=log) as lease:
+            yield lambda: self.leases.require(lease)
+
+    @contextmanager
+    def held_if_free(self, what: str) -> Iterator[bool]:
+        """The same without waiting: False, and nothing is held, while another host holds it."""
+        if not self.is_shared:
+            yield True
+            return
+        with self.leases.held_if_free(what) as lease:
+            yield lease is not None
+
     def claim(self, crawl_folder: Path) -> None:
         """Remember which crawl folder this home is made from. Raises ConfigError if it is made from another."""
         remembered = self.crawl_folder
         if remembered is not None and remembered != crawl_folder.absolute():
             raise ConfigError(
-                f"{self.root} is made from the crawl {remembered}, asked for was {crawl_folder.absolute()}; set NYX_HOME to "
-                f"another folder for another crawl, or delete {self._claim_file} to go on with both in one home"
+                f"{self.store} is made from the crawl {remembered}, asked for was {crawl_folder.absolute()}; set NYX_HOME to "
+                f"another folder for another crawl, or delete {self.store}/{CLAIM} to go on with both in one home"
             )
         self.root.mkdir(parents=True, exist_ok=True)
-        self._claim_file.write_text(json.dumps({"crawl_folder": str(crawl_folder.absolute())}))
+        fs, base = open_store(self.store)
+        put_bytes(fs, f"{base}/{CLAIM}", json.dumps({"crawl_folder": str(crawl_folder.absolute())}).encode())
 
     @property
     def crawl_folder(self) -> Path | None:
         """The crawl folder that this home is made from, or None if it is new."""
-        return Path(json.loads(self._claim_file.read_text())["crawl_folder"]) if self._claim_file.exists() else None
+        fs, base = open_store(self.store)
+        try:
+            return Path(json.loads(fs.cat_file(f"{base}/{CLAIM}"))["crawl_folder"])
+        except FileNotFoundError:
+            return None
 
     @property
     def trec_folder(self) -> Path:
@@ -104,7 +169,3 @@ class Home:
     def report_file(self) -> Path:
         """Where the report page lies; it holds texts and pictures of pages."""
         return self.root / REPORT_FILE
-
-    @property
-    def _claim_file(self) -> Path:
-        return self.root / "crawl.json"

@@ -8,7 +8,6 @@ import hashlib
 import io
 import re
 import struct
-import uuid
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from typing import Protocol
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from resources.stores import put_bytes
 from training_kernels.errors import DataError
 from training_kernels.images import SUFFIX_BY_FORMAT, PictureFolder
 
@@ -114,16 +114,8 @@ class FolderImageStore(PictureFolder):
     def put(self, data: bytes, *, limits: PictureLimits) -> StoredImage:
         stored = verified(data, limits=limits)
         path = self.path_of(stored.digest, SUFFIX_BY_FORMAT[stored.format])
-        if not self.fs.exists(path):
-            # Written beside and renamed, so that nobody ever finds half a picture under a digest.
-            beside = f"{path}.{uuid.uuid4().hex}.part"
-            self.fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-            try:
-                self.fs.pipe_file(beside, data)
-                self.fs.mv(beside, path)
-            finally:
-                if self.fs.exists(beside):
-                    self.fs.rm_file(beside)
+        if not self.fs.exists(path):  # whole or not at all, so that nobody ever finds half a picture under a digest
+            put_bytes(self.fs, path, data)
         return stored
 
     def remove(self, digest: str) -> bool:

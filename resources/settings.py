@@ -1,6 +1,8 @@
 """What the environment says: the one place that reads NYX_* variables.
 
-NYX_HOME      storage root; default nyx_home in the working directory
+NYX_HOME      storage root: a folder, or any fsspec URL (s3://bucket/prefix); default nyx_home in the working directory
+NYX_LOCAL     folder of this machine for locks, journals, Dagster's records and copies of checkpoints; needed where NYX_HOME
+              is a URL, and for a folder that several hosts mount; default: NYX_HOME itself
 NYX_CRAWL     crawl folder; default the one that the home is made from, else the bundled sample
 NYX_RECIPE    pipeline recipe (nyx_assets/recipes.py); default tiny
 NYX_BACKBONE  backbone in place of the recipe's: a known name, a folder or a hub name
@@ -31,10 +33,16 @@ NYX_VISION_CACHE_BYTES
               most bytes in this home for what vision towers made of pictures; default 0: every run reads them again
 NYX_TRAIN_PROCESSES
               processes that train together under torchrun, one a device; default 1: in the process of the asset
+NYX_TRAIN_NODES, NYX_TRAIN_RENDEZVOUS
+              machines that train together, each with NYX_TRAIN_PROCESSES, and the host:port of one where they meet; the
+              asset's own machine is one, on the others the command that it logs is started by hand or by a job; default: 1
+NYX_K8S_STEPS file with the configuration of dagster-k8s' executor (deploy/steps.yaml): each step in a pod of its own; default:
+              all steps of a run in its own process
 NYX_VLM       live (default), or replay: answer from kept replies only, and fail on a request without one
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -43,6 +51,7 @@ from typing import Literal
 
 from resources.endpoint_client import Endpoint
 from resources.fetch_addresses import AllowList, WebAccess
+from resources.stores import SharedHome, is_url
 from resources.vlm_budget import Caps
 from training_kernels.errors import ConfigError
 
@@ -54,7 +63,8 @@ ROLES: tuple[Role, ...] = ("teacher", "generator", "judge")
 class Settings:
     """Everything that differs between installations."""
 
-    home: Path
+    home: Path | SharedHome
+    """A folder, or a store that hosts share with this machine's part of it."""
     crawl_folder: Path | None
     """None: the folder that the home is made from, else the bundled sample."""
     recipe: str
@@ -85,6 +95,12 @@ class Settings:
     """0: nothing is kept."""
     train_processes: int
     """1: training runs in the process of its asset."""
+    train_nodes: int
+    """1: this machine alone."""
+    train_rendezvous: str
+    """host:port where machines that train together meet; "" for one."""
+    k8s_steps: Path | None
+    """Configuration of the executor that makes each step in a pod; None: steps are made in the process of their run."""
     is_replay: bool
     """True: servers are not asked; a request whose reply is not kept is an error."""
 
@@ -92,7 +108,7 @@ class Settings:
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
         """Settings from environment variables. Raises ConfigError naming the variable."""
         return cls(
-            home=Path(env.get("NYX_HOME") or "nyx_home"),
+            home=_home(env),
             crawl_folder=Path(env["NYX_CRAWL"]) if env.get("NYX_CRAWL") else None,
             recipe=env.get("NYX_RECIPE") or "tiny",
             backbone=env.get("NYX_BACKBONE") or None,
@@ -115,8 +131,26 @@ class Settings:
             web=_web_access(env),
             vision_cache_bytes=_whole_number(env, "NYX_VISION_CACHE_BYTES", default=0, least=0),
             train_processes=_whole_number(env, "NYX_TRAIN_PROCESSES", default=1, least=1),
+            train_nodes=_whole_number(env, "NYX_TRAIN_NODES", default=1, least=1),
+            train_rendezvous=_rendezvous(env),
+            k8s_steps=Path(env["NYX_K8S_STEPS"]) if env.get("NYX_K8S_STEPS") else None,
             is_replay=_is_replay(env),
         )
+
+
+def _home(env: Mapping[str, str]) -> Path | SharedHome:
+    home, local = env.get("NYX_HOME") or "nyx_home", env.get("NYX_LOCAL") or ""
+    if is_url(local):
+        raise ConfigError(f"NYX_LOCAL must be a folder of this machine, where files can be locked, got {local!r}")
+    if is_url(home) and not local:
+        raise ConfigError(
+            f"NYX_HOME={home} is no folder, and locks, journals, Dagster's records and loaded checkpoints need one: set "
+            "NYX_LOCAL to a folder of this machine, its own for each home"
+        )
+    store = home if is_url(home) else str(Path(home).absolute())
+    if not local:
+        return Path(home)
+    return SharedHome(store=store, local=Path(local), has_index_server=is_url(env.get("NYX_INDEX_URI") or ""))
 
 
 def _lines_of(env: Mapping[str, str], name: str) -> tuple[str, ...]:
@@ -153,6 +187,13 @@ def _web_access(env: Mapping[str, str]) -> WebAccess | None:
         return None
     allow = AllowList.from_text(env.get("NYX_FETCH_ALLOW") or "")
     return WebAccess(contact=env.get("NYX_FETCH_CONTACT") or "", allow=allow)
+
+
+def _rendezvous(env: Mapping[str, str]) -> str:
+    nodes, value = _whole_number(env, "NYX_TRAIN_NODES", default=1, least=1), env.get("NYX_TRAIN_RENDEZVOUS") or ""
+    if nodes > 1 and not re.fullmatch(r"[^\s:]+:[0-9]+", value):
+        raise ConfigError(f"NYX_TRAIN_NODES={nodes} machines meet at NYX_TRAIN_RENDEZVOUS=host:port, got {value!r}")
+    return value
 
 
 def _is_replay(env: Mapping[str, str]) -> bool:

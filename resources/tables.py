@@ -4,23 +4,26 @@
     <root>/<asset key>/part-0.parquet                       an unpartitioned one
     <root>/<asset key>/crawl=<partition>/_quarantine.json   why the table must not be read, until it is written again
 
-A file is written beside its place under a hidden name and renamed, so readers see the old table or the new one. Its
-footer says what it was made from, so a table and its provenance cannot come apart.
+A file is written beside its place under a hidden name and renamed, so readers see the old table or the new one. For a
+root that is no folder it is written on this machine and uploaded when it is whole. Its footer says what it was made
+from, so a table and its provenance cannot come apart.
 """
 
 import json
-import uuid
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import duckdb
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from resources.commits import Commit, Provenance, utc_now
 from resources.drafts import DRAFT_NAMES, draft_in, sweep
+from resources.stores import open_store, put_bytes, put_file, readable_by
 from resources.table_writer import FOOTER_KEY, ROWS_PER_GROUP, TableWriter
 from training_kernels.errors import DataError, IncompleteArtifact
 
@@ -76,10 +79,16 @@ class Tables(Protocol):
 class ParquetTables:
     """Tables in a folder, or under any fsspec URL."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, drafts: str = "") -> None:
+        """
+        Args:
+            drafts: folder of this machine for files that are being written, for a root that is no folder; default: one
+                for temporary files.
+        """
         self.root = str(root).rstrip("/")
-        self.fs, self.base = fsspec.core.url_to_fs(self.root)
+        self.fs, self.base = open_store(self.root)
         self._is_local = "file" in self.fs.protocol
+        self._drafts = drafts or f"{tempfile.gettempdir()}/nyx_drafts"
 
     def _folder(self, asset: str, partition: str | None) -> str:
         return f"{self.base}/{asset}" if partition is None else f"{self.base}/{asset}/crawl={partition}"
@@ -105,13 +114,14 @@ class ParquetTables:
         self, asset: str, schema: pa.Schema, partition: str | None, provenance: Provenance
     ) -> Iterator[TableWriter]:
         """The file beside its place, renamed into it; a mark of quarantine stays."""
-        folder, file = self._folder(asset, partition), self._file(asset, partition)
-        self.fs.makedirs(folder, exist_ok=True)
-        self._sweep(folder)
+        file = self._file(asset, partition)
+        folder = Path(self._folder(asset, partition) if self._is_local else self._drafts)
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep([str(path) for path in folder.glob(DRAFT_NAMES)])
         place = asset if partition is None else f"{asset}, partition {partition}"
-        with draft_in(folder, is_local=self._is_local) as beside:
+        with draft_in(str(folder)) as beside:
             try:
-                with self.fs.open(beside, "wb") as stream:
+                with open(beside, "wb") as stream:
                     writer = TableWriter(stream, schema, place=place)
                     try:
                         yield writer
@@ -119,10 +129,12 @@ class ParquetTables:
                     except BaseException:
                         writer.abandon()
                         raise
-                self.fs.mv(beside, file)
+                if self._is_local:
+                    os.rename(beside, file)
+                else:
+                    put_file(self.fs, Path(beside), file)
             finally:
-                if self.fs.exists(beside):
-                    self.fs.rm(beside)
+                Path(beside).unlink(missing_ok=True)
 
     def raw_batches(self, asset: str, partition: str | None) -> Iterator[pa.Table]:
         """The rows of a committed table a row group at a time, whether it is quarantined or not."""
@@ -159,17 +171,16 @@ class ParquetTables:
 
     def sweep(self) -> list[str]:
         """Remove what killed writers left beside the tables (a writer sweeps its own folder); returns the files."""
-        return self._sweep(f"{self.base}/**")
-
-    def _sweep(self, folder: str) -> list[str]:
-        return sweep(self.fs, self.fs.glob(f"{folder}/{DRAFT_NAMES}"), is_local=self._is_local)
+        folder = Path(self.base if self._is_local else self._drafts)
+        return sweep([str(path) for path in sorted(folder.rglob(DRAFT_NAMES))])
 
     def commit(self, asset: str, partition: str | None) -> Commit | None:
         file = self._file(asset, partition)
-        if not self.fs.exists(file):
+        try:
+            with self.fs.open(file, "rb") as stream:
+                footer = pq.read_metadata(stream).metadata or {}
+        except FileNotFoundError:
             return None
-        with self.fs.open(file, "rb") as stream:
-            footer = pq.read_metadata(stream).metadata or {}
         if FOOTER_KEY not in footer:
             raise DataError(
                 f"{file} has no provenance in its footer: not written by this project; delete it and materialize {asset}"
@@ -188,11 +199,8 @@ class ParquetTables:
         return sorted(file.rsplit("/", 2)[-2].removeprefix("crawl=") for file in files)
 
     def quarantine(self, asset: str, partition: str | None, reason: str) -> None:
-        mark = self._mark(asset, partition)
-        beside = f"{mark}.{uuid.uuid4().hex}.writing"  # a mark that is half written would stop every reader
-        with self.fs.open(beside, "w") as file:
-            json.dump({"reason": reason, "since": utc_now()}, file)
-        self.fs.mv(beside, mark)
+        content = json.dumps({"reason": reason, "since": utc_now()}).encode()
+        put_bytes(self.fs, self._mark(asset, partition), content)  # half a mark would stop every reader
 
     def quarantine_reason(self, asset: str, partition: str | None) -> str | None:
         """Why a table must not be read, or None."""
@@ -279,9 +287,7 @@ class ParquetTables:
             sources = {asset: self.view_sql(asset) for asset in self.assets()}
         else:
             sources = {asset: self._readable_sql(asset, partition) for asset, partition in of.items()}
-        with duckdb.connect(":memory:") as connection:
-            if not self._is_local:
-                connection.register_filesystem(self.fs)
+        with duckdb.connect(":memory:") as connection, readable_by(connection, self.fs):
             for asset, source in sources.items():
                 if source:
                     connection.execute(f'CREATE VIEW "{asset.replace("/", "_")}" AS FROM {source}')

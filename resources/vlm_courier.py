@@ -36,7 +36,7 @@ class CourierVLM:
 
     def __init__(self, order: Order) -> None:
         self.order = order
-        self.replies = replies_in(order.vlm_root)
+        self.replies = replies_in(order.replies_root)
         self._courier: _Courier | None = None
         self._starting = threading.Lock()
         self._lines: dict[asyncio.AbstractEventLoop, asyncio.Task[_Line]] = {}

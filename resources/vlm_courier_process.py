@@ -42,7 +42,8 @@ class Courier:
         self._order = order
         self._worker = worker
         self._paid = paid_vlm(order)
-        self._cached = CachedVLM(self._paid, replies_in(order.vlm_root), budget_in(order.vlm_root, order.caps))
+        replies = replies_in(order.replies_root)
+        self._cached = CachedVLM(self._paid, replies, budget_in(order.vlm_root, order.caps, replies=replies))
         self._metered: dict[tuple[str, str | None], MeteredVLM] = {}
         self._calls: dict[asyncio.Task[None], str] = {}
         """Calls that have not come to an end, each with its request's digest."""

@@ -30,7 +30,9 @@ class Order:
     caps: Caps
     images_root: str
     vlm_root: str
-    """The home's folder of replies, journals, ledger and couriers."""
+    """This machine's folder of journals, ledger and couriers."""
+    replies_root: str
+    """The folder or URL of the folder above the replies; that of the others unless hosts share the home."""
 
     def __repr__(self) -> str:
         return (

@@ -6,9 +6,8 @@ import os
 import uuid
 from collections.abc import Collection, Sequence
 
-import fsspec
-
 from resources.file_work import at_hand, is_near
+from resources.stores import open_store, put_bytes
 from resources.vlm import Reply
 
 SEGMENTS = "segments"
@@ -20,13 +19,12 @@ logger = logging.getLogger(__name__)
 class ReplyFolder:
     """Replies that were paid for, in a folder that many processes and hosts share.
 
-    A reply is written beside its place and renamed, so a reader sees a whole reply or none; of two equal ones the last
-    stays.
+    A reply is put in its place whole, so a reader sees a whole reply or none; of two equal ones the last stays.
     """
 
     def __init__(self, root: str) -> None:
         self.root = str(root)
-        self._fs, self._base = fsspec.core.url_to_fs(self.root)
+        self._fs, self._base = open_store(self.root)
         self.is_near = is_near(self._fs)
 
     def peek(self, digest: str) -> Reply | None:
@@ -50,16 +48,14 @@ class ReplyFolder:
     def write(self, digest: str, reply: Reply, segments: Sequence[str] = ()) -> None:
         """Keep a reply, with what its request said by digest of segment. It is complete in its place, or not there."""
         path = self._path(digest)
-        beside = f"{path}.{os.getpid()}-{uuid.uuid4().hex}.part"
         values = reply.to_json() | {SEGMENTS: list(segments)}
         content = json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass")
         if self.is_near:  # fsspec looks at every folder above before it writes a file
+            beside = f"{path}.{os.getpid()}-{uuid.uuid4().hex}.part"
             _write_near(beside, content)
             os.rename(beside, path)
         else:
-            self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-            self._fs.pipe_file(beside, content)
-            self._fs.mv(beside, path)
+            put_bytes(self._fs, path, content)
 
     def remove_about(self, segments: Collection[str], digests: Collection[str]) -> int:
         """Remove replies to requests of these digests, or that said one of these segments; how many they were."""

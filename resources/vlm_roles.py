@@ -17,12 +17,12 @@ from resources.vlm_replies import ReplyFolder
 
 def replies_of(home: Home) -> ReplyFolder:
     """Every reply that was paid for in a home."""
-    return replies_in(home.root / "vlm")
+    return replies_in(f"{home.store}/vlm")
 
 
 def budget_of(settings: Settings, home: Home) -> Budget:
-    """What was spent in a home, under the caps of the settings."""
-    return budget_in(home.root / "vlm", settings.caps)
+    """What was spent in a home, by this machine where hosts share it, under the caps of the settings."""
+    return budget_in(home.root / "vlm", settings.caps, replies=replies_of(home))
 
 
 def ledger_folder(home: Home) -> Path:
@@ -60,6 +60,7 @@ class VLMRole:
                         caps=settings.caps,
                         images_root=home.images.root,
                         vlm_root=str(home.root / "vlm"),
+                        replies_root=f"{home.store}/vlm",
                     )
                 ),
                 ledger_root=str(ledger_folder(home)),

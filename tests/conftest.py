@@ -2,14 +2,17 @@
 
 import fcntl
 import ipaddress
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from sample_crawl import generate
@@ -110,3 +113,28 @@ def make_small_home(folder: Path) -> None:
     made = subprocess.run([nyx, "run", "--crawl", crawl, "--json"], env=env, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     (folder / "report.json").write_text(made.stdout)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[None]:
+    """A server of this machine that speaks S3 (moto's), and the environment that leads this process and its children there."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "tests")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        fsspec.filesystem("s3", use_listings_cache=False).mkdir("nyx-tests")
+        yield
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: None) -> str:
+    """An empty prefix of a bucket on the S3 server."""
+    return f"s3://nyx-tests/{uuid.uuid4().hex}"

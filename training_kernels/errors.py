@@ -14,6 +14,7 @@
       OutOfMemory(MemoryError)                 a batch does not fit the device; says which setting to lower
       TrainingProcessFailed(RuntimeError)      a process of a training run died; carries its traceback
       AlreadyTraining(RuntimeError)            another process trains into the same folder
+      LeaseLost(RuntimeError)                  another host took over what this one had fallen silent on
 
 To add one: subclass NyxError and one class of the standard library, take only a message (so that it pickles across
 workers), and say in the message what was got, what is allowed and what to do.
@@ -74,3 +75,7 @@ class TrainingProcessFailed(NyxError, RuntimeError):
 
 class AlreadyTraining(NyxError, RuntimeError):
     """Another process trains into the same folder."""
+
+
+class LeaseLost(NyxError, RuntimeError):
+    """Another process took over what this one held on shared storage, because it had fallen silent."""

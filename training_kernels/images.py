@@ -46,7 +46,7 @@ class PictureFolder:
 
     def __init__(self, root: str) -> None:
         self.root = str(root)
-        self.fs, self.base = fsspec.core.url_to_fs(self.root)
+        self.fs, self.base = fsspec.core.url_to_fs(self.root, use_listings_cache=False)
 
     def path(self, digest: str) -> str:
         """The file of a picture. Raises DataError if the store lacks it."""

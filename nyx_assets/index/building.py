@@ -69,7 +69,7 @@ def build_version(
     Args:
         dims: Matryoshka dims of the promoted checkpoint.
     """
-    with home.alone("index", log=log):
+    with home.alone("index", log=log), home.held("index", log=log):
         spec = IndexSpec(
             dim=widest_dim(dims, at_most=recipe.max_dim), index_type=recipe.index_type, metric=recipe.metric
         )

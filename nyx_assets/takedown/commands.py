@@ -27,6 +27,11 @@ def takedown(index_of: IndexOf, target: str, dry_run: bool, as_json: bool) -> No
 
     settings = Settings.from_env(os.environ)
     home = Home.at(settings.home)
+    if home.is_shared:
+        raise ConfigError(
+            f"{home.store} is shared by hosts, and each has copies of what it holds: a takedown there would be half done; "
+            "copy the home into one folder, take down there, and copy it back"
+        )
     if not (home.root / "tables").is_dir():
         raise ConfigError(f"{home.root} holds nothing yet; NYX_HOME names another home")
     asked = Target.of(target)

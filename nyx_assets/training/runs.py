@@ -42,31 +42,33 @@ def trained_checkpoint(
         beside: checkpoint folders by name, whose dev curve is drawn beside this run's.
     """
     run_id = _run_id(training, dev, training_recipe=training_recipe, start_from=start_from, seed=seed)
-    folder = home.artifacts.folder(asset, run_id)
-    if (folder / MANIFEST).is_file():
-        log(f"run {run_id} is finished already")
-    else:
-        examples_folder = home.root / "training_examples" / run_id
-        write_examples(examples_folder, training.documents, training.examples, training.cluster_by_document)
-        write_dev_examples(examples_folder, dev)
-        job = TrainJob(
-            recipe=training_recipe,
-            examples=examples_folder,
-            images=home.images.root,
-            start_from=Path(start_from),
-            out=folder,
-            seed=seed,
+    with home.held(asset, log=log) as require_held:
+        folder = home.artifacts.folder(asset, run_id)
+        if (folder / MANIFEST).is_file():
+            log(f"run {run_id} is finished already")
+        else:
+            examples_folder = home.root / "training_examples" / run_id
+            write_examples(examples_folder, training.documents, training.examples, training.cluster_by_document)
+            write_dev_examples(examples_folder, dev)
+            job = TrainJob(
+                recipe=training_recipe,
+                examples=examples_folder,
+                images=home.images.root,
+                start_from=Path(start_from),
+                out=folder,
+                seed=seed,
+            )
+            launcher.train(job, log=log)
+            shutil.rmtree(examples_folder)
+        commit = Commit(
+            data_version=identity(folder)[:32],
+            num_rows=len(training.examples),
+            provenance=provenance,
+            written_at=utc_now(),
         )
-        launcher.train(job, log=log)
-        shutil.rmtree(examples_folder)
-    commit = Commit(
-        data_version=identity(folder)[:32],
-        num_rows=len(training.examples),
-        provenance=provenance,
-        written_at=utc_now(),
-    )
-    note_seen(home, folder, [*training.documents, *dev.documents], start_from=start_from)
-    home.artifacts.publish(asset, folder, commit)
+        note_seen(home, folder, [*training.documents, *dev.documents], start_from=start_from)
+        require_held()
+        home.artifacts.publish(asset, folder, commit)
     return {"examples": len(training.examples), "folder": str(folder), **_headline(folder, beside or {})}
 
 

@@ -91,13 +91,13 @@ def test_a_draft_in_a_folder_that_is_swept_all_the_time_is_never_lost(tmp_path: 
 
     def sweep_on() -> None:
         while not stop.is_set():
-            sweep(fs, fs.glob(f"{folder}/.part-*.writing"), is_local=True)
+            sweep(fs.glob(f"{folder}/.part-*.writing"))
 
     sweeper = multiprocessing.get_context("fork").Process(target=sweep_on)
     sweeper.start()
     try:
         for _ in range(500):
-            with draft_in(folder, is_local=True) as path:
+            with draft_in(folder) as path:
                 assert os.path.exists(path)
                 os.rename(path, f"{folder}/done")
     finally:
@@ -110,18 +110,8 @@ def test_without_locks_only_an_old_draft_is_swept(monkeypatch: pytest.MonkeyPatc
         raise OSError(45, "no locks available on this disk")
 
     monkeypatch.setattr("resources.drafts.fcntl.flock", no_locks)
-    fs = fsspec.filesystem("file")
-    with draft_in(str(tmp_path), is_local=True) as path:
-        assert sweep(fs, [path], is_local=True) == []
+    with draft_in(str(tmp_path)) as path:
+        assert sweep([path]) == []
         old = time.time() - MAX_AGE_SECONDS - 60
         os.utime(path, (old, old))
-        assert sweep(fs, [path], is_local=True) == [path]
-
-
-def test_in_an_object_store_age_tells(monkeypatch: pytest.MonkeyPatch) -> None:
-    fs: Any = fsspec.filesystem("memory")
-    fs.pipe_file("/drafts/.part-1.writing", b"half")
-    assert sweep(fs, fs.glob("/drafts/.part-*.writing"), is_local=False) == []
-    monkeypatch.setattr("resources.drafts.MAX_AGE_SECONDS", -1.0)
-    assert sweep(fs, fs.glob("/drafts/.part-*.writing"), is_local=False) == ["/drafts/.part-1.writing"]
-    assert not fs.exists("/drafts/.part-1.writing")
+        assert sweep([path]) == [path]

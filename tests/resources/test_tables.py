@@ -57,12 +57,13 @@ def write(
     return commit
 
 
-@pytest.fixture(params=["folder", "memory"])
+@pytest.fixture(params=["folder", "memory", "s3"])
 def tables(request: pytest.FixtureRequest, tmp_path: Path) -> ParquetTables:
-    """A folder, and an object store: fsspec's in memory."""
-    return ParquetTables(
-        str(tmp_path / "a root") if request.param == "folder" else f"memory://{uuid.uuid4().hex}/tables"
-    )
+    """A folder, and object stores: fsspec's in memory, and a server that speaks S3."""
+    if request.param == "folder":
+        return ParquetTables(str(tmp_path / "a root"))
+    store = request.getfixturevalue("bucket") if request.param == "s3" else f"memory://{uuid.uuid4().hex}"
+    return ParquetTables(f"{store}/tables", drafts=str(tmp_path / "drafts"))
 
 
 @pytest.fixture

@@ -344,6 +344,6 @@ def test_the_key_is_in_no_text_and_in_no_argument(tmp_path):
         assert key not in Path(f"/proc/{courier}/cmdline").read_text()
         order = Order(
             service="chat", endpoint=settings_for(tmp_path, service.base_url).endpoints["teacher"], api_key=key,
-            caps=settings_for(tmp_path, service.base_url).caps, images_root="i", vlm_root="v",
+            caps=settings_for(tmp_path, service.base_url).caps, images_root="i", vlm_root="v", replies_root="v",
         )  # fmt: skip
     assert key not in repr(order) + repr(CourierVLM(order))

@@ -1,0 +1,178 @@
+"""Leases: who writes what on storage that several hosts share, where no lock of an operating system reaches.
+
+    <root>/<what>/<number>.json    who took the lease of this number, and how often it was renewed since
+
+The highest number holds. Taking a lease is creating the next number, which a store grants to one of two who ask at once;
+giving it back is saying so in one's own file. A holder renews from a thread. Whoever waits watches the holder's file by
+his own clock, never by that of the holder, and takes the next number when nothing was renewed for LEASE_SECONDS. A holder
+that was only asleep finds the higher number before it puts anything in place, and stops.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from resources.commits import utc_now
+from resources.stores import open_store
+from training_kernels.errors import LeaseLost
+
+LEASE_SECONDS = 60.0
+"""Choice: long beside a renewal that a store is slow to take, short beside the hours that a host's death would hold others."""
+RENEWALS_PER_LEASE = 6
+LOOKS_PER_LEASE = 60
+
+
+@dataclass(slots=True)
+class Lease:
+    """A lease that this process holds."""
+
+    what: str
+    number: int
+    path: str
+    since: str
+    lost: bool = field(default=False)
+
+
+class Leases:
+    """Named leases under a root of any fsspec file system that can create a file only where none is."""
+
+    def __init__(self, root: str, *, seconds: float = LEASE_SECONDS) -> None:
+        self._fs, self._base = open_store(root)
+        self._seconds = seconds
+
+    @contextmanager
+    def held(self, what: str, *, log: Callable[[str], None]) -> Iterator[Lease]:
+        """Hold the lease of this name; waits, and says so, while another process, here or elsewhere, holds it."""
+        lease = self.take(what)
+        if lease is None:
+            log(f"waiting: {self.holder(what)} works on {what}")
+            lease = self._waited_for(what)
+        with self._renewed(lease):
+            yield lease
+
+    @contextmanager
+    def held_if_free(self, what: str) -> Iterator[Lease | None]:
+        """The lease, or None where another process holds it."""
+        lease = self.take(what)
+        if lease is None:
+            yield None
+            return
+        with self._renewed(lease):
+            yield lease
+
+    def holder(self, what: str) -> str:
+        """Who holds a lease, for people; "nobody" where it is free."""
+        number, content = self._latest(what)
+        if not number or _is_given_back(content):
+            return "nobody"
+        known = _fields(content)
+        return f"process {known.get('process', '?')} of host {known.get('host', '?')}, since {known.get('since', '?')},"
+
+    def require(self, lease: Lease) -> None:
+        """Raise LeaseLost if another process took the lease over: it found this one silent for too long."""
+        if lease.lost or self._latest(lease.what)[0] != lease.number:
+            raise LeaseLost(
+                f"{lease.what}: this process was silent for {self._seconds:g} s (asleep, or cut off from the store), and "
+                f"{self.holder(lease.what)} took it over; what was not put in place is dropped, run again"
+            )
+
+    def take(self, what: str) -> Lease | None:
+        """The lease if nobody holds it. A file that its writer has only created counts as held."""
+        number, content = self._latest(what)
+        return self._created(what, number + 1) if not number or _is_given_back(content) else None
+
+    def _waited_for(self, what: str) -> Lease:
+        seen: tuple[int, bytes] = (0, b"")
+        seen_at = time.monotonic()
+        while True:
+            latest = self._latest(what)
+            if latest != seen:
+                seen, seen_at = latest, time.monotonic()
+            is_silent = time.monotonic() - seen_at > self._seconds
+            if (is_silent or _is_given_back(latest[1])) and (lease := self._created(what, latest[0] + 1)):
+                return lease
+            time.sleep(self._seconds / LOOKS_PER_LEASE)
+
+    def _created(self, what: str, number: int) -> Lease | None:
+        """The lease of this number, or None if another process was first."""
+        folder = self._folder(what)
+        self._fs.makedirs(folder, exist_ok=True)
+        lease = Lease(what, number, f"{folder}/{number:08d}.json", utc_now())
+        try:
+            self._fs.pipe_file(lease.path, _content(lease, renewals=0), mode="create")
+        except FileExistsError:
+            return None
+        for path in self._fs.find(folder):
+            if _number(path) < number:
+                self._remove(path)
+        return lease
+
+    @contextmanager
+    def _renewed(self, lease: Lease) -> Iterator[None]:
+        ended = threading.Event()
+        renewing = threading.Thread(target=self._renew, args=(lease, ended), name=f"lease {lease.what}", daemon=True)
+        renewing.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            renewing.join()
+            if not lease.lost:
+                self._fs.pipe_file(lease.path, json.dumps({"given_back": utc_now()}).encode())
+
+    def _renew(self, lease: Lease, ended: threading.Event) -> None:
+        renewals = 0
+        while not ended.wait(self._seconds / RENEWALS_PER_LEASE):
+            renewals += 1
+            try:
+                if self._latest(lease.what)[0] != lease.number:
+                    lease.lost = True
+                    return
+                self._fs.pipe_file(lease.path, _content(lease, renewals=renewals))
+            except OSError:  # the store does not answer: the next look will tell, and until then others wait
+                continue
+
+    def _latest(self, what: str) -> tuple[int, bytes]:
+        """The highest number and what its file says; 0 where there is none."""
+        while True:
+            try:
+                path = max(self._fs.find(self._folder(what)), key=_number, default="")
+                return (_number(path), self._fs.cat_file(path)) if path else (0, b"")
+            except FileNotFoundError:  # a later holder removed it since it was listed
+                continue
+
+    def _folder(self, what: str) -> str:
+        return f"{self._base}/{urllib.parse.quote(what, safe='')}"
+
+    def _remove(self, path: str) -> None:
+        try:
+            self._fs.rm_file(path)
+        except FileNotFoundError:
+            return
+
+
+def _number(path: str) -> int:
+    return int(path.rpartition("/")[2].partition(".")[0])
+
+
+def _content(lease: Lease, *, renewals: int) -> bytes:
+    who = {"host": socket.gethostname(), "process": os.getpid(), "since": lease.since, "renewals": renewals}
+    return json.dumps(who).encode()
+
+
+def _fields(content: bytes) -> dict[str, Any]:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return {}
+
+
+def _is_given_back(content: bytes) -> bool:
+    return "given_back" in _fields(content)

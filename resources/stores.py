@@ -1,0 +1,87 @@
+"""Where a home is: a folder of this machine, or any fsspec URL that hosts share; and files put there whole or not at all."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "memory"})
+"""File systems whose upload of a file is seen when it is complete and not before, so that nothing has to be renamed: an S3
+rename is a copy and a deletion."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedHome:
+    """A home that hosts share, and the folder of this machine for what has to be locked, or is read again and again."""
+
+    store: str
+    local: Path
+    has_index_server: bool
+    """The index is a server's, which hosts share as well; else each host has one of its own, built from shared tables."""
+
+
+def is_url(text: str) -> bool:
+    return "://" in text
+
+
+def open_store(url: str) -> tuple[Any, str]:
+    """The file system behind a URL or path, and the path there; listings are never remembered, since others write too."""
+    return fsspec.core.url_to_fs(url, use_listings_cache=False)
+
+
+def is_object_store(fs: Any) -> bool:
+    protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
+    return not OBJECT_STORES.isdisjoint(protocols)
+
+
+def put_bytes(fs: Any, path: str, content: bytes) -> None:
+    """The content in its place, whole: whoever reads meanwhile sees what was there before."""
+    if is_object_store(fs):
+        fs.pipe_file(path, content)
+        return
+    beside = _beside(fs, path)
+    try:
+        fs.pipe_file(beside, content)
+        fs.mv(beside, path)
+    finally:
+        if fs.exists(beside):
+            fs.rm_file(beside)
+
+
+def put_file(fs: Any, local: Path, path: str) -> None:
+    """A file of this machine in its place, whole."""
+    if is_object_store(fs):
+        fs.put_file(str(local), path)
+        return
+    beside = _beside(fs, path)
+    try:
+        fs.put_file(str(local), beside)
+        fs.mv(beside, path)
+    finally:
+        if fs.exists(beside):
+            fs.rm_file(beside)
+
+
+@contextmanager
+def readable_by(connection: Any, fs: Any) -> Iterator[None]:
+    """Let a DuckDB connection read the files of a file system by their URL."""
+    names = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
+    if "file" in names:
+        yield
+        return
+    connection.register_filesystem(fs)
+    try:
+        yield
+    finally:  # what stays registered when the process ends is reported as a leak
+        for name in names:
+            connection.unregister_filesystem(name)
+
+
+def _beside(fs: Any, path: str) -> str:
+    folder, _, name = path.rpartition("/")
+    fs.makedirs(folder, exist_ok=True)
+    return f"{folder}/.{name}.{uuid.uuid4().hex}.writing"

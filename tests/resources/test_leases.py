@@ -1,0 +1,126 @@
+"""One process at a time works on what a lease names, on storage without locks; none waits for the dead."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+
+import pytest
+
+from resources.leases import Leases
+from training_kernels.errors import LeaseLost
+
+HOLDER = """
+import sys
+sys.path[:0] = sys.argv[2:]
+from resources.leases import Leases
+with Leases(sys.argv[1], seconds=1.0).held("pages of one", log=print):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture(params=["memory", "s3", "folder"])
+def root(request: pytest.FixtureRequest, tmp_path) -> str:
+    if request.param == "s3":
+        return f"{request.getfixturevalue('bucket')}/leases"
+    return f"memory://{uuid.uuid4().hex}" if request.param == "memory" else str(tmp_path / "mounted")
+
+
+def quiet(message: str) -> None:
+    """Nobody reads it."""
+
+
+def test_a_lease_is_free_then_held_then_free_again(root: str) -> None:
+    ours, theirs = Leases(root), Leases(root)
+    for _ in range(3):
+        with ours.held("pages/of one", log=quiet), theirs.held_if_free("pages/of one") as theirs_now:
+            assert theirs_now is None
+            with theirs.held_if_free("pages") as other:
+                assert other is not None
+        assert theirs.holder("pages/of one") == "nobody"
+
+
+def test_who_waits_says_for_whom_and_goes_on_when_the_lease_is_given_back(root: str) -> None:
+    said: list[str] = []
+    order: list[str] = []
+    ours, theirs = Leases(root, seconds=3.0), Leases(root, seconds=3.0)
+
+    def wait() -> None:
+        with theirs.held("index", log=said.append):
+            order.append("second")
+
+    with ours.held("index", log=quiet):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        deadline = time.monotonic() + 20
+        while not said and time.monotonic() < deadline:
+            time.sleep(0.01)
+        order.append("first")
+    waiting.join(20)
+    assert order == ["first", "second"]
+    assert "waiting: process" in said[0]
+    assert "works on index" in said[0]
+
+
+def test_a_holder_that_renews_keeps_its_lease_longer_than_the_silence_that_ends_one(root: str) -> None:
+    ours, theirs = Leases(root, seconds=0.9), Leases(root, seconds=0.9)
+    taken = threading.Event()
+
+    def wait() -> None:
+        with theirs.held("index", log=quiet):
+            taken.set()
+
+    with ours.held("index", log=quiet) as lease:
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        assert not taken.wait(2.5)
+        ours.require(lease)
+    assert taken.wait(20)
+    waiting.join()
+
+
+def test_of_many_who_ask_at_once_one_gets_the_lease(root: str) -> None:
+    """The creation alone: whoever has read the same state asks for the same number."""
+    barrier, won = threading.Barrier(8), []
+
+    def ask() -> None:
+        leases = Leases(root)
+        barrier.wait()
+        if leases._created("index", 1) is not None:
+            won.append(1)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+
+
+def test_the_lease_of_a_killed_process_is_taken_over_and_not_before_it_was_silent(bucket: str) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, bucket, *sys.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate()
+    ours = Leases(bucket, seconds=1.0)
+    assert ours.take("pages of one") is None
+    begun = time.monotonic()
+    with ours.held("pages of one", log=quiet) as lease:
+        assert time.monotonic() - begun > 1.0
+        assert lease.number == 2
+
+
+def test_a_holder_that_slept_finds_out_before_it_puts_anything_in_place(root: str) -> None:
+    asleep, awake = Leases(root, seconds=1000.0), Leases(root, seconds=0.2)
+    with asleep.held("index", log=quiet) as lost:
+        asleep.require(lost)
+        with awake.held("index", log=quiet):
+            with pytest.raises(LeaseLost, match=r"index: this process was silent .* took it over"):
+                asleep.require(lost)
+    assert awake.take("index") is not None  # the sleeper gave back what was its own, and no more
