@@ -9,7 +9,7 @@ from nyx_assets.main_job import Pipeline
 from nyx_assets.materialization import is_current, name_of
 from nyx_assets.past_calls import PastCalls, funnel_sums, past_calls
 from nyx_assets.planned_calls import Planner
-from nyx_assets.planning import ASKING_ASSETS, Plan, Range, RoleTerms, lines_of
+from nyx_assets.planning import Plan, Range, RoleTerms, asking_order, lines_of
 from nyx_assets.recipes import recipe_of
 from resources.home import Home
 from resources.settings import ROLES, Role, Settings
@@ -56,7 +56,9 @@ def plan_of(pipeline: Pipeline, settings: Settings, home: Home, crawl_folder: Pa
         funnel=funnel_sums(home),
     )
     terms = {role: _terms(role, model_by_role[role], settings, past) for role in ROLES}
-    asking = {sibling for name in ASKING_ASSETS for sibling in pipeline.siblings[name]}
+    asking = {
+        sibling for name in pipeline.specs if asking_order(name) is not None for sibling in pipeline.siblings[name]
+    }
     unmade = {}
     for name, spec in pipeline.specs.items():
         keys = [None] if spec.partitions_def is None else list(has_changed)

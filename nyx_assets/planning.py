@@ -14,8 +14,15 @@ from resources.vlm_budget import Caps, Spending
 
 Basis = Literal["counted", "sampled", "assumed"]
 
-ASKING_ASSETS = ("raw_qa", "filtered_qa", "negatives", "feedback_preferences", "rag_scores")
+ASKING_ASSETS = ("chunk_captions", "raw_qa", "filtered_qa", "negatives", "feedback_preferences", "rag_scores")
 """Assets that ask a VLM, in the order in which they are made; of those made together, the one that the calls go under."""
+
+
+def asking_order(asset: str) -> int | None:
+    """The place of an asset among ASKING_ASSETS, that of a further feedback round beside the first; None if it asks none."""
+    name = asset.rpartition("/")[2]
+    return ASKING_ASSETS.index(name) if name in ASKING_ASSETS else None
+
 
 REPLY_BYTES = 4096
 """A kept reply is a file, and a file takes a block of the disk at least."""
@@ -150,7 +157,7 @@ class Plan:
 def lines_of(planned: Iterable[PlannedCalls], terms_by_role: Mapping[Role, RoleTerms]) -> list[PlanLine]:
     """The planned calls added up by asset and role, in the order of ASKING_ASSETS, with what they come to."""
     groups: dict[tuple[str, Role], list[PlannedCalls]] = {}
-    for one in sorted(planned, key=lambda one: ASKING_ASSETS.index(one.asset)):
+    for one in sorted(planned, key=lambda one: asking_order(one.asset) or 0):
         groups.setdefault((one.asset, one.role), []).append(one)
     return [_line(asset, group, terms_by_role[role]) for (asset, role), group in groups.items()]
 

@@ -7,6 +7,10 @@ NYX_BACKBONE  backbone in place of the recipe's: a known name, a folder or a hub
 NYX_INDEX_URI Milvus server in place of the embedded index file
 NYX_MINING    mining recipe in place of the recipe's: paper, published, guarded or judged
 NYX_MINER     miner in place of the recipe's, by a name that nyx_assets/miners.py lists
+NYX_CAPTION_EMBEDDER
+              what reads texts with captions, as a baseline: a retriever that embeds, or sentence-transformers:MODEL or
+              endpoint:MODEL in place of the recipe's
+NYX_ROUNDS    feedback rounds at most, in place of the recipe's
 NYX_PUBLIC_SETS
               folder of public training sets (nyx_assets/training/public_sets.py); without it none is trained on
 NYX_SUITES    folder of published benchmarks, one folder each, for `nyx evaluate --suite NAME`
@@ -66,6 +70,10 @@ class Settings:
     """Name of a mining recipe; None: the recipe's own."""
     miner: str | None
     """None: the mining recipe's."""
+    caption_embedder: str | None
+    """None: the recipe's."""
+    rounds: int
+    """Feedback rounds at most; 0: the recipe's."""
     public_sets: Path | None
     """Folder of public training sets; None: there are none."""
     suites: Path | None
@@ -99,6 +107,8 @@ class Settings:
             index_uri=env.get("NYX_INDEX_URI") or None,
             mining=env.get("NYX_MINING") or None,
             miner=env.get("NYX_MINER") or None,
+            caption_embedder=env.get("NYX_CAPTION_EMBEDDER") or None,
+            rounds=_whole_number(env, "NYX_ROUNDS", default=0, least=1),
             public_sets=Path(env["NYX_PUBLIC_SETS"]) if env.get("NYX_PUBLIC_SETS") else None,
             suites=Path(env["NYX_SUITES"]) if env.get("NYX_SUITES") else None,
             blocked_domains=_lines_of(env, "NYX_BLOCKED_DOMAINS"),

@@ -81,6 +81,7 @@ def page_of(home: Home, *, recipe: str) -> dict[str, Any]:
         ),
         "data_plots": _data_plots(home, totals),
         "training": [(one.retriever, training_plots(one.metrics)[:2]) for one in trained if one.metrics["curve"]],
+        "rounds": feedback_rounds(home),
         "funnel": funnel_table(totals),
         "dropped": [
             (title, rows)
@@ -153,6 +154,14 @@ def differences(home: Home) -> dict[str, list[Row]]:
         "main": [row for row in rows if row["suite"] == SUITE],
         "others": [row for row in rows if row["suite"] != SUITE],
     }
+
+
+def feedback_rounds(home: Home) -> list[Row]:
+    """The feedback rounds behind the present finetuned checkpoint; none if there was one round only."""
+    current = home.commit("finetuned_checkpoint", None)
+    rows = rows_of(home, "feedback_rounds")
+    is_of_it = any(row["is_chosen"] and current and row["checkpoint"] == current.data_version for row in rows)
+    return rows if is_of_it else []
 
 
 def _data_plots(home: Home, totals: list[Row]) -> list[Plot]:
