@@ -153,6 +153,7 @@ def resources_of(settings: Settings, home: Home) -> dict[str, Any]:
         "home": home,
         "recipe": recipe,
         **{role: VLMRole.of(role, settings, home) for role in ROLES},
+        "further_generators": VLMRole.further_generators(settings, home),
         "embedders": CheckpointEmbedders(
             cache_root=str(home.root / "backbones"),
             backbone=recipe.backbone,
@@ -212,6 +213,7 @@ def setting_values(recipe: PipelineRecipe, resources: Mapping[str, Any]) -> dict
     values["public_sets"] = f"{resources['public_sets'].fingerprint()} {guarded.fingerprint()}"
     values["mining"] += f" {recipe.backbone if recipe.mining.miner == UNTRAINED.name else ''} {judge_of_negatives}"
     values["qa.round_trip"] += f" {recipe.backbone if recipe.qa.round_trip.retriever == UNTRAINED.name else ''}"
+    values["further_generators"] = ", ".join(one.model for one in resources["further_generators"])
     return values | {role: resources[role].model for role in ROLES}
 
 

@@ -19,7 +19,7 @@ from nyx_assets.planning import NOTHING, Basis, PlannedCalls, Range
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.rounds import Round, rounds_of
 from resources.home import Home
-from resources.settings import Role
+from resources.settings import ROLES, Role
 from resources.vlm import Request
 from resources.vlm_replies import ReplyFolder
 from resources.vlm_tokens import likely_text_tokens, picture_tokens
@@ -81,7 +81,8 @@ class Planner:
     home: Home
     recipe: PipelineRecipe
     replies: ReplyFolder
-    model_by_role: Mapping[Role, str]
+    model_by_role: Mapping[str, str]
+    """Of the roles, and of the further generators by name."""
     needs: Callable[[str, str | None], bool]
     past: Mapping[tuple[str, str], PastCalls]
     """By asset and model."""
@@ -116,7 +117,8 @@ class Planner:
         if self.recipe.mining.judge == "vlm" and self.needs("negatives", None):
             yield self._negatives(pairs, shown)
         if self.needs("rag_scores", None):
-            yield self._rag_scores(pairs, shown)
+            for one in ("generator", *(name for name in self.model_by_role if name not in ROLES)):
+                yield self._rag_scores(one, pairs, shown)
 
     def _raw_qa(self, delivery: Delivery) -> PlannedCalls:
         if self.needs("chunked_corpus", delivery.key):
@@ -254,11 +256,11 @@ class Planner:
         calls = pairs * self._train_share * Range(mining.keep, (mining.keep + mining.depth) / 2, mining.depth)
         return self._answers("negatives", None, "judge", calls, shown)
 
-    def _rag_scores(self, pairs: Range, shown: Range) -> PlannedCalls:
+    def _rag_scores(self, generator: str, pairs: Range, shown: Range) -> PlannedCalls:
         queries = (pairs * self.recipe.qa.test_share).at_most(self.recipe.evaluation.max_rag_queries)
-        return self._answers("rag_scores", None, "generator", queries * NUM_RAG_RETRIEVERS, shown)
+        return self._answers("rag_scores", None, generator, queries * NUM_RAG_RETRIEVERS, shown)
 
-    def _answers(self, asset: str, partition: str | None, role: Role, calls: Range, shown: Range) -> PlannedCalls:
+    def _answers(self, asset: str, partition: str | None, role: str, calls: Range, shown: Range) -> PlannedCalls:
         return self._calls(
             asset,
             partition,
@@ -273,7 +275,7 @@ class Planner:
         self,
         asset: str,
         partition: str | None,
-        role: Role,
+        role: str,
         calls: Range,
         basis: Basis,
         *,

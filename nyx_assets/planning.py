@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from resources.settings import Role
 from resources.vlm_budget import Caps, Spending
 
 Basis = Literal["counted", "sampled", "assumed"]
@@ -82,7 +81,8 @@ class PlannedCalls:
 
     asset: str
     partition: str | None
-    role: Role
+    role: str
+    """Or the name of a further generator."""
     calls: Range
     kept: int = 0
     """Calls beside these whose reply is there already."""
@@ -111,7 +111,7 @@ class PlanLine:
     """One asset and role, over all its partitions."""
 
     asset: str
-    role: Role
+    role: str
     model: str
     is_free: bool
     basis: Basis
@@ -154,9 +154,9 @@ class Plan:
         return self.caps.passed_by(self.spent + ahead)
 
 
-def lines_of(planned: Iterable[PlannedCalls], terms_by_role: Mapping[Role, RoleTerms]) -> list[PlanLine]:
+def lines_of(planned: Iterable[PlannedCalls], terms_by_role: Mapping[str, RoleTerms]) -> list[PlanLine]:
     """The planned calls added up by asset and role, in the order of ASKING_ASSETS, with what they come to."""
-    groups: dict[tuple[str, Role], list[PlannedCalls]] = {}
+    groups: dict[tuple[str, str], list[PlannedCalls]] = {}
     for one in sorted(planned, key=lambda one: asking_order(one.asset) or 0):
         groups.setdefault((one.asset, one.role), []).append(one)
     return [_line(asset, group, terms_by_role[role]) for (asset, role), group in groups.items()]

@@ -343,6 +343,26 @@ RAG_SCORES = pa.schema(
         ("split", pa.string()),
         ("metric", pa.string()),
         ("value", pa.float64()),
+        ("interval_low", pa.float64()),  # 95 % of bootstrap samples of the questions lie between low and high
+        ("interval_high", pa.float64()),
+        ("num_queries", pa.int64()),
+        ("generator", pa.string()),
+        ("is_stand_in", pa.bool_()),
+    ]
+)
+
+RAG_DIFFERENCES = pa.schema(
+    [
+        ("split", pa.string()),
+        ("metric", pa.string()),
+        ("retriever", pa.string()),  # or a bound, as in RAG_SCORES
+        ("against", pa.string()),
+        ("value", pa.float64()),
+        ("against_value", pa.float64()),
+        ("difference", pa.float64()),  # value - against_value
+        ("interval_low", pa.float64()),  # 95 % of paired bootstrap samples lie between low and high
+        ("interval_high", pa.float64()),
+        ("p_value", pa.float64()),  # of the two-sided randomisation test
         ("num_queries", pa.int64()),
         ("generator", pa.string()),
         ("is_stand_in", pa.bool_()),

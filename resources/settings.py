@@ -22,6 +22,9 @@ NYX_<ROLE>_BASE_URL, _MODEL, _API_KEY, _MAX_IN_FLIGHT, _TIMEOUT_SECONDS, _MAX_RE
               _USD_PER_MILLION_INPUT, _USD_PER_MILLION_OUTPUT:
               an OpenAI-compatible server for a role: TEACHER, GENERATOR, JUDGE; without a base URL the role is
               played by the offline stand-in
+NYX_GENERATORS
+              names of further generators, separated by commas, that answer the test questions beside GENERATOR; each has
+              an NYX_<NAME>_BASE_URL and so on of its own
 NYX_MAX_CALLS, NYX_MAX_TOKENS, NYX_MAX_USD
               the most that calls to servers may take in this home, by all its processes together; default: no cap
 NYX_BUDGET_SINCE
@@ -39,6 +42,7 @@ NYX_VLM       live (default), or replay: answer from kept replies only, and fail
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -52,6 +56,7 @@ from training_kernels.errors import ConfigError
 
 Role = Literal["teacher", "generator", "judge"]
 ROLES: tuple[Role, ...] = ("teacher", "generator", "judge")
+GENERATOR_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +91,9 @@ class Settings:
     endpoints: Mapping[Role, Endpoint]
     """Roles that are not here are played by the offline stand-in."""
     api_keys: Mapping[Role, str] = field(repr=False)
+    further_generators: Mapping[str, Endpoint]
+    """By name; they answer the test questions beside the role."""
+    further_api_keys: Mapping[str, str] = field(repr=False)
     caps: Caps
     web: WebAccess | None
     """None: pictures on the web are not fetched."""
@@ -116,6 +124,8 @@ class Settings:
             embedder_api_key=env.get("NYX_EMBEDDER_API_KEY") or "none",
             endpoints={role: endpoint for role in ROLES if (endpoint := _endpoint(role, env)) is not None},
             api_keys={role: env.get(f"NYX_{role.upper()}_API_KEY") or "none" for role in ROLES},
+            further_generators=_further_generators(env),
+            further_api_keys={name: env.get(f"NYX_{name.upper()}_API_KEY") or "none" for name in _names(env)},
             caps=Caps(
                 max_calls=_number(env, "NYX_MAX_CALLS", default=math.inf, least=0),
                 max_tokens=_number(env, "NYX_MAX_TOKENS", default=math.inf, least=0),
@@ -172,7 +182,37 @@ def _is_replay(env: Mapping[str, str]) -> bool:
     return value == "replay"
 
 
-def _endpoint(role: Role | Literal["embedder"], env: Mapping[str, str]) -> Endpoint | None:
+def _names(env: Mapping[str, str]) -> list[str]:
+    """The names of NYX_GENERATORS, in small letters."""
+    return [name.strip().lower() for name in (env.get("NYX_GENERATORS") or "").split(",") if name.strip()]
+
+
+def _further_generators(env: Mapping[str, str]) -> dict[str, Endpoint]:
+    """Endpoints by name. Raises ConfigError for a name that is taken, no endpoint, or a model that answers already."""
+    names = _names(env)
+    taken = {"generator": endpoint.model} if (endpoint := _endpoint("generator", env)) else {}
+    found: dict[str, Endpoint] = {}
+    for name in names:
+        if not GENERATOR_NAME.fullmatch(name) or name in (*ROLES, "embedder") or names.count(name) > 1:
+            raise ConfigError(
+                f"NYX_GENERATORS names each further generator once, by letters, digits and underscores and none of "
+                f"{', '.join((*ROLES, 'embedder'))}; got {env['NYX_GENERATORS']!r}"
+            )
+        if (endpoint := _endpoint(name, env)) is None:
+            raise ConfigError(
+                f"NYX_GENERATORS names {name} but NYX_{name.upper()}_BASE_URL is not set; set it, or take {name} off the list"
+            )
+        if endpoint.model in taken.values():
+            raise ConfigError(
+                f"NYX_{name.upper()}_MODEL is {endpoint.model!r}, which answers under another name already; rows tell "
+                "generators apart by their model"
+            )
+        taken[name] = endpoint.model
+        found[name] = endpoint
+    return found
+
+
+def _endpoint(role: str, env: Mapping[str, str]) -> Endpoint | None:
     prefix = f"NYX_{role.upper()}_"
     base_url = env.get(prefix + "BASE_URL")
     if not base_url:

@@ -22,7 +22,7 @@ from nyx_assets.evaluation.promotion import (
     run_gate,
     winner_of,
 )
-from nyx_assets.evaluation.rag_evaluation import GOLDEN, NO_DOCUMENT
+from nyx_assets.evaluation.rag_evaluation import grades_of, rag_differences
 from nyx_assets.evaluation.rag_evaluation import rag_scores as rag_score_rows
 from nyx_assets.evaluation.retrieval import measure
 from nyx_assets.evaluation.retrievers import Bm25Retriever, Retriever
@@ -49,12 +49,13 @@ from nyx_assets.records import (
     INDEX_SETTINGS,
     MODALITY_REPORT,
     QUALITY_GATE,
+    RAG_DIFFERENCES,
     RAG_SCORES,
     RETRIEVAL_DIFFERENCES,
     RETRIEVAL_SCORES,
     WRONG_ANSWERS,
 )
-from nyx_assets.retrievers import FINETUNED, PRETRAINED, PROMOTED, UNTRAINED
+from nyx_assets.retrievers import BM25, FINETUNED, PRETRAINED, PROMOTED, UNTRAINED
 from nyx_assets.rounds import Round, rounds_of, stopped_before
 from resources.embedder import Embedders
 from resources.home import Home
@@ -73,6 +74,8 @@ NYXQA_ALTERED = "nyxqa_altered"
 COMPARED = ("recall@1", "recall@10", "mrr", "ndcg@10", "map")
 """Metrics of which retrieval_differences has every pair."""
 EVALUATED = (UNTRAINED, PRETRAINED, FINETUNED)
+REPORTED = (BM25, *(retriever.name for retriever in EVALUATED))
+"""Retrievers whose F1 is metadata by itself; the table below it has all."""
 CORPUS_DEPS = [
     dg.AssetDep("filtered_qa", partition_mapping=EVERY_CRAWL),
     dg.AssetDep("chunked_corpus", partition_mapping=EVERY_CRAWL),
@@ -251,12 +254,18 @@ def retrieval_evaluation(
             group_name="evaluation",
             kinds={"openai", "parquet"},
             code_version="3",
-            metadata=settings("evaluation", "captions", "feedback", "generator", "backbone", "seed"),
+            metadata=settings(
+                "evaluation", "captions", "feedback", "generator", "further_generators", "backbone", "seed"
+            ),
         )
         for name, description in (
             (
                 "rag_scores",
                 "How well the generator answers test questions with what each retriever found; with nothing, and with the golden chunk, as bounds.",
+            ),
+            (
+                "rag_differences",
+                "Every two retrievers by the same generator on the same test questions: difference of each grade, paired bootstrap interval, randomisation test.",
             ),
             (
                 "wrong_answers",
@@ -277,6 +286,7 @@ def rag_evaluation(
     embedders: dg.ResourceParam[Embedders],
     foreign_embedders: dg.ResourceParam[ForeignEmbedders],
     generator: dg.ResourceParam[VLMRole],
+    further_generators: dg.ResourceParam[tuple[VLMRole, ...]],
 ) -> Iterator[dg.MaterializeResult]:
     step = Step(context, home)
     chunk_by_id = chunk_documents(home)
@@ -285,25 +295,42 @@ def rag_evaluation(
     pairs = [pair_by_id[qa_id] for qa_id in drawn]
     retrievers = evaluated_retrievers(home, embedders, foreign_embedders, recipe)
     contexts = contexts_of(pairs, chunk_by_id, retrievers, window=recipe.evaluation.rag_window)
-    progress = step.progress("answers", len(contexts))
-    vlm = generator.for_step("rag_scores", None)
-    answers = list(progress.over(answered_with(vlm, contexts, chunk_by_id, recipe)))
-    rows = rag_score_rows(answers, pair_by_id, split="test")
+    generators = [generator, *further_generators]
+    progress = step.progress("answers", len(contexts) * len(generators))
+    answers = [
+        answer
+        for one in generators
+        for answer in progress.over(answered_with(one.for_step("rag_scores", None), contexts, chunk_by_id, recipe))
+    ]
+    grades = grades_of(answers, pair_by_id)
+    rows = rag_score_rows(grades, split="test", seed=recipe.seed)
     wrong, blamed = wrong_answers(answers, pair_by_id, min_grade=recipe.feedback.min_grade)
-    with step.tables({"wrong_answers": WRONG_ANSWERS, "blame_split": BLAME_SPLIT, "rag_scores": RAG_SCORES}) as tables:
+    schemas = {
+        "wrong_answers": WRONG_ANSWERS,
+        "blame_split": BLAME_SPLIT,
+        "rag_differences": RAG_DIFFERENCES,
+        "rag_scores": RAG_SCORES,
+    }
+    with step.tables(schemas) as tables:
         tables["rag_scores"].append(rows)
+        tables["rag_differences"].append(rag_differences(grades, split="test", seed=recipe.seed))
         tables["wrong_answers"].append(wrong)
         tables["blame_split"].append(blamed)
+    described = {one.model: one.described for one in generators}
     for row in rows:
         if row["metric"] == "token_f1":
-            step.log(f"test: {row['retriever']} answer F1 {row['value']:.3f} by {generator.described}")
-            if row["retriever"] not in (NO_DOCUMENT, GOLDEN):
+            step.log(
+                f"test: {row['retriever']} answer F1 {row['value']:.3f} ({row['interval_low']:.3f} to "
+                f"{row['interval_high']:.3f}) by {described[row['generator']]}"
+            )
+            if row["retriever"] in REPORTED and row["generator"] == generator.model:
                 step.report("rag_scores", **{f"F1 {row['retriever']}": round(row["value"], 4)})
     shown = side_by_side(rows, ["retriever", "num_queries", "generator"])
     step.report("rag_scores", scores=_scores_shown(shown, list(shown[0]) if shown else [], home))
     step.preview("wrong_answers", ["retriever", "blame", "answer", "golden_answer", "oracle_answer"])
     step.preview("blame_split", ["retriever", "outcome", "num_answers", "share", "oracle_right_share"])
-    yield from step.results("rag_scores", "wrong_answers", "blame_split")
+    step.preview("rag_differences", ["generator", "metric", "retriever", "against", "difference", "p_value"])
+    yield from step.results("rag_scores", "rag_differences", "wrong_answers", "blame_split")
 
 
 def round_score_asset(one: Round) -> dg.AssetsDefinition:

@@ -134,7 +134,8 @@ def score_table(home: Home) -> dict[str, Any]:
     by_retriever: dict[str, dict[str, float]] = {}
     for row in main_scores(home):
         by_retriever.setdefault(row["retriever"], {})[row["metric"]] = row["value"]
-    f1 = {row["retriever"]: row["value"] for row in rows_of(home, "rag_scores") if row["metric"] == "token_f1"}
+    answers = reversed(rows_of(home, "rag_scores"))  # of several generators the first counts, which is the role's
+    f1 = {row["retriever"]: row["value"] for row in answers if row["metric"] == "token_f1"}
     metrics = [metric for metric in SHOWN_METRICS if any(metric in scores for scores in by_retriever.values())]
     best = {metric: max(scores.get(metric, 0.0) for scores in by_retriever.values()) for metric in metrics}
     return {

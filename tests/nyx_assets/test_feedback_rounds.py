@@ -113,7 +113,8 @@ def test_a_second_round_is_tried_trained_scored_and_stopped_and_a_kill_between_r
 
         first, second = round_rows(home)
         assert (first["round"], second["round"]) == (1, 2)
-        assert first["goes_on"] and not second["goes_on"]
+        assert first["goes_on"]
+        assert not second["goes_on"]
         assert "the last round of the recipe" in second["reason"]
         assert second["gain"] == pytest.approx(second["dev_score"] - first["dev_score"])
         tries = home.tables.read("round_2/feedback_preferences").to_pylist()
