@@ -237,8 +237,13 @@ def search(text: str, images: tuple[Path, ...], top_k: int, hybrid: bool, as_jso
     required=True,
     help="bm25, untrained, pretrained, finetuned, promoted, or sentence-transformers:MODEL, which reads texts only.",
 )
+@click.option(
+    "--trec",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also write the ranking and the golds to this folder, as trec_eval reads them.",
+)
 @click.option("--json", "as_json", is_flag=True)
-def evaluate(suite: str, retriever: str, as_json: bool) -> None:
+def evaluate(suite: str, retriever: str, trec: Path | None, as_json: bool) -> None:
     """Measure a retriever on anybody's test set, or on a published one."""
     from nyx_assets.evaluation.suite_runs import evaluate_suite, scores_text
     from nyx_assets.query_pictures import query_embedders, query_picture_store
@@ -249,7 +254,9 @@ def evaluate(suite: str, retriever: str, as_json: bool) -> None:
     home, recipe = _home(settings), recipe_of(settings)
     embedders, store = query_embedders(home, recipe), query_picture_store()
     foreign = {"sentence-transformers": SentenceTransformersEmbedder.load}
-    rows = evaluate_suite(home, embedders, store, suite, retriever, recipe, published=settings.suites, foreign=foreign)
+    rows = evaluate_suite(
+        home, embedders, store, suite, retriever, recipe, published=settings.suites, foreign=foreign, trec=trec
+    )
     click.echo(json.dumps(rows, indent=1) if as_json else scores_text(rows))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from nyx_assets.captions.assets import chunk_captions
 from nyx_assets.catalog.assets import catalog_over
 from nyx_assets.corpus.assets import (
     chunked_corpus,
@@ -25,6 +26,7 @@ from nyx_assets.evaluation.assets import (
     measured_index_settings,
     rag_evaluation,
     retrieval_evaluation,
+    round_score_assets,
 )
 from nyx_assets.evaluation.checks import (
     EVALUATION_CHECKS,
@@ -35,10 +37,9 @@ from nyx_assets.evaluation.checks import (
     picture_hashes,
     questions_of,
 )
-from nyx_assets.feedback.assets import feedback_preferences
-from nyx_assets.feedback.checks import FEEDBACK_CHECKS
-from nyx_assets.index.assets import EMBEDDING_ASSETS, final_index
-from nyx_assets.index.checks import INDEX_CHECKS
+from nyx_assets.feedback.assets import feedback_checks, preferences_assets
+from nyx_assets.index.assets import EMBEDDING_ASSETS, final_index, round_embeddings
+from nyx_assets.index.checks import INDEX_CHECKS, round_embedding_checks
 from nyx_assets.main_job import Pipeline
 from nyx_assets.materialization import FILE_KEY, SETTINGS_KEY, name_of
 from nyx_assets.mining.assets import mined_negatives_asset
@@ -51,7 +52,7 @@ from nyx_assets.report.assets import report_over
 from nyx_assets.retrievers import UNTRAINED
 from nyx_assets.setting_notes import settings_digest
 from nyx_assets.training.assets import (
-    finetuned_checkpoint,
+    finetuning_assets,
     pretrained_checkpoint,
     public_training_sets,
     training_manifest,
@@ -83,6 +84,7 @@ def assets_of(recipe: PipelineRecipe) -> list[dg.AssetsDefinition]:
         chunked_corpus,
         signed_pages,
         signed_chunks,
+        chunk_captions,
         near_duplicates,
         clustered_pages,
         sampled_chunks,
@@ -92,9 +94,11 @@ def assets_of(recipe: PipelineRecipe) -> list[dg.AssetsDefinition]:
         public_training_sets,
         training_manifest,
         pretrained_checkpoint,
-        feedback_preferences,
-        finetuned_checkpoint,
+        *preferences_assets(recipe),
+        *finetuning_assets(recipe),
         *EMBEDDING_ASSETS,
+        *round_embeddings(recipe),
+        *round_score_assets(recipe),
         altered_queries,
         retrieval_evaluation,
         rag_evaluation,
@@ -106,7 +110,17 @@ def assets_of(recipe: PipelineRecipe) -> list[dg.AssetsDefinition]:
     return [*assets, catalog_over([landed_crawl, *(spec for asset in assets for spec in asset.specs)])]
 
 
-CHECKS = [*CORPUS_CHECKS, *NYXQA_CHECKS, *MINING_CHECKS, *FEEDBACK_CHECKS, *EVALUATION_CHECKS, *INDEX_CHECKS]
+def checks_of(recipe: PipelineRecipe) -> list[dg.AssetChecksDefinition]:
+    """Every check of assets_of."""
+    return [
+        *CORPUS_CHECKS,
+        *NYXQA_CHECKS,
+        *MINING_CHECKS,
+        *feedback_checks(recipe),
+        *EVALUATION_CHECKS,
+        *INDEX_CHECKS,
+        *round_embedding_checks(recipe),
+    ]
 
 
 SECTIONS = (
@@ -125,7 +139,9 @@ SECTIONS = (
     "mining",
     "mixture",
     "feedback",
+    "rounds",
     "finetuning_from",
+    "captions",
     "evaluation",
     "gate",
     "index",
@@ -139,6 +155,7 @@ def resources_of(settings: Settings, home: Home) -> dict[str, Any]:
         "home": home,
         "recipe": recipe,
         **{role: VLMRole.of(role, settings, home) for role in ROLES},
+        "further_generators": VLMRole.further_generators(settings, home),
         "embedders": CheckpointEmbedders(
             cache_root=str(home.root / "backbones"),
             backbone=recipe.backbone,
@@ -209,6 +226,7 @@ def setting_values(recipe: PipelineRecipe, resources: Mapping[str, Any]) -> dict
         values["finetuning_from"] += repr(recipe.mining)
     # a prompt that says something else is another setting: what was asked with it is asked again
     values["qa.writing"] += prompt_versions("nyx_assets.nyxqa", "write_")
+    values["captions"] += prompt_versions("nyx_assets.captions")
     answering = prompt_versions("nyx_assets.rag")
     values["qa.checks"] += prompt_versions("nyx_assets.nyxqa") + answering
     judge_of_negatives = f"{resources['judge'].model} {answering}" if recipe.mining.judge == "vlm" else ""
@@ -221,6 +239,7 @@ def setting_values(recipe: PipelineRecipe, resources: Mapping[str, Any]) -> dict
     values["qa.round_trip"] += f" {recipe.backbone if recipe.qa.round_trip.retriever == UNTRAINED.name else ''}"
     values |= {role: resources[role].model for role in ROLES}
     values["generator"] += answering
+    values["further_generators"] = ", ".join(one.model for one in resources["further_generators"]) + answering
     return values
 
 
@@ -242,7 +261,7 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
     assets = [asset.map_asset_specs(with_settings) for asset in assets_of(resources["recipe"])]
     defs = dg.Definitions(
         assets=[landed_crawl, *assets],
-        asset_checks=CHECKS,
+        asset_checks=checks_of(resources["recipe"]),
         sensors=[landings_sensor(home, settings), killed_runs_sensor(home)],
         resources=resources,
         executor=_executor(settings),

@@ -156,18 +156,21 @@ def link_rot_plot(rows: Iterable[Row]) -> Plot | None:
 
 
 def blame_plot(rows: Iterable[Row]) -> Plot | None:
-    """Outcomes of each retriever's answers; rows of blame_split."""
+    """Outcomes of each retriever's answers, by generator where there are several; rows of blame_split."""
     names = {"right": "right", "misread": "misread", "below_window": "below window", "not_retrieved": "not retrieved"}
+    given = list(rows)
+    several = len({row["generator"] for row in given}) > 1
     shares: dict[str, dict[str, float]] = {}
-    for row in rows:
-        shares.setdefault(row["retriever"], {})[row["outcome"]] = row["share"] * 100
+    for row in given:
+        label = f"{row['retriever']}, {row['generator']}" if several else row["retriever"]
+        shares.setdefault(label, {})[row["outcome"]] = row["share"] * 100
     bars = [
         Bar(
-            label=retriever,
+            label=label,
             lengths=tuple(by_outcome.get(name, 0.0) for name in names),
             value=f"{by_outcome.get('right', 0.0):.0f} % right",
         )
-        for retriever, by_outcome in shares.items()
+        for label, by_outcome in shares.items()
     ]
     return bar_plot("Who is to blame", list(names.values()), bars, x="% of answers") if bars else None
 

@@ -23,6 +23,37 @@ class PastCalls:
     """Quartiles."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpentCalls:
+    """What an asset has asked in all its partitions, however often its runs were killed and started again."""
+
+    calls: int
+    """Paid, or answered by the stand-in; each request once, so that asking a stand-in again adds nothing."""
+    cached_calls: int
+    """Requests that were answered before, for another asset."""
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+
+
+def spent_calls(home: Home, asset: str) -> SpentCalls:
+    """What the ledger knows of an asset."""
+    rows = _ledger(
+        home,
+        "SELECT count(*) FILTER (NOT is_cached) AS calls, count(*) FILTER (is_cached) AS cached_calls, "
+        "coalesce(sum(input_tokens) FILTER (NOT is_cached), 0) AS input_tokens, "
+        "coalesce(sum(output_tokens) FILTER (NOT is_cached), 0) AS output_tokens, coalesce(sum(cost_usd), 0) AS cost_usd "
+        "FROM (SELECT bool_and(is_cached) AS is_cached, max(input_tokens) AS input_tokens, "
+        "max(output_tokens) AS output_tokens, max(cost_usd) AS cost_usd FROM calls "
+        "WHERE asset = ? AND error IS NULL GROUP BY request_digest)",
+        [asset],
+    )
+    if not rows:
+        return SpentCalls(calls=0, cached_calls=0, input_tokens=0, output_tokens=0, cost_usd=0.0)
+    row = rows[0]
+    return SpentCalls(**{name: float(value) if name == "cost_usd" else int(value) for name, value in row.items()})
+
+
 def past_calls(home: Home) -> dict[tuple[str, str], PastCalls]:
     """What the ledger knows of paid calls, by asset and model."""
     rows = _ledger(
@@ -71,7 +102,7 @@ def _ledger(home: Home, sql: str, values: list[str]) -> list[dict[str, Any]]:
         connection.execute(
             f"CREATE VIEW calls AS FROM read_json('{pattern}', format = 'newline_delimited', ignore_errors = true, "
             "columns = {asset: 'VARCHAR', partition: 'VARCHAR', model: 'VARCHAR', request_digest: 'VARCHAR', "
-            "input_tokens: 'BIGINT', output_tokens: 'BIGINT', latency_seconds: 'DOUBLE', is_cached: 'BOOLEAN', "
+            "input_tokens: 'BIGINT', output_tokens: 'BIGINT', cost_usd: 'DOUBLE', latency_seconds: 'DOUBLE', is_cached: 'BOOLEAN', "
             "error: 'VARCHAR'})"
         )
         cursor = connection.execute(sql, values)

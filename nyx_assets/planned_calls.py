@@ -7,6 +7,7 @@ from math import sqrt
 from statistics import fmean, pstdev
 from typing import Any
 
+from nyx_assets.captions.captioning import caption_request, drawn_pictures, pictures_of
 from nyx_assets.corpus.chunking import split_into_chunks
 from nyx_assets.corpus.deliveries import Delivery
 from nyx_assets.corpus.obelics import WebPage, read_pages
@@ -16,8 +17,9 @@ from nyx_assets.nyxqa.sampling import calls_for, sample_chunks
 from nyx_assets.past_calls import PastCalls, answered_before
 from nyx_assets.planning import NOTHING, Basis, PlannedCalls, Range
 from nyx_assets.recipes import PipelineRecipe
+from nyx_assets.rounds import Round, rounds_of
 from resources.home import Home
-from resources.settings import Role
+from resources.settings import ROLES, Role
 from resources.vlm import Request
 from resources.vlm_replies import ReplyFolder
 from resources.vlm_tokens import likely_text_tokens, picture_tokens
@@ -38,6 +40,11 @@ SAMPLE_ERROR = Range(0.8, 1.0, 1.25)
 """Choice: how far the mean of other partitions may be from that of a new one."""
 TOKENS_A_PAIR = 45
 """Choice: JSON around a question of 15 words and an answer of 3."""
+
+CAPTION_PROMPT_TOKENS = 150
+"""Of the instructions before the picture."""
+CAPTION_OUTPUT_TOKENS = Range(15, 60, 200)
+"""Choice: one to three sentences, and the text of a sign."""
 
 ROLE_BY_CHECK: dict[str, Role] = {
     "answer_too_long": "teacher",
@@ -60,6 +67,9 @@ SHARE_SHOWN = Range(0.6, 0.9, 1.2)
 """Choice: a check or an answer shows the same chunk as the teacher was shown, under a shorter prompt, and a question."""
 CHECK_OUTPUT_TOKENS = Range(5, 30, 150)
 """Choice: a short answer or a sentence with a score, in JSON."""
+NEW_WINDOWS = Range(0.0, 0.4, 1.0)
+"""Choice: of what a further feedback round asks, what no round before it was answered. None where no round follows; the
+middle is about what two rounds of the tiny recipe came to."""
 ANSWER_OUTPUT_TOKENS = Range(2, 10, 64)
 """Choice: a few words; a model that explains itself is cut."""
 
@@ -71,7 +81,8 @@ class Planner:
     home: Home
     recipe: PipelineRecipe
     replies: ReplyFolder
-    model_by_role: Mapping[Role, str]
+    model_by_role: Mapping[str, str]
+    """Of the roles, and of the further generators by name."""
     needs: Callable[[str, str | None], bool]
     past: Mapping[tuple[str, str], PastCalls]
     """By asset and model."""
@@ -82,6 +93,8 @@ class Planner:
         """What every asset has ahead, in the order in which they are made."""
         pairs, shown = Range.exactly(0), SHOWN_TOKENS
         for delivery in deliveries:
+            if self.needs("chunk_captions", delivery.key) and self.recipe.captions.max_pictures_per_crawl:
+                yield self._captions(delivery)
             drafts = Range.exactly(0)
             if self.needs("raw_qa", delivery.key):
                 calls = self._raw_qa(delivery)
@@ -98,10 +111,14 @@ class Planner:
             pairs += kept
             if self.needs("feedback_preferences", delivery.key):
                 yield self._feedback(delivery.key, kept, shown)
+            for one in rounds_of(self.recipe.rounds.number)[1:]:
+                if self.needs(one.preferences, delivery.key):
+                    yield self._further_feedback(one, delivery.key, kept, shown)
         if self.recipe.mining.judge == "vlm" and self.needs("negatives", None):
             yield self._negatives(pairs, shown)
         if self.needs("rag_scores", None):
-            yield self._rag_scores(pairs, shown)
+            for one in ("generator", *(name for name in self.model_by_role if name not in ROLES)):
+                yield self._rag_scores(one, pairs, shown)
 
     def _raw_qa(self, delivery: Delivery) -> PlannedCalls:
         if self.needs("chunked_corpus", delivery.key):
@@ -157,6 +174,32 @@ class Planner:
         calls = calls_for(chunks, variants_by_chunk=variants_by_chunk, variants=writing.variants)
         return requests_for(calls, recipe=writing, seed=self.recipe.seed)
 
+    def _captions(self, delivery: Delivery) -> PlannedCalls:
+        """A call a picture: counted where the chunks are made, else from the pictures of a sample of pages."""
+        recipe, limit = self.recipe.captions, self.recipe.captions.max_pictures_per_crawl
+        kept = 0
+        basis: Basis = "sampled"
+        if self.needs("chunked_corpus", delivery.key):
+            a_page = [len(pictures_of(chunks)) for chunks in _chunks_by_page(delivery, self.recipe)]
+            calls = (_spread(a_page, number=delivery.num_rows) * NOT_LOST).at_most(limit)
+        else:
+            images = pictures_of(self.home.tables.read("chunked_corpus", partition=delivery.key).to_pylist())
+            drawn = drawn_pictures(images, recipe=recipe, seed=self.recipe.seed)
+            requests = (caption_request(image, recipe=recipe, seed=self.recipe.seed) for image in drawn)
+            model = self.model_by_role["teacher"]
+            kept = sum(self.replies.peek(request.digest(model)) is not None for request in requests)
+            calls, basis = Range.exactly(len(drawn) - kept), "counted"
+        return self._calls(
+            "chunk_captions",
+            delivery.key,
+            "teacher",
+            calls,
+            basis,
+            kept=kept,
+            input_tokens=calls * (TOKENS_A_PICTURE + Range.exactly(CAPTION_PROMPT_TOKENS)),
+            output_tokens=(calls * CAPTION_OUTPUT_TOKENS).at_most(calls.high * recipe.max_output_tokens),
+        )
+
     def _filtered_qa(self, partition: str, drafts: Range, shown: Range) -> Iterator[PlannedCalls]:
         asked = answered_before(self.home, "filtered_qa", partition)
         # what two roles of one model asked counts for the first of them
@@ -202,16 +245,22 @@ class Planner:
             output_tokens=calls * ANSWER_OUTPUT_TOKENS,
         )
 
+    def _further_feedback(self, one: Round, partition: str, pairs: Range, shown: Range) -> PlannedCalls:
+        """From no call, where the round before gains too little, to as many as the first round."""
+        queries = (pairs * self._train_share).at_most(self.recipe.feedback.max_queries_per_crawl)
+        calls = queries * foreseen_calls(self.home, self.recipe.feedback).asked * NEW_WINDOWS
+        return self._answers(one.preferences, partition, "generator", calls, shown * self.recipe.feedback.window_length)
+
     def _negatives(self, pairs: Range, shown: Range) -> PlannedCalls:
         mining = self.recipe.mining
         calls = pairs * self._train_share * Range(mining.keep, (mining.keep + mining.depth) / 2, mining.depth)
         return self._answers("negatives", None, "judge", calls, shown)
 
-    def _rag_scores(self, pairs: Range, shown: Range) -> PlannedCalls:
+    def _rag_scores(self, generator: str, pairs: Range, shown: Range) -> PlannedCalls:
         queries = (pairs * self.recipe.qa.test_share).at_most(self.recipe.evaluation.max_rag_queries)
-        return self._answers("rag_scores", None, "generator", queries * NUM_RAG_RETRIEVERS, shown)
+        return self._answers("rag_scores", None, generator, queries * NUM_RAG_RETRIEVERS, shown)
 
-    def _answers(self, asset: str, partition: str | None, role: Role, calls: Range, shown: Range) -> PlannedCalls:
+    def _answers(self, asset: str, partition: str | None, role: str, calls: Range, shown: Range) -> PlannedCalls:
         return self._calls(
             asset,
             partition,
@@ -226,7 +275,7 @@ class Planner:
         self,
         asset: str,
         partition: str | None,
-        role: Role,
+        role: str,
         calls: Range,
         basis: Basis,
         *,
@@ -291,8 +340,9 @@ class Planner:
 
 FEWEST_PAST_CALLS = 20
 """Fewer past calls say too little about the next."""
-NUM_RAG_RETRIEVERS = 6
-"""No document, the golden chunk, BM25, and the three retrievers that embed (nyx_assets/evaluation/assets.py)."""
+NUM_RAG_RETRIEVERS = 8
+"""No document, the golden chunk, BM25, two that read captions, and the three retrievers that embed
+(nyx_assets/evaluation/assets.py)."""
 
 
 def _chunks_by_page(delivery: Delivery, recipe: PipelineRecipe) -> Iterator[list[dict[str, Any]]]:

@@ -12,8 +12,9 @@ from nyx_assets.planned_calls import Planner
 from nyx_assets.planned_work import Foreseen, Landing
 from nyx_assets.planning import Plan, Range, RoleTerms, lines_of
 from nyx_assets.recipes import recipe_of
+from resources.endpoint_client import Endpoint
 from resources.home import Home
-from resources.settings import ROLES, Role, Settings
+from resources.settings import ROLES, Settings
 from resources.vlm_roles import budget_of, replies_of
 
 SECONDS_A_CALL = Range(2, 6, 20)
@@ -32,7 +33,10 @@ def plan_of(pipeline: Pipeline, settings: Settings, home: Home, crawl_folder: Pa
     foreseen = Foreseen(pipeline, home, landing_by_key)
     pages_by_key = {delivery.key: delivery.num_rows for delivery in found.deliveries}
     past = past_calls(home)
-    model_by_role: dict[Role, str] = {role: pipeline.resources[role].model for role in ROLES}
+    endpoints: dict[str, Endpoint | None] = {role: settings.endpoints.get(role) for role in ROLES}
+    endpoints |= settings.further_generators
+    model_by_role: dict[str, str] = {role: pipeline.resources[role].model for role in ROLES}
+    model_by_role |= {name: endpoint.model for name, endpoint in settings.further_generators.items()}
     planner = Planner(
         home=home,
         recipe=recipe_of(settings),
@@ -42,7 +46,7 @@ def plan_of(pipeline: Pipeline, settings: Settings, home: Home, crawl_folder: Pa
         past=past,
         funnel=funnel_sums(home),
     )
-    terms = {role: _terms(role, model_by_role[role], settings, past) for role in ROLES}
+    terms = {role: _terms(endpoints[role], model, past) for role, model in model_by_role.items()}
     budget = budget_of(settings, home)
     return Plan(
         lines=lines_of(planner.planned(found.deliveries), terms),
@@ -54,9 +58,8 @@ def plan_of(pipeline: Pipeline, settings: Settings, home: Home, crawl_folder: Pa
     )
 
 
-def _terms(role: Role, model: str, settings: Settings, past: dict[tuple[str, str], PastCalls]) -> RoleTerms:
+def _terms(endpoint: Endpoint | None, model: str, past: dict[tuple[str, str], PastCalls]) -> RoleTerms:
     """Price and pace of a role: its endpoint's prices, and the quartiles of what its model took so far."""
-    endpoint = settings.endpoints.get(role)
     measured = [calls.seconds for (_, name), calls in past.items() if name == model]
     seconds = SECONDS_A_CALL
     if measured:

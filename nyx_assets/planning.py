@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from resources.settings import Role
 from resources.vlm_budget import Caps, Spending
 
 Basis = Literal["counted", "sampled", "assumed"]
@@ -18,8 +17,15 @@ Outlook = Literal["will", "may", "blocked", "current"]
 """will: made, if nothing fails. may: made if the content of an input that is made again changes. blocked: an input is missing
 or quarantined, and nothing that is ahead mends it."""
 
-ASKING_ASSETS = ("raw_qa", "filtered_qa", "negatives", "feedback_preferences", "rag_scores")
+ASKING_ASSETS = ("chunk_captions", "raw_qa", "filtered_qa", "negatives", "feedback_preferences", "rag_scores")
 """Assets that ask a VLM, in the order in which they are made; of those made together, the one that the calls go under."""
+
+
+def asking_order(asset: str) -> int | None:
+    """The place of an asset among ASKING_ASSETS, that of a further feedback round beside the first; None if it asks none."""
+    name = asset.rpartition("/")[2]
+    return ASKING_ASSETS.index(name) if name in ASKING_ASSETS else None
+
 
 REPLY_BYTES = 4096
 """A kept reply is a file, and a file takes a block of the disk at least."""
@@ -79,7 +85,8 @@ class PlannedCalls:
 
     asset: str
     partition: str | None
-    role: Role
+    role: str
+    """Or the name of a further generator."""
     calls: Range
     kept: int = 0
     """Calls beside these whose reply is there already."""
@@ -125,7 +132,7 @@ class PlanLine:
     """One asset and role, over all its partitions."""
 
     asset: str
-    role: Role
+    role: str
     model: str
     is_free: bool
     basis: Basis
@@ -191,10 +198,10 @@ class Plan:
         return self.caps.passed_by(self.spent + ahead)
 
 
-def lines_of(planned: Iterable[PlannedCalls], terms_by_role: Mapping[Role, RoleTerms]) -> list[PlanLine]:
+def lines_of(planned: Iterable[PlannedCalls], terms_by_role: Mapping[str, RoleTerms]) -> list[PlanLine]:
     """The planned calls added up by asset and role, in the order of ASKING_ASSETS, with what they come to."""
-    groups: dict[tuple[str, Role], list[PlannedCalls]] = {}
-    for one in sorted(planned, key=lambda one: ASKING_ASSETS.index(one.asset)):
+    groups: dict[tuple[str, str], list[PlannedCalls]] = {}
+    for one in sorted(planned, key=lambda one: asking_order(one.asset) or 0):
         groups.setdefault((one.asset, one.role), []).append(one)
     return [_line(asset, group, terms_by_role[role]) for (asset, role), group in groups.items()]
 

@@ -277,6 +277,43 @@ FEEDBACK_PREFERENCES = pa.schema(
     ]
 )
 
+FEEDBACK_ROUNDS = pa.schema(
+    [
+        ("round", pa.int32()),  # 1 for the first
+        ("checkpoint", pa.string()),  # data version of what was trained in it
+        ("num_queries", pa.int64()),  # training questions that were tried
+        ("num_preferences", pa.int64()),  # of them, those that a window answered
+        ("metric", pa.string()),
+        ("dev_score", pa.float64()),  # over all chunks, at full width
+        ("gain", pa.float64()),  # against the checkpoint that the round retrieved with
+        ("interval_low", pa.float64()),  # of the gain: 95 % of paired bootstrap samples lie between low and high
+        ("interval_high", pa.float64()),
+        ("num_dev_queries", pa.int64()),
+        ("calls", pa.int64()),  # of its tries, as the ledger has them
+        ("cached_calls", pa.int64()),  # beside these: answered before, and not paid again
+        ("input_tokens", pa.int64()),  # of the calls
+        ("output_tokens", pa.int64()),
+        ("cost_usd", pa.float64()),
+        ("goes_on", pa.bool_()),  # whether the gain is worth another round
+        ("reason", pa.string()),
+        ("is_chosen", pa.bool_()),  # in `feedback_rounds`: whether its checkpoint is finetuned_checkpoint; else null
+        ("is_stand_in", pa.bool_()),  # True if no VLM answered in it
+    ]
+)
+
+CHUNK_CAPTIONS = pa.schema(
+    [
+        ("image", pa.string()),  # SHA-256
+        ("caption", pa.string()),  # null if there is none
+        ("reason", pa.string()),  # why there is none; else null
+        ("captioner", pa.string()),
+        ("is_stand_in", pa.bool_()),  # True if a rule named the colours, since no VLM was there
+        ("input_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("cost_usd", pa.float64()),
+    ]
+)
+
 ALTERED_QUERIES = pa.schema(
     [
         ("qa_id", pa.string()),
@@ -306,6 +343,26 @@ RAG_SCORES = pa.schema(
         ("split", pa.string()),
         ("metric", pa.string()),
         ("value", pa.float64()),
+        ("interval_low", pa.float64()),  # 95 % of bootstrap samples of the questions lie between low and high
+        ("interval_high", pa.float64()),
+        ("num_queries", pa.int64()),
+        ("generator", pa.string()),
+        ("is_stand_in", pa.bool_()),
+    ]
+)
+
+RAG_DIFFERENCES = pa.schema(
+    [
+        ("split", pa.string()),
+        ("metric", pa.string()),
+        ("retriever", pa.string()),  # or a bound, as in RAG_SCORES
+        ("against", pa.string()),
+        ("value", pa.float64()),
+        ("against_value", pa.float64()),
+        ("difference", pa.float64()),  # value - against_value
+        ("interval_low", pa.float64()),  # 95 % of paired bootstrap samples lie between low and high
+        ("interval_high", pa.float64()),
+        ("p_value", pa.float64()),  # of the two-sided randomisation test
         ("num_queries", pa.int64()),
         ("generator", pa.string()),
         ("is_stand_in", pa.bool_()),

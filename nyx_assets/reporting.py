@@ -105,8 +105,10 @@ def scores_of(home: Home) -> list[dict[str, Any]]:
     by_retriever: dict[str, dict[str, Any]] = {}
     for row in sorted(rows, key=lambda row: row["dim"]):  # the widest comes last and stays
         by_retriever.setdefault(row["retriever"], {"retriever": row["retriever"]})[row["metric"]] = row["value"]
-    for row in home.tables.read("rag_scores").to_pylist():
-        by_retriever.setdefault(row["retriever"], {"retriever": row["retriever"]})[row["metric"]] = row["value"]
+    for row in home.tables.read("rag_scores").to_pylist():  # of several generators the first, which is the role's
+        by_retriever.setdefault(row["retriever"], {"retriever": row["retriever"]}).setdefault(
+            row["metric"], row["value"]
+        )
     return list(by_retriever.values())
 
 

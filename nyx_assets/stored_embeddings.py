@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from nyx_assets.records import embedding_matrix
-from nyx_assets.retrievers import DENSE_RETRIEVERS, UNTRAINED
+from nyx_assets.retrievers import UNTRAINED
 from resources.embedder import Embedder
 from resources.home import Home
 from training_kernels.documents import Document
@@ -45,11 +45,12 @@ def embeddings_of_version(home: Home, version: str, partition: str | None, dim: 
     They may stand under any retriever's name: a checkpoint that is promoted was evaluated before.
     """
     known: dict[str, np.ndarray] = {}
-    for retriever in DENSE_RETRIEVERS:
-        name = f"{retriever.name}/chunk_embeddings"
+    for name in home.tables.assets():
+        if not name.endswith("/chunk_embeddings"):
+            continue
         for one in home.tables.all_partitions(name) if partition is None else [partition]:
             commit = home.tables.commit(name, one)
-            if commit is None or commit.provenance.inputs.get(retriever.checkpoint or "") != version:
+            if commit is None or version not in commit.provenance.inputs.values():
                 continue
             known |= _stored(home, name, one, dim)
     return known

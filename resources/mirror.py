@@ -1,6 +1,6 @@
 """Small folders of a shared home that are read as files: brought to this machine before, and sent back after writing.
 
-    <local>/.mirror.json    what was last seen of each mirrored file, here and there
+<local>/.mirror.json    what was last seen of each mirrored file, here and there
 """
 
 import fcntl

@@ -9,6 +9,10 @@ NYX_BACKBONE  backbone in place of the recipe's: a known name, a folder or a hub
 NYX_INDEX_URI Milvus server in place of the embedded index file
 NYX_MINING    mining recipe in place of the recipe's: paper, published, guarded or judged
 NYX_MINER     miner in place of the recipe's, by a name that nyx_assets/miners.py lists
+NYX_CAPTION_EMBEDDER
+              what reads texts with captions, as a baseline: a retriever that embeds, or sentence-transformers:MODEL or
+              endpoint:MODEL in place of the recipe's
+NYX_ROUNDS    feedback rounds at most, in place of the recipe's
 NYX_PUBLIC_SETS
               folder of public training sets (nyx_assets/training/public_sets.py); without it none is trained on
 NYX_SUITES    folder of published benchmarks, one folder each, for `nyx evaluate --suite NAME`
@@ -20,6 +24,9 @@ NYX_<ROLE>_BASE_URL, _MODEL, _API_KEY, _MAX_IN_FLIGHT, _TIMEOUT_SECONDS, _MAX_RE
               _USD_PER_MILLION_INPUT, _USD_PER_MILLION_OUTPUT:
               an OpenAI-compatible server for a role: TEACHER, GENERATOR, JUDGE; without a base URL the role is
               played by the offline stand-in
+NYX_GENERATORS
+              names of further generators, separated by commas, that answer the test questions beside GENERATOR; each has
+              an NYX_<NAME>_BASE_URL and so on of its own
 NYX_MAX_CALLS, NYX_MAX_TOKENS, NYX_MAX_USD
               the most that calls to servers may take in this home, by all its processes together; default: no cap
 NYX_BUDGET_SINCE
@@ -57,6 +64,7 @@ from training_kernels.errors import ConfigError
 
 Role = Literal["teacher", "generator", "judge"]
 ROLES: tuple[Role, ...] = ("teacher", "generator", "judge")
+GENERATOR_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +84,10 @@ class Settings:
     """Name of a mining recipe; None: the recipe's own."""
     miner: str | None
     """None: the mining recipe's."""
+    caption_embedder: str | None
+    """None: the recipe's."""
+    rounds: int
+    """Feedback rounds at most; 0: the recipe's."""
     public_sets: Path | None
     """Folder of public training sets; None: there are none."""
     suites: Path | None
@@ -88,6 +100,9 @@ class Settings:
     endpoints: Mapping[Role, Endpoint]
     """Roles that are not here are played by the offline stand-in."""
     api_keys: Mapping[Role, str] = field(repr=False)
+    further_generators: Mapping[str, Endpoint]
+    """By name; they answer the test questions beside the role."""
+    further_api_keys: Mapping[str, str] = field(repr=False)
     caps: Caps
     web: WebAccess | None
     """None: pictures on the web are not fetched."""
@@ -115,6 +130,8 @@ class Settings:
             index_uri=env.get("NYX_INDEX_URI") or None,
             mining=env.get("NYX_MINING") or None,
             miner=env.get("NYX_MINER") or None,
+            caption_embedder=env.get("NYX_CAPTION_EMBEDDER") or None,
+            rounds=_whole_number(env, "NYX_ROUNDS", default=0, least=1),
             public_sets=Path(env["NYX_PUBLIC_SETS"]) if env.get("NYX_PUBLIC_SETS") else None,
             suites=Path(env["NYX_SUITES"]) if env.get("NYX_SUITES") else None,
             blocked_domains=_lines_of(env, "NYX_BLOCKED_DOMAINS"),
@@ -122,6 +139,8 @@ class Settings:
             embedder_api_key=env.get("NYX_EMBEDDER_API_KEY") or "none",
             endpoints={role: endpoint for role in ROLES if (endpoint := _endpoint(role, env)) is not None},
             api_keys={role: env.get(f"NYX_{role.upper()}_API_KEY") or "none" for role in ROLES},
+            further_generators=_further_generators(env),
+            further_api_keys={name: env.get(f"NYX_{name.upper()}_API_KEY") or "none" for name in _names(env)},
             caps=Caps(
                 max_calls=_number(env, "NYX_MAX_CALLS", default=math.inf, least=0),
                 max_tokens=_number(env, "NYX_MAX_TOKENS", default=math.inf, least=0),
@@ -203,7 +222,37 @@ def _is_replay(env: Mapping[str, str]) -> bool:
     return value == "replay"
 
 
-def _endpoint(role: Role | Literal["embedder"], env: Mapping[str, str]) -> Endpoint | None:
+def _names(env: Mapping[str, str]) -> list[str]:
+    """The names of NYX_GENERATORS, in small letters."""
+    return [name.strip().lower() for name in (env.get("NYX_GENERATORS") or "").split(",") if name.strip()]
+
+
+def _further_generators(env: Mapping[str, str]) -> dict[str, Endpoint]:
+    """Endpoints by name. Raises ConfigError for a name that is taken, no endpoint, or a model that answers already."""
+    names = _names(env)
+    taken = {"generator": endpoint.model} if (endpoint := _endpoint("generator", env)) else {}
+    found: dict[str, Endpoint] = {}
+    for name in names:
+        if not GENERATOR_NAME.fullmatch(name) or name in (*ROLES, "embedder") or names.count(name) > 1:
+            raise ConfigError(
+                f"NYX_GENERATORS names each further generator once, by letters, digits and underscores and none of "
+                f"{', '.join((*ROLES, 'embedder'))}; got {env['NYX_GENERATORS']!r}"
+            )
+        if (endpoint := _endpoint(name, env)) is None:
+            raise ConfigError(
+                f"NYX_GENERATORS names {name} but NYX_{name.upper()}_BASE_URL is not set; set it, or take {name} off the list"
+            )
+        if endpoint.model in taken.values():
+            raise ConfigError(
+                f"NYX_{name.upper()}_MODEL is {endpoint.model!r}, which answers under another name already; rows tell "
+                "generators apart by their model"
+            )
+        taken[name] = endpoint.model
+        found[name] = endpoint
+    return found
+
+
+def _endpoint(role: str, env: Mapping[str, str]) -> Endpoint | None:
     prefix = f"NYX_{role.upper()}_"
     base_url = env.get(prefix + "BASE_URL")
     if not base_url:

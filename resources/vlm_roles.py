@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from resources.endpoint_client import Endpoint
 from resources.home import Home
 from resources.settings import Role, Settings
 from resources.vlm import VLM
@@ -43,7 +44,18 @@ class VLMRole:
 
         The stand-in is not cached and not capped: it is free, and asking it again is faster than reading a file.
         """
-        endpoint = settings.endpoints.get(role)
+        return cls._behind(settings.endpoints.get(role), settings.api_keys[role], settings, home)
+
+    @classmethod
+    def further_generators(cls, settings: Settings, home: Home) -> "tuple[VLMRole, ...]":
+        """The generators beside the role, in the order of the settings; each behind the same cache, ledger and caps."""
+        return tuple(
+            cls._behind(endpoint, settings.further_api_keys[name], settings, home)
+            for name, endpoint in settings.further_generators.items()
+        )
+
+    @classmethod
+    def _behind(cls, endpoint: Endpoint | None, api_key: str, settings: Settings, home: Home) -> "VLMRole":
         replies = replies_of(home)
         vlm: VLM
         if endpoint is None:
@@ -56,7 +68,7 @@ class VLMRole:
                     Order(
                         service="chat",
                         endpoint=endpoint,
-                        api_key=settings.api_keys[role],
+                        api_key=api_key,
                         caps=settings.caps,
                         images_root=home.images.root,
                         vlm_root=str(home.root / "vlm"),

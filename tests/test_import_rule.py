@@ -48,6 +48,7 @@ EXCEPTIONS = {
         "nyx_assets/planned_run.py",
         "nyx_assets.corpus",
     ): "a plan starts where a run does: at what lies in the crawl folder",
+    ("nyx_assets/planned_calls.py", "nyx_assets.captions"): "a plan counts the requests that the stages would make,",
     ("nyx_assets/planned_calls.py", "nyx_assets.corpus"): "a plan counts the requests that the stages would make,",
     ("nyx_assets/planned_calls.py", "nyx_assets.nyxqa"): "by the functions that make them,",
     ("nyx_assets/planned_calls.py", "nyx_assets.feedback"): "so that plan and run cannot differ",

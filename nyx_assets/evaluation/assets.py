@@ -8,11 +8,21 @@ import dagster as dg
 from nyx_assets.evaluation.altered import altered_queries as altered_query_rows
 from nyx_assets.evaluation.answers import answered_with, contexts_of
 from nyx_assets.evaluation.blame import wrong_answers
+from nyx_assets.evaluation.caption_baselines import caption_baselines
 from nyx_assets.evaluation.dims import index_settings
+from nyx_assets.evaluation.feedback_rounds import num_tried, round_row
+from nyx_assets.evaluation.gate import DEV
 from nyx_assets.evaluation.modalities import modality_rows
 from nyx_assets.evaluation.paired import difference_rows
-from nyx_assets.evaluation.promotion import comparison_rows, decisions_by_persons, gate_row, run_gate, winner_of
-from nyx_assets.evaluation.rag_evaluation import GOLDEN, NO_DOCUMENT
+from nyx_assets.evaluation.promotion import (
+    comparison_rows,
+    decisions_by_persons,
+    gate_row,
+    metric_by_query,
+    run_gate,
+    winner_of,
+)
+from nyx_assets.evaluation.rag_evaluation import grades_of, rag_differences
 from nyx_assets.evaluation.rag_evaluation import rag_scores as rag_score_rows
 from nyx_assets.evaluation.retrieval import measure
 from nyx_assets.evaluation.retrievers import Bm25Retriever, Retriever
@@ -21,9 +31,11 @@ from nyx_assets.evaluation.stored import stored_retriever
 from nyx_assets.evaluation.suites import Suite, draw_by_modality, suite_of_qa, with_options
 from nyx_assets.evaluation.trec import published_runs
 from nyx_assets.figures import recall_by_k, score_by_dim
-from nyx_assets.materialization import Step, settings
+from nyx_assets.materialization import Step, key_of, settings
+from nyx_assets.miners import ForeignEmbedders
 from nyx_assets.near_copies import chunk_cluster_of
 from nyx_assets.partitions import EVERY_CRAWL
+from nyx_assets.past_calls import spent_calls
 from nyx_assets.plots import plots_markdown
 from nyx_assets.previews import markdown_preview
 from nyx_assets.rag.corpus import chunk_documents, corpus_embeddings
@@ -32,16 +44,19 @@ from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.records import (
     ALTERED_QUERIES,
     BLAME_SPLIT,
+    FEEDBACK_ROUNDS,
     GATE_COMPARISONS,
     INDEX_SETTINGS,
     MODALITY_REPORT,
     QUALITY_GATE,
+    RAG_DIFFERENCES,
     RAG_SCORES,
     RETRIEVAL_DIFFERENCES,
     RETRIEVAL_SCORES,
     WRONG_ANSWERS,
 )
-from nyx_assets.retrievers import FINETUNED, PRETRAINED, PROMOTED, UNTRAINED
+from nyx_assets.retrievers import BM25, FINETUNED, PRETRAINED, PROMOTED, UNTRAINED
+from nyx_assets.rounds import Round, rounds_of, stopped_before
 from resources.embedder import Embedders
 from resources.home import Home
 from resources.tables import Commit, utc_now
@@ -59,11 +74,14 @@ NYXQA_ALTERED = "nyxqa_altered"
 COMPARED = ("recall@1", "recall@10", "mrr", "ndcg@10", "map")
 """Metrics of which retrieval_differences has every pair."""
 EVALUATED = (UNTRAINED, PRETRAINED, FINETUNED)
+REPORTED = (BM25, *(retriever.name for retriever in EVALUATED))
+"""Retrievers whose F1 is metadata by itself; the table below it has all."""
 CORPUS_DEPS = [
     dg.AssetDep("filtered_qa", partition_mapping=EVERY_CRAWL),
     dg.AssetDep("chunked_corpus", partition_mapping=EVERY_CRAWL),
 ]
 SUITE_DEPS = [*CORPUS_DEPS, dg.AssetDep("near_duplicates")]
+CAPTIONS_DEP = dg.AssetDep("chunk_captions", partition_mapping=EVERY_CRAWL)
 EMBEDDING_DEPS = [
     *(dg.AssetDep([retriever.name, "chunk_embeddings"], partition_mapping=EVERY_CRAWL) for retriever in EVALUATED),
     dg.AssetDep("pretrained_checkpoint"),
@@ -98,9 +116,15 @@ def suites_of_the_gate(home: Home, recipe: PipelineRecipe) -> dict[str, Suite]:
     return {split: suite for split, suite in own_suites(home, recipe) if suite.name == NYXQA}
 
 
-def evaluated_retrievers(home: Home, embedders: Embedders) -> list[Retriever]:
-    """BM25 and every retriever that embeds, before and after each training."""
-    return [Bm25Retriever(), *(stored_retriever(retriever, home, embedders) for retriever in EVALUATED)]
+def evaluated_retrievers(
+    home: Home, embedders: Embedders, foreign_embedders: ForeignEmbedders, recipe: PipelineRecipe
+) -> list[Retriever]:
+    """BM25, what reads captions in the places of pictures, and every retriever that embeds, before and after each training."""
+    return [
+        Bm25Retriever(),
+        *caption_baselines(home, embedders, foreign_embedders, recipe.captions),
+        *(stored_retriever(retriever, home, embedders) for retriever in EVALUATED),
+    ]
 
 
 def _scores_shown(scores: list[dict[str, Any]], columns: list[str], home: Home) -> dg.MarkdownMetadataValue:
@@ -142,11 +166,11 @@ def altered_queries(
     specs=[
         dg.AssetSpec(
             name,
-            deps=[*SUITE_DEPS, *EMBEDDING_DEPS, dg.AssetDep("altered_queries")],
+            deps=[*SUITE_DEPS, *EMBEDDING_DEPS, CAPTIONS_DEP, dg.AssetDep("altered_queries")],
             description=description,
             group_name="evaluation",
-            code_version="4",
-            metadata=settings("evaluation", "backbone", "seed"),
+            code_version="5",
+            metadata=settings("evaluation", "captions", "backbone", "seed"),
         )
         for name, description in (
             (
@@ -170,6 +194,7 @@ def retrieval_evaluation(
     home: dg.ResourceParam[Home],
     recipe: dg.ResourceParam[PipelineRecipe],
     embedders: dg.ResourceParam[Embedders],
+    foreign_embedders: dg.ResourceParam[ForeignEmbedders],
 ) -> Iterator[dg.MaterializeResult]:
     step = Step(context, home)
     shown: list[dict[str, Any]] = []
@@ -186,7 +211,7 @@ def retrieval_evaluation(
         ) as tables,
         published_runs(home) as runs,
     ):
-        retrievers = evaluated_retrievers(home, embedders)
+        retrievers = evaluated_retrievers(home, embedders, foreign_embedders, recipe)
         for split, suite in own_suites(home, recipe):
             runs.qrels(suite, split)
             scores_by_retriever = {}
@@ -224,17 +249,23 @@ def retrieval_evaluation(
     specs=[
         dg.AssetSpec(
             name,
-            deps=[*CORPUS_DEPS, *EMBEDDING_DEPS],
+            deps=[*CORPUS_DEPS, *EMBEDDING_DEPS, CAPTIONS_DEP],
             description=description,
             group_name="evaluation",
             kinds={"openai", "parquet"},
-            code_version="2",
-            metadata=settings("evaluation", "feedback", "generator", "backbone", "seed"),
+            code_version="3",
+            metadata=settings(
+                "evaluation", "captions", "feedback", "generator", "further_generators", "backbone", "seed"
+            ),
         )
         for name, description in (
             (
                 "rag_scores",
                 "How well the generator answers test questions with what each retriever found; with nothing, and with the golden chunk, as bounds.",
+            ),
+            (
+                "rag_differences",
+                "Every two retrievers by the same generator on the same test questions: difference of each grade, paired bootstrap interval, randomisation test.",
             ),
             (
                 "wrong_answers",
@@ -253,35 +284,123 @@ def rag_evaluation(
     home: dg.ResourceParam[Home],
     recipe: dg.ResourceParam[PipelineRecipe],
     embedders: dg.ResourceParam[Embedders],
+    foreign_embedders: dg.ResourceParam[ForeignEmbedders],
     generator: dg.ResourceParam[VLMRole],
+    further_generators: dg.ResourceParam[tuple[VLMRole, ...]],
 ) -> Iterator[dg.MaterializeResult]:
     step = Step(context, home)
     chunk_by_id = chunk_documents(home)
     pair_by_id = {pair["qa_id"]: pair for pair in held_out_pairs(home, "test")}
     drawn = draw_by_hash(pair_by_id, limit=recipe.evaluation.max_rag_queries, seed=recipe.seed)
     pairs = [pair_by_id[qa_id] for qa_id in drawn]
-    contexts = contexts_of(
-        pairs, chunk_by_id, evaluated_retrievers(home, embedders), window=recipe.evaluation.rag_window
-    )
-    progress = step.progress("answers", len(contexts))
-    vlm = generator.for_step("rag_scores", None)
-    answers = list(progress.over(answered_with(vlm, contexts, chunk_by_id, recipe)))
-    rows = rag_score_rows(answers, pair_by_id, split="test")
+    retrievers = evaluated_retrievers(home, embedders, foreign_embedders, recipe)
+    contexts = contexts_of(pairs, chunk_by_id, retrievers, window=recipe.evaluation.rag_window)
+    generators = [generator, *further_generators]
+    progress = step.progress("answers", len(contexts) * len(generators))
+    answers = [
+        answer
+        for one in generators
+        for answer in progress.over(answered_with(one.for_step("rag_scores", None), contexts, chunk_by_id, recipe))
+    ]
+    grades = grades_of(answers, pair_by_id)
+    rows = rag_score_rows(grades, split="test", seed=recipe.seed)
     wrong, blamed = wrong_answers(answers, pair_by_id, min_grade=recipe.feedback.min_grade)
-    with step.tables({"wrong_answers": WRONG_ANSWERS, "blame_split": BLAME_SPLIT, "rag_scores": RAG_SCORES}) as tables:
+    schemas = {
+        "wrong_answers": WRONG_ANSWERS,
+        "blame_split": BLAME_SPLIT,
+        "rag_differences": RAG_DIFFERENCES,
+        "rag_scores": RAG_SCORES,
+    }
+    with step.tables(schemas) as tables:
         tables["rag_scores"].append(rows)
+        tables["rag_differences"].append(rag_differences(grades, split="test", seed=recipe.seed))
         tables["wrong_answers"].append(wrong)
         tables["blame_split"].append(blamed)
+    described = {one.model: one.described for one in generators}
     for row in rows:
         if row["metric"] == "token_f1":
-            step.log(f"test: {row['retriever']} answer F1 {row['value']:.3f} by {generator.described}")
-            if row["retriever"] not in (NO_DOCUMENT, GOLDEN):
+            step.log(
+                f"test: {row['retriever']} answer F1 {row['value']:.3f} ({row['interval_low']:.3f} to "
+                f"{row['interval_high']:.3f}) by {described[row['generator']]}"
+            )
+            if row["retriever"] in REPORTED and row["generator"] == generator.model:
                 step.report("rag_scores", **{f"F1 {row['retriever']}": round(row["value"], 4)})
     shown = side_by_side(rows, ["retriever", "num_queries", "generator"])
     step.report("rag_scores", scores=_scores_shown(shown, list(shown[0]) if shown else [], home))
     step.preview("wrong_answers", ["retriever", "blame", "answer", "golden_answer", "oracle_answer"])
     step.preview("blame_split", ["retriever", "outcome", "num_answers", "share", "oracle_right_share"])
-    yield from step.results("rag_scores", "wrong_answers", "blame_split")
+    step.preview("rag_differences", ["generator", "metric", "retriever", "against", "difference", "p_value"])
+    yield from step.results("rag_scores", "rag_differences", "wrong_answers", "blame_split")
+
+
+def round_score_asset(one: Round) -> dg.AssetsDefinition:
+    """`round_<n>/score`: the row of a feedback round that took place; made where the recipe has more than one."""
+    name = one.score
+
+    @dg.asset(
+        key=key_of(name),
+        deps=[
+            *SUITE_DEPS,
+            key_of(one.checkpoint),
+            key_of(str(one.retriever.checkpoint)),
+            *(
+                dg.AssetDep([retriever.name, "chunk_embeddings"], partition_mapping=EVERY_CRAWL)
+                for retriever in (one.trained, one.retriever)
+            ),
+            dg.AssetDep(key_of(one.preferences), partition_mapping=EVERY_CRAWL),
+            *([] if one.number == 1 else [key_of(one.before.score)]),
+        ],
+        description=f"What feedback round {one.number} gained on the dev questions, what it cost, and whether another round follows; empty if it did not take place.",
+        group_name="evaluation",
+        code_version="1",
+        pool="gpu",
+        metadata=settings("evaluation", "rounds", "seed"),
+    )
+    def score(
+        context: dg.AssetExecutionContext,
+        home: dg.ResourceParam[Home],
+        recipe: dg.ResourceParam[PipelineRecipe],
+        embedders: dg.ResourceParam[Embedders],
+    ) -> Iterator[dg.MaterializeResult]:
+        step = Step(context, home)
+        stopped = stopped_before(home, one)
+        with step.tables({name: FEEDBACK_ROUNDS}) as tables:
+            if not stopped:
+                suite = suites_of_the_gate(home, recipe)[DEV]
+                metric = f"ndcg@{recipe.evaluation.ndcg_at}"
+                after, before = (
+                    metric_by_query(stored_retriever(retriever, home, embedders), suite, metric, recipe)
+                    if suite.queries
+                    else {}
+                    for retriever in (one.trained, one.retriever)
+                )
+                tries = home.tables.read(one.preferences, columns=["qa_id", "role", "is_stand_in"])
+                row = round_row(
+                    one.number,
+                    after,
+                    before,
+                    metric=metric,
+                    recipe=recipe.rounds,
+                    spent=spent_calls(home, one.preferences),
+                    tried=num_tried(tries.to_pylist()),
+                    checkpoint=home.artifacts.require(one.checkpoint).commit.data_version,
+                    is_stand_in=any(tries["is_stand_in"].to_pylist()),
+                    seed=recipe.seed,
+                )
+                tables[name].append([row])
+                step.report(name, gain=row["gain"], dev_score=row["dev_score"], calls=row["calls"], usd=row["cost_usd"])
+        said = stopped or row["reason"]
+        step.log(f"no round {one.number}: {stopped}" if stopped else said)
+        step.report(name, reason=said)
+        yield from step.results(name)
+
+    return score
+
+
+def round_score_assets(recipe: PipelineRecipe) -> list[dg.AssetsDefinition]:
+    """The score of every feedback round, where there is more than one to tell apart."""
+    rounds = rounds_of(recipe.rounds.number)
+    return [round_score_asset(one) for one in rounds] if len(rounds) > 1 else []
 
 
 @dg.multi_asset(

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from nyx_assets.evaluation.paired import difference_rows, mean_interval
 from nyx_assets.rag.grading import exact_match, option_accuracy, token_f1
 from training_kernels.errors import DataError
 
@@ -32,10 +33,14 @@ def graded(query: Mapping[str, Any], answer: str | None) -> dict[str, float]:
     return grades
 
 
-def rag_scores(
-    answers: Iterable[Mapping[str, Any]], query_by_id: Mapping[str, Mapping[str, Any]], *, split: str
-) -> list[dict[str, Any]]:
-    """Rows of RAG_SCORES: the mean of each metric by retriever and generator.
+Answerer = tuple[str, bool]
+"""A generator's model, and whether it is the stand-in."""
+Grades = dict[Answerer, dict[str, dict[str, dict[str, float]]]]
+"""By generator, then retriever, then query, then metric."""
+
+
+def grades_of(answers: Iterable[Mapping[str, Any]], query_by_id: Mapping[str, Mapping[str, Any]]) -> Grades:
+    """Every answer graded.
 
     Args:
         answers: qa_id, retriever, answer (None if refused), generator, is_stand_in.
@@ -44,26 +49,68 @@ def rag_scores(
     Raises:
         DataError: two answers of one retriever and generator to one query, or an answer to a query that is not there.
     """
-    grades: dict[tuple[str, str, bool, str], list[float]] = defaultdict(list)
-    seen: set[tuple[str, str, str]] = set()
+    grades: Grades = {}
     for row in answers:
-        key = (row["retriever"], row["generator"], row["qa_id"])
-        if key in seen:
-            raise DataError(f"query {key[2]} was answered twice by {key[1]} with {key[0]}; keep one answer")
-        if row["qa_id"] not in query_by_id:
-            raise DataError(f"an answer names query {row['qa_id']}, which is not in filtered_qa; answer again")
-        seen.add(key)
-        for metric, grade in graded(query_by_id[row["qa_id"]], row["answer"]).items():
-            grades[row["retriever"], row["generator"], row["is_stand_in"], metric].append(grade)
-    return [
-        {
-            "retriever": retriever,
-            "split": split,
-            "metric": metric,
-            "value": sum(values) / len(values),
-            "num_queries": len(values),
-            "generator": generator,
-            "is_stand_in": is_stand_in,
-        }
-        for (retriever, generator, is_stand_in, metric), values in grades.items()
-    ]
+        qa_id = row["qa_id"]
+        if qa_id not in query_by_id:
+            raise DataError(f"an answer names query {qa_id}, which is not in filtered_qa; answer again")
+        of_generator = grades.setdefault((row["generator"], row["is_stand_in"]), {})
+        of_retriever = of_generator.setdefault(row["retriever"], {})
+        if qa_id in of_retriever:
+            raise DataError(
+                f"query {qa_id} was answered twice by {row['generator']} with {row['retriever']}; keep one answer"
+            )
+        of_retriever[qa_id] = graded(query_by_id[qa_id], row["answer"])
+    return grades
+
+
+def rag_scores(grades: Grades, *, split: str, seed: int) -> list[dict[str, Any]]:
+    """Rows of RAG_SCORES: the mean of each metric over the queries that have it, with its interval, by retriever and
+    generator."""
+    rows = []
+    for (generator, is_stand_in), by_retriever in grades.items():
+        for retriever, by_query in by_retriever.items():
+            for metric, values in _values_by_metric(by_query).items():
+                low, high = mean_interval(list(values.values()), seed=seed)
+                rows.append(
+                    {
+                        "retriever": retriever,
+                        "split": split,
+                        "metric": metric,
+                        "value": sum(values.values()) / len(values),
+                        "interval_low": low,
+                        "interval_high": high,
+                        "num_queries": len(values),
+                        "generator": generator,
+                        "is_stand_in": is_stand_in,
+                    }
+                )
+    return rows
+
+
+def rag_differences(grades: Grades, *, split: str, seed: int) -> list[dict[str, Any]]:
+    """Rows of RAG_DIFFERENCES: every two retrievers, and the two bounds, by the same generator on the same questions."""
+    rows = []
+    for (generator, is_stand_in), by_retriever in grades.items():
+        values = {retriever: _values_by_metric(by_query) for retriever, by_query in by_retriever.items()}
+        for metric in dict.fromkeys(metric for by_metric in values.values() for metric in by_metric):
+            scores = {
+                retriever: {query: {metric: value} for query, value in by_metric[metric].items()}
+                for retriever, by_metric in values.items()
+                if metric in by_metric
+            }
+            found = difference_rows(scores, metrics=[metric], suite="", split=split, seed=seed)
+            rows += [
+                {name: value for name, value in row.items() if name != "suite"}
+                | {"generator": generator, "is_stand_in": is_stand_in}
+                for row in found
+            ]
+    return rows
+
+
+def _values_by_metric(by_query: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    values: dict[str, dict[str, float]] = defaultdict(dict)
+    for query, by_metric in by_query.items():
+        for metric, value in by_metric.items():
+            values[metric][query] = value
+    return values

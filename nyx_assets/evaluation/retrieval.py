@@ -54,13 +54,6 @@ def measure(retriever: Retriever, suite: Suite, *, split: str, recipe: Evaluatio
     return Measured(rows, scores_by_dim[widest], by_dim[widest])
 
 
-def evaluate_retriever(
-    retriever: Retriever, suite: Suite, *, split: str, recipe: EvaluationRecipe
-) -> list[dict[str, Any]]:
-    """Rows of RETRIEVAL_SCORES, without `is_stand_in`, for every Matryoshka dim of the retriever."""
-    return measure(retriever, suite, split=split, recipe=recipe).rows
-
-
 def rank_suite(retriever: Retriever, suite: Suite) -> dict[int, list[Ranking]]:
     """A ranking for each query of the suite, by Matryoshka dim, ready to be scored.
 

@@ -9,7 +9,7 @@ from nyx_assets.rag.bm25 import Bm25Corpus
 from nyx_assets.rag.dense import DenseCorpus, prefix
 from nyx_assets.rag.rankings import Ranking
 from resources.embedder import Embedder
-from training_kernels.documents import Document
+from training_kernels.documents import Document, Segment
 
 NO_DIM = 0
 """The Matryoshka dim of a retriever without embeddings."""
@@ -79,3 +79,41 @@ class DenseRetriever:
             documents = list(candidates.values())
             embedding_CD[missing] = self._embedder.embed([documents[row] for row in missing], side="candidate")
         return embedding_CD
+
+
+class CaptionedRetriever:
+    """Another retriever that reads texts alone, with a caption in the place of each picture, of queries as of candidates.
+
+    A picture without a caption leaves no trace.
+
+    Args:
+        caption_by_image: by SHA-256.
+    """
+
+    def __init__(self, name: str, inner: Retriever, caption_by_image: Mapping[str, str]) -> None:
+        self._name = name
+        self._inner = inner
+        self._caption_by_image = caption_by_image
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def rank(
+        self, queries: Sequence[Document], candidates: Mapping[str, Document], *, top_k: int
+    ) -> dict[int, list[Ranking]]:
+        return self._inner.rank(
+            [in_text(query, self._caption_by_image) for query in queries],
+            {one: in_text(candidate, self._caption_by_image) for one, candidate in candidates.items()},
+            top_k=top_k,
+        )
+
+
+def in_text(document: Document, caption_by_image: Mapping[str, str]) -> Document:
+    """The document with captions in the places of its pictures; an empty text where nothing is left to read."""
+    segments = (
+        segment if segment.image is None else Segment(text=caption_by_image.get(segment.image, ""))
+        for segment in document.segments
+    )
+    read = tuple(segment for segment in segments if segment.text)
+    return Document(read or (Segment(text=""),))

@@ -8,9 +8,10 @@ from typing import Any
 from nyx_assets.evaluation.given_away import given_away
 from nyx_assets.evaluation.published.registry import open_suite
 from nyx_assets.evaluation.remembering import RememberingEmbedder
-from nyx_assets.evaluation.retrieval import evaluate_retriever
+from nyx_assets.evaluation.retrieval import measure
 from nyx_assets.evaluation.retrievers import Bm25Retriever, DenseRetriever, Retriever
 from nyx_assets.evaluation.side_by_side import HEADLINE, side_by_side
+from nyx_assets.evaluation.trec import Runs
 from nyx_assets.evaluation.words_only import WordsOnlyEmbedder
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.retrievers import BM25, dense_retriever
@@ -29,6 +30,7 @@ def evaluate_suite(
     *,
     published: Path | None = None,
     foreign: Mapping[str, Callable[[str], Embedder]] = MappingProxyType({}),
+    trec: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of retrieval_scores for one retriever on a suite, with the numbers of its candidates, of queries
     left out and of queries that give their answer away.
@@ -38,6 +40,7 @@ def evaluate_suite(
         retriever_name: bm25, a retriever of ours, or KIND:MODEL for a kind of `foreign`.
         published: folder of published benchmarks.
         foreign: opens models of somebody else, by kind.
+        trec: folder that takes the ranking at full width and the golds as TREC files; None to write none.
         store: takes the suite's pictures; `embedders` read them from there.
 
     Raises:
@@ -47,13 +50,17 @@ def evaluate_suite(
     """
     retriever = _retriever(home, embedders, retriever_name, foreign)
     suite = open_suite(str(asked), published, store, limits=recipe.pictures)
-    rows = evaluate_retriever(retriever, suite, split="test", recipe=recipe.evaluation)
+    measured = measure(retriever, suite, split="test", recipe=recipe.evaluation)
+    if trec is not None:
+        trec.mkdir(parents=True, exist_ok=True)
+        Runs(trec).qrels(suite, "test")
+        Runs(trec).run(suite, "test", retriever.name, measured.rankings)
     numbers = {
         "num_candidates": len(suite.candidates),
         "num_left_out": len(suite.left_out),
         "num_given_away": len(given_away(suite)),
     }
-    return [row | numbers for row in rows]
+    return [row | numbers for row in measured.rows]
 
 
 def _retriever(

@@ -4,6 +4,7 @@
 <home>/artifacts/trec/<suite>.<split>.<retriever>.run     query, Q0, candidate, rank, score, retriever
 """
 
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ from nyx_assets.rag.rankings import Ranking
 from resources.home import Home
 from training_kernels.errors import DataError
 
+UNFIT = re.compile(r"[^\w.+-]+")
+
 
 @dataclass(frozen=True, slots=True)
 class Runs:
@@ -27,12 +30,18 @@ class Runs:
         """The golds of a suite; nothing for one without queries."""
         if suite.queries:
             grades = {query.query_id: query.grade_by_id for query in suite.queries}
-            write_qrels(self.folder / f"{suite.name}.{split}.qrels", grades)
+            write_qrels(self.folder / f"{_file_name(suite.name)}.{split}.qrels", grades)
 
     def run(self, suite: Suite, split: str, retriever: str, rankings: Sequence[Ranking]) -> None:
         """The rankings of a suite's queries, in their order."""
         found = {query.query_id: ranking for query, ranking in zip(suite.queries, rankings, strict=True)}
-        write_trec_run(self.folder / f"{suite.name}.{split}.{retriever}.run", found, run_name=retriever)
+        name = _file_name(retriever)
+        write_trec_run(self.folder / f"{_file_name(suite.name)}.{split}.{name}.run", found, run_name=name)
+
+
+def _file_name(name: str) -> str:
+    """A suite's or retriever's name without what a file name or a column cannot hold, such as a model's folder."""
+    return UNFIT.sub("_", name)
 
 
 @contextmanager

@@ -1,19 +1,21 @@
 """What must hold of preferences before anything is trained on them."""
 
+from collections.abc import Callable
+from functools import wraps
 from itertools import groupby
 from operator import itemgetter
+
+import dagster as dg
 
 from nyx_assets.materialization import blocking_check
 from resources.home import Home
 
 
-def no_negative_window_answered(home: Home, partition: str | None) -> list[str]:
+def no_negative_window_answered(home: Home, partition: str | None, asset: str) -> list[str]:
     """A negative is a window that was graded, below its query's positive; and no query has two positives."""
     columns = ["qa_id", "window_rank", "grade", "role"]
     rows = (
-        row
-        for batch in home.tables.batches("feedback_preferences", partition=partition, columns=columns)
-        for row in batch.to_pylist()
+        row for batch in home.tables.batches(asset, partition=partition, columns=columns) for row in batch.to_pylist()
     )
     faults = []
     seen: set[str] = set()
@@ -35,17 +37,24 @@ def no_negative_window_answered(home: Home, partition: str | None) -> list[str]:
     return faults
 
 
-def feedback_uses_training_pairs_only(home: Home, partition: str | None) -> list[str]:
+def feedback_uses_training_pairs_only(home: Home, partition: str | None, asset: str) -> list[str]:
     """No dev or test question reaches training through feedback."""
     split = {
         pair["qa_id"]: pair["split"]
         for pair in home.tables.read("filtered_qa", partition=partition, columns=["qa_id", "split"]).to_pylist()
     }
-    asked = set(home.tables.read("feedback_preferences", partition=partition, columns=["qa_id"])["qa_id"].to_pylist())
+    asked = set(home.tables.read(asset, partition=partition, columns=["qa_id"])["qa_id"].to_pylist())
     return [f"query {qa_id} is in split {split.get(qa_id)}" for qa_id in sorted(asked) if split.get(qa_id) != "train"]
 
 
-FEEDBACK_CHECKS = [
-    blocking_check("feedback_preferences", partitioned=True, find_faults=no_negative_window_answered),
-    blocking_check("feedback_preferences", partitioned=True, find_faults=feedback_uses_training_pairs_only),
-]
+def preferences_checks(asset: str) -> list[dg.AssetChecksDefinition]:
+    """The checks of a round's preferences."""
+
+    def of_asset(find_faults: Callable[[Home, str | None, str], list[str]]) -> dg.AssetChecksDefinition:
+        @wraps(find_faults)
+        def of_partition(home: Home, partition: str | None) -> list[str]:
+            return find_faults(home, partition, asset)
+
+        return blocking_check(asset, partitioned=True, find_faults=of_partition)
+
+    return [of_asset(no_negative_window_answered), of_asset(feedback_uses_training_pairs_only)]

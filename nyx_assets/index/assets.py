@@ -7,11 +7,12 @@ import dagster as dg
 
 from nyx_assets.index.building import build_version, recommended_dims
 from nyx_assets.index.embedding import embedded_rows, known_embeddings
-from nyx_assets.materialization import Step, settings
+from nyx_assets.materialization import Step, key_of, settings
 from nyx_assets.partitions import CRAWL
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.records import FINAL_INDEX, chunk_embeddings_schema
 from nyx_assets.retrievers import DENSE_RETRIEVERS, RetrieverSpec
+from nyx_assets.rounds import rounds_of
 from resources.embedder import Embedders
 from resources.home import Home
 from resources.vector_index import VectorIndex
@@ -24,7 +25,7 @@ def embeddings_asset(retriever: RetrieverSpec) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=[retriever.name, "chunk_embeddings"],
-        deps=["chunked_corpus", *([retriever.checkpoint] if retriever.checkpoint else [])],
+        deps=["chunked_corpus", *([key_of(retriever.checkpoint)] if retriever.checkpoint else [])],
         description=f"Unit-norm embedding of each chunk at full width, by {retriever.description}.",
         group_name="index",
         kinds={"torch", "parquet"},
@@ -55,6 +56,12 @@ def embeddings_asset(retriever: RetrieverSpec) -> dg.AssetsDefinition:
 
 
 EMBEDDING_ASSETS = [embeddings_asset(retriever) for retriever in DENSE_RETRIEVERS]
+
+
+def round_embeddings(recipe: PipelineRecipe) -> list[dg.AssetsDefinition]:
+    """Embeddings by the checkpoint of every feedback round, where there is more than one; else they are finetuned's."""
+    rounds = rounds_of(recipe.rounds.number)
+    return [embeddings_asset(one.trained) for one in rounds] if len(rounds) > 1 else []
 
 
 @dg.asset(

@@ -4,8 +4,10 @@ import dagster as dg
 import numpy as np
 
 from nyx_assets.materialization import blocking_check
+from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.records import embedding_matrix
 from nyx_assets.retrievers import DENSE_RETRIEVERS
+from nyx_assets.rounds import rounds_of
 from resources.home import Home
 
 NORM_TOLERANCE = 1e-3
@@ -26,7 +28,9 @@ def faults_of_embeddings(home: Home, asset: str, partition: str | None) -> list[
     return faults
 
 
-def _embeddings_check(asset: str) -> dg.AssetChecksDefinition:
+def embeddings_check(asset: str) -> dg.AssetChecksDefinition:
+    """The check of a retriever's embeddings."""
+
     def every_chunk_has_one_unit_norm_embedding(home: Home, partition: str | None) -> list[str]:
         """One finite embedding of length 1 for each chunk of the partition, and no other."""
         return faults_of_embeddings(home, asset, partition)
@@ -34,4 +38,10 @@ def _embeddings_check(asset: str) -> dg.AssetChecksDefinition:
     return blocking_check(asset, partitioned=True, find_faults=every_chunk_has_one_unit_norm_embedding)
 
 
-INDEX_CHECKS = [_embeddings_check(f"{retriever.name}/chunk_embeddings") for retriever in DENSE_RETRIEVERS]
+INDEX_CHECKS = [embeddings_check(f"{retriever.name}/chunk_embeddings") for retriever in DENSE_RETRIEVERS]
+
+
+def round_embedding_checks(recipe: PipelineRecipe) -> list[dg.AssetChecksDefinition]:
+    """The check of every feedback round's embeddings, where there is more than one."""
+    rounds = rounds_of(recipe.rounds.number)
+    return [embeddings_check(f"{one.trained.name}/chunk_embeddings") for one in rounds] if len(rounds) > 1 else []

@@ -132,18 +132,34 @@ def costs(home: Home) -> list[Cost]:
         "input_tokens, sum(output_tokens)::BIGINT AS output_tokens, sum(cost_usd)::DOUBLE AS usd "
         "FROM feedback_preferences GROUP BY 1 ORDER BY 1",
     )
-    return found + [
-        Cost(
-            step="feedback",
-            model=row["generator"],
-            is_stand_in=row["is_stand_in"],
-            calls=row["calls"],
-            input_tokens=row["input_tokens"] or 0,
-            output_tokens=row["output_tokens"] or 0,
-            usd=row["usd"] or 0.0,
-        )
-        for row in feedback
-    ]
+    return (
+        found
+        + [
+            Cost(
+                step="feedback",
+                model=row["generator"],
+                is_stand_in=row["is_stand_in"],
+                calls=row["calls"],
+                input_tokens=row["input_tokens"] or 0,
+                output_tokens=row["output_tokens"] or 0,
+                usd=row["usd"] or 0.0,
+            )
+            for row in feedback
+        ]
+        + [
+            Cost(
+                step=f"feedback round {row['round']}",
+                model=feedback[0]["generator"],
+                is_stand_in=row["is_stand_in"],
+                calls=row["calls"],
+                input_tokens=row["input_tokens"],
+                output_tokens=row["output_tokens"],
+                usd=row["cost_usd"],
+            )
+            for row in rows_of(home, "feedback_rounds")
+            if row["round"] > 1 and feedback
+        ]
+    )
 
 
 def stand_ins(home: Home) -> list[str]:

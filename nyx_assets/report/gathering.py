@@ -81,6 +81,7 @@ def page_of(home: Home, *, recipe: str) -> dict[str, Any]:
         ),
         "data_plots": _data_plots(home, totals),
         "training": [(one.retriever, training_plots(one.metrics)[:2]) for one in trained if one.metrics["curve"]],
+        "rounds": feedback_rounds(home),
         "funnel": funnel_table(totals),
         "dropped": [
             (title, rows)
@@ -133,7 +134,8 @@ def score_table(home: Home) -> dict[str, Any]:
     by_retriever: dict[str, dict[str, float]] = {}
     for row in main_scores(home):
         by_retriever.setdefault(row["retriever"], {})[row["metric"]] = row["value"]
-    f1 = {row["retriever"]: row["value"] for row in rows_of(home, "rag_scores") if row["metric"] == "token_f1"}
+    answers = reversed(rows_of(home, "rag_scores"))  # of several generators the first counts, which is the role's
+    f1 = {row["retriever"]: row["value"] for row in answers if row["metric"] == "token_f1"}
     metrics = [metric for metric in SHOWN_METRICS if any(metric in scores for scores in by_retriever.values())]
     best = {metric: max(scores.get(metric, 0.0) for scores in by_retriever.values()) for metric in metrics}
     return {
@@ -153,6 +155,14 @@ def differences(home: Home) -> dict[str, list[Row]]:
         "main": [row for row in rows if row["suite"] == SUITE],
         "others": [row for row in rows if row["suite"] != SUITE],
     }
+
+
+def feedback_rounds(home: Home) -> list[Row]:
+    """The feedback rounds behind the present finetuned checkpoint; none if there was one round only."""
+    current = home.commit("finetuned_checkpoint", None)
+    rows = rows_of(home, "feedback_rounds")
+    is_of_it = any(row["is_chosen"] and current and row["checkpoint"] == current.data_version for row in rows)
+    return rows if is_of_it else []
 
 
 def _data_plots(home: Home, totals: list[Row]) -> list[Plot]:

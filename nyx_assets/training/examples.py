@@ -5,7 +5,7 @@ the answer of each example where it is telling, so that neither stands as a nega
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,8 @@ from training_kernels.errors import DataError
 from training_kernels.examples import Example, ExampleSet
 
 Documents = Mapping[str, Document]
+
+FEEDBACK_PREFERENCES = "feedback_preferences"
 
 
 def nyxqa_examples(home: Home, *, negatives_per_query: int) -> ExampleSet:
@@ -84,10 +86,12 @@ def pretraining_examples(home: Home, *, negatives_per_query: int) -> ExampleSet:
     return _together(nyxqa_examples(home, negatives_per_query=negatives_per_query), public_examples(home))
 
 
-def joint_examples(home: Home, *, negatives_per_query: int) -> ExampleSet:
+def joint_examples(
+    home: Home, tables: Sequence[str] = (FEEDBACK_PREFERENCES,), *, negatives_per_query: int
+) -> ExampleSet:
     """Those of the pretraining and the preferences. A question of both stands twice, its preference under an id of its
     own. Source: the published code, whose last run trains on both from the backbone."""
-    preferences = feedback_examples(home)
+    preferences = feedback_examples(home, tables)
     renamed = tuple(replace(one, example_id=f"{one.example_id}#feedback") for one in preferences.examples)
     return _together(
         pretraining_examples(home, negatives_per_query=negatives_per_query),
@@ -103,24 +107,25 @@ def _together(first: ExampleSet, second: ExampleSet) -> ExampleSet:
     )
 
 
-def feedback_examples(home: Home) -> ExampleSet:
+def feedback_examples(home: Home, tables: Sequence[str] = (FEEDBACK_PREFERENCES,)) -> ExampleSet:
     """One example a query that the generator could answer from a window: that window's first chunk as positive, the
-    first chunks of windows that failed as negatives, in rank order."""
+    first chunks of windows that failed as negatives, in rank order.
+
+    Args:
+        tables: of rounds, the latest last. Its positive of a query counts, and its negatives come first: they are what
+            misleads the retriever now. What answered in any round is no negative.
+    """
     positives: dict[str, str] = {}
-    negatives: dict[str, dict[int, str]] = {}
+    negatives: dict[str, dict[str, None]] = {}
+    answered: dict[str, set[str]] = {}
     num_tries = 0
-    for partition in home.tables.partitions("feedback_preferences"):
-        known = set(positives)  # a page that is in two crawls brings its questions twice
-        columns = ["qa_id", "window_rank", "window", "role"]
-        for batch in home.tables.batches("feedback_preferences", partition=partition, columns=columns):
-            num_tries += batch.num_rows
-            for row in batch.to_pylist():
-                if row["role"] == "unused" or row["qa_id"] in known:
-                    continue
-                if row["role"] == "positive":
-                    positives[row["qa_id"]] = row["window"][0]
-                else:
-                    negatives.setdefault(row["qa_id"], {})[row["window_rank"]] = row["window"][0]
+    for table in reversed(tables):
+        of_table, tries = _preferences(home, table)
+        num_tries += tries
+        for qa_id, (positive, failed) in of_table.items():
+            positives.setdefault(qa_id, positive)
+            answered.setdefault(qa_id, set()).add(positive)
+            negatives.setdefault(qa_id, {}).update(dict.fromkeys(failed))
     if not positives:
         raise DataError(
             f"none of {num_tries:,} windows let the generator answer well enough, so there are no preferences to train on; "
@@ -133,13 +138,37 @@ def feedback_examples(home: Home) -> ExampleSet:
             example_id=qa_id,
             query=qa_id,
             positive=positive,
-            negatives=tuple(one for _, one in sorted(negatives.get(qa_id, {}).items())),
+            negatives=tuple(one for one in negatives[qa_id] if one not in answered[qa_id]),
             source="feedback",
             answer=answer_key(answer_by_query.get(qa_id)),
         )
         for qa_id, positive in sorted(positives.items())
     ]
     return _with_documents(home, pairs, examples)
+
+
+def _preferences(home: Home, table: str) -> tuple[dict[str, tuple[str, list[str]]], int]:
+    """By query that a window answered: its positive, and its negatives by rank; and the number of tries read."""
+    positives: dict[str, str] = {}
+    negatives: dict[str, dict[int, str]] = {}
+    num_tries = 0
+    for partition in home.tables.partitions(table):
+        known = set(positives)  # a page that is in two crawls brings its questions twice
+        columns = ["qa_id", "window_rank", "window", "role"]
+        for batch in home.tables.batches(table, partition=partition, columns=columns):
+            num_tries += batch.num_rows
+            for row in batch.to_pylist():
+                if row["role"] == "unused" or row["qa_id"] in known:
+                    continue
+                if row["role"] == "positive":
+                    positives[row["qa_id"]] = row["window"][0]
+                else:
+                    negatives.setdefault(row["qa_id"], {})[row["window_rank"]] = row["window"][0]
+    found = {
+        qa_id: (positive, [one for _, one in sorted(negatives.get(qa_id, {}).items())])
+        for qa_id, positive in positives.items()
+    }
+    return found, num_tries
 
 
 def answer_key(answer: str | None) -> str:

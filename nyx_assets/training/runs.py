@@ -32,6 +32,7 @@ def trained_checkpoint(
     provenance: Provenance,
     log: Callable[[str], None],
     beside: Mapping[str, Path] | None = None,
+    kept_under: str | None = None,
 ) -> dict[str, Any]:
     """Publish the checkpoint of this run as the current one of `asset`; returns what its report says, for metadata.
 
@@ -40,10 +41,11 @@ def trained_checkpoint(
 
     Args:
         beside: checkpoint folders by name, whose dev curve is drawn beside this run's.
+        kept_under: asset under whose name the folder lies; None for `asset`.
     """
     run_id = _run_id(training, dev, training_recipe=training_recipe, start_from=start_from, seed=seed)
     with home.held(asset, log=log) as require_held:
-        folder = home.artifacts.folder(asset, run_id)
+        folder = home.artifacts.folder(kept_under or asset, run_id)
         if (folder / MANIFEST).is_file():
             log(f"run {run_id} is finished already")
         else:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmarks.retrieval_suites import make_suites
-from nyx_assets.evaluation.retrieval import evaluate_retriever
+from nyx_assets.evaluation.retrieval import measure
 from nyx_assets.evaluation.retrievers import Bm25Retriever
 from nyx_assets.evaluation.suites import read_suite
 from nyx_assets.recipes import nyx_paper
@@ -19,7 +19,7 @@ def test_the_real_queries_become_suites_on_which_words_find_what_words_can(share
     for folder in folders:
         suite = read_suite(folder, store, limits=recipe.pictures)
         sizes[suite.name] = (len(suite.candidates), len(suite.queries))
-        for row in evaluate_retriever(Bm25Retriever(), suite, split="test", recipe=recipe.evaluation):
+        for row in measure(Bm25Retriever(), suite, split="test", recipe=recipe.evaluation).rows:
             if row["metric"] == "hit@10":
                 hit_at_10[suite.name, row["modality"]] = row["value"]
     assert sizes == {

@@ -24,7 +24,7 @@ PUBLIC = {
 PARTITIONED = {
     "crawl_documents", "rejected_documents", "link_rot", "chunked_corpus", "page_signatures", "picture_signatures",
     "chunk_signatures", "sampled_chunks", "raw_qa", "filtered_qa", "rejected_qa", "qa_funnel", "feedback_preferences",
-    *(f"{retriever.name}/chunk_embeddings" for retriever in DENSE_RETRIEVERS),
+    "chunk_captions", *(f"{retriever.name}/chunk_embeddings" for retriever in DENSE_RETRIEVERS),
 }  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def test_scarce_things_have_a_pool(pipeline: Pipeline) -> None:
     pools = {name: pipeline.defs.resolve_assets_def(spec.key).op.pool for name, spec in pipeline.specs.items()}
     assert {name for name, pool in pools.items() if pool == "vlm"} == {
         "raw_qa", "filtered_qa", "rejected_qa", "qa_funnel", "feedback_preferences", "rag_scores", "wrong_answers",
-        "blame_split",
+        "blame_split", "rag_differences", "chunk_captions",
     }  # fmt: skip
     assert {pools["pretrained_checkpoint"], pools["finetuned_checkpoint"], pools["promoted/chunk_embeddings"]} == {
         "gpu"
@@ -142,7 +142,7 @@ def test_every_section_of_the_recipe_counts_for_some_asset(pipeline: Pipeline) -
     [
         (
             {"NYX_TEACHER_BASE_URL": "http://127.0.0.1:9/v1", "NYX_TEACHER_MODEL": "t"},
-            {"raw_qa", "filtered_qa", "rejected_qa", "qa_funnel"},
+            {"chunk_captions", "raw_qa", "filtered_qa", "rejected_qa", "qa_funnel"},
         ),
         (
             {"NYX_JUDGE_BASE_URL": "http://127.0.0.1:9/v1", "NYX_JUDGE_MODEL": "j"},
@@ -158,6 +158,7 @@ def test_every_section_of_the_recipe_counts_for_some_asset(pipeline: Pipeline) -
                 "rag_scores",
                 "wrong_answers",
                 "blame_split",
+                "rag_differences",
             },
         ),
         ({"NYX_INDEX_URI": "http://127.0.0.1:9"}, set()),

@@ -13,7 +13,7 @@ from PIL import Image
 
 from nyx_assets.evaluation.published.registry import PUBLISHED, open_suite
 from nyx_assets.evaluation.remembering import RememberingEmbedder
-from nyx_assets.evaluation.retrieval import evaluate_retriever, rank_suite
+from nyx_assets.evaluation.retrieval import measure, rank_suite
 from nyx_assets.evaluation.retrievers import Bm25Retriever, DenseRetriever
 from nyx_assets.evaluation.suite_runs import evaluate_suite, scores_text
 from nyx_assets.evaluation.suites import Suite
@@ -231,7 +231,7 @@ def test_a_model_that_gives_every_mmeb_candidate_one_score_is_never_right(tmp_pa
     lines(folder / "Colours.jsonl", *mmeb_rows())
     embedder = Constant()
     retriever = DenseRetriever("constant", RememberingEmbedder(embedder))
-    rows = evaluate_retriever(retriever, opened("mmeb:Colours", tmp_path), split="test", recipe=tiny().evaluation)
+    rows = measure(retriever, opened("mmeb:Colours", tmp_path), split="test", recipe=tiny().evaluation).rows
     value = {row["metric"]: row["value"] for row in rows if row["modality"] == "all"}
     assert value["precision@1"] == 0
     assert value["mrr"] == pytest.approx((1 / 3 + 1 / 2 + 1 / 2) / 3)

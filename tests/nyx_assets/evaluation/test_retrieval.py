@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nyx_assets.evaluation import retrieval
-from nyx_assets.evaluation.retrieval import evaluate_retriever, rank_suite, score_queries
+from nyx_assets.evaluation.retrieval import measure, rank_suite, score_queries
 from nyx_assets.evaluation.retrievers import Bm25Retriever, DenseRetriever
 from nyx_assets.evaluation.suites import Suite, SuiteQuery
 from nyx_assets.recipes import nyx_paper
@@ -54,9 +54,9 @@ def values(rows: list[dict], **where: object) -> dict[str, float]:
 def test_bm25_rows_are_means_over_all_queries_and_by_their_modality() -> None:
     small = suite(tower="c1", boat="c2", clock="c1 c3")
     pictured = SuiteQuery("p", Document.of("clock", Segment(image="cc")), {"c3": 1})
-    rows = evaluate_retriever(
+    rows = measure(
         Bm25Retriever(), replace(small, queries=(*small.queries, pictured)), split="test", recipe=RECIPE
-    )
+    ).rows
     assert values(rows, modality="all")["recall@1"] == (1 + 1 + 0.5 + 1) / 4
     assert values(rows, modality="all")["hit@1"] == 1
     assert values(rows, modality="text")["recall@1"] == pytest.approx((1 + 1 + 0.5) / 3)
@@ -70,7 +70,7 @@ def test_bm25_rows_are_means_over_all_queries_and_by_their_modality() -> None:
 def test_a_picture_alone_finds_nothing_by_words() -> None:
     small = suite(tower="c1")
     alone = replace(small, queries=(SuiteQuery("p", Document.of(Segment(image="bb")), {"c4": 1}),))
-    assert set(values(evaluate_retriever(Bm25Retriever(), alone, split="test", recipe=RECIPE)).values()) == {0.0}
+    assert set(values(measure(Bm25Retriever(), alone, split="test", recipe=RECIPE).rows).values()) == {0.0}
 
 
 EMBEDDINGS = {
@@ -89,9 +89,7 @@ def test_each_matryoshka_dim_is_searched_with_its_own_prefix_renormalised() -> N
         ["c2", "c1", "c3", "c4"],
     ]
     assert list(rankings) == [4, 2]
-    rows = evaluate_retriever(
-        DenseRetriever("tiny", TableEmbedder(EMBEDDINGS)), suite(q="c2"), split="dev", recipe=RECIPE
-    )
+    rows = measure(DenseRetriever("tiny", TableEmbedder(EMBEDDINGS)), suite(q="c2"), split="dev", recipe=RECIPE).rows
     assert {row["dim"]: row["value"] for row in rows if row["metric"] == "mrr" and row["modality"] == "all"} == {
         4: 1 / 4,
         2: 1,
@@ -109,9 +107,7 @@ def test_known_embeddings_are_taken_and_only_the_others_made() -> None:
 def test_excluded_candidates_leave_the_ranking_before_it_is_scored() -> None:
     small = suite(red_boat="c1")
     excluded = replace(small, queries=(replace(small.queries[0], exclude=frozenset({"c2"})),))
-    before, after = (
-        values(evaluate_retriever(Bm25Retriever(), s, split="dev", recipe=RECIPE)) for s in (small, excluded)
-    )
+    before, after = (values(measure(Bm25Retriever(), s, split="dev", recipe=RECIPE).rows) for s in (small, excluded))
     assert (before["mrr"], after["mrr"]) == (0.5, 1.0)
 
 

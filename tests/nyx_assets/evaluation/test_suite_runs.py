@@ -112,3 +112,21 @@ def test_a_model_of_somebody_else_is_a_baseline_that_reads_texts_only(home, cloc
     assert opened == ["e5"]
     assert {row["retriever"] for row in rows} == {"sentence-transformers:e5"}
     assert {row["value"] for row in rows if row["metric"] in ("mrr", "hit@1")} == {1.0}
+
+
+def test_ranking_and_golds_are_written_for_other_tools(home, clock_embedders, suite, tmp_path):
+    embedder = clock_embedders(any=0.2).by_name["any"]
+    embedder.reads_pictures = True
+    foreign = {"sentence-transformers": lambda model: embedder}
+    folder = tmp_path / "of" / "mine"
+    name = "sentence-transformers:/models/e5 base"
+    evaluate_suite(home, clock_embedders(), STORE, suite, name, tiny(), foreign=foreign, trec=folder)
+    written = {file.name: file.read_text().splitlines() for file in folder.iterdir()}
+    run = "sentence-transformers_models_e5_base"
+    assert set(written) == {"hours.test.qrels", f"hours.test.{run}.run"}
+    assert written["hours.test.qrels"] == ["q0 0 c0 1", "q1 0 c1 1", "q2 0 c2 1", "q2 0 c5 1"]
+    ranked = [line.split() for line in written[f"hours.test.{run}.run"]]
+    first = [(query, candidate) for query, _, candidate, rank, _, _ in ranked if rank == "1"]
+    assert first == [("q0", "c0"), ("q1", "c1"), ("q2", "c2")]
+    assert {(line[1], line[5]) for line in ranked} == {("Q0", run)}
+    assert len(ranked) == 11 + 12 + 12  # q0 excludes one

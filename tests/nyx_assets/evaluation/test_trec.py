@@ -31,7 +31,7 @@ def test_files_of_an_evaluation_replace_those_of_the_last_one_together(tmp_path:
     folder = tmp_path / "artifacts" / "trec"
     assert sorted(file.name for file in folder.iterdir()) == ["s.dev.bm25.run", "s.dev.qrels"]
     with pytest.raises(DataError, match="cannot hold"), published_runs(home) as runs:
-        runs.run(suite, "dev", "no name", [[("a", 1.0)]])
+        runs.run(suite, "dev", "bm25", [[("no name", 1.0)]])
     assert sorted(file.name for file in folder.iterdir()) == ["s.dev.bm25.run", "s.dev.qrels"]
     with published_runs(home) as runs:
         runs.qrels(suite, "test")

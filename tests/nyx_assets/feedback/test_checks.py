@@ -10,6 +10,8 @@ from nyx_assets.records import FEEDBACK_PREFERENCES, FILTERED_QA
 from resources.home import Home
 from resources.tables import Provenance
 
+ASSET = "round_2/feedback_preferences"
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
@@ -41,20 +43,23 @@ GOOD = [tried(0, "unused", None), tried(1, "negative", 0.4), tried(2, "positive"
     ids=["good", "answered as well", "two positives", "no positive", "refused"],
 )
 def test_a_wrong_role_is_found(home: Home, rows: list[dict[str, Any]], faults: list[str]) -> None:
-    write(home, "feedback_preferences", FEEDBACK_PREFERENCES, *rows)
-    assert no_negative_window_answered(home, "p") == faults
+    write(home, ASSET, FEEDBACK_PREFERENCES, *rows)
+    assert no_negative_window_answered(home, "p", ASSET) == faults
 
 
 def test_a_held_out_or_unknown_question_is_found(home: Home) -> None:
     write(home, "filtered_qa", FILTERED_QA, {"qa_id": "q1", "split": "train"}, {"qa_id": "q2", "split": "test"})
-    write(home, "feedback_preferences", FEEDBACK_PREFERENCES, *GOOD)
-    assert feedback_uses_training_pairs_only(home, "p") == []
+    write(home, ASSET, FEEDBACK_PREFERENCES, *GOOD)
+    assert feedback_uses_training_pairs_only(home, "p", ASSET) == []
     write(
         home,
-        "feedback_preferences",
+        ASSET,
         FEEDBACK_PREFERENCES,
         *GOOD,
         tried(1, "unused", 0, "q2"),
         tried(1, "unused", 0, "q3"),
     )
-    assert feedback_uses_training_pairs_only(home, "p") == ["query q2 is in split test", "query q3 is in split None"]
+    assert feedback_uses_training_pairs_only(home, "p", ASSET) == [
+        "query q2 is in split test",
+        "query q3 is in split None",
+    ]

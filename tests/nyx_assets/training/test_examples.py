@@ -129,6 +129,24 @@ def test_a_query_of_two_crawls_has_the_preferences_of_one_of_them(home: Home) ->
     ]
 
 
+def test_joined_rounds_take_the_last_positive_and_no_negative_that_answered_in_any(home: Home) -> None:
+    first = [tried("q1", 1, "positive", "c1"), tried("q2", 1, "negative", "c3"), tried("q2", 2, "positive", "c4")]
+    second = [
+        tried("q2", 1, "positive", "c9"),
+        tried("q2", 2, "negative", "c2"),
+        tried("q2", 3, "negative", "c4", "c1"),  # c4 alone answered in the first round
+    ]
+    rounds = ["feedback_preferences", "round_2/feedback_preferences"]
+    for table, rows in zip(rounds, (first, second), strict=True):
+        write(home, table, FEEDBACK_PREFERENCES, "a", rows)
+
+    def of(*tables: str) -> list[tuple[str, str, tuple[str, ...]]]:
+        return [(one.query, one.positive, one.negatives) for one in feedback_examples(home, tables).examples]
+
+    assert of(*rounds) == [("q1", "c1", ()), ("q2", "c9", ("c2", "c3"))]
+    assert of(rounds[1]) == [("q2", "c9", ("c2", "c4"))]
+
+
 def test_joint_training_has_the_examples_of_the_first_training_and_the_preferences(home: Home) -> None:
     write(home, "negatives", NEGATIVES, None, [{"qa_id": "q2", "rank": 1, "chunk_id": "c9"}])
     write(home, "public_examples", PUBLIC_EXAMPLES, None, [])

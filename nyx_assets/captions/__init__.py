@@ -1,0 +1,1 @@
+"""What the pictures of chunks show, in words, for retrievers that read texts alone."""

@@ -1,0 +1,42 @@
+"""What a rule can say of a picture: its format and its colours. Stands in for a VLM's caption where there is none."""
+
+from collections import Counter
+from typing import Any
+
+SIDE = 32
+"""Pixels a side that are looked at. Choice: a colour that covers a hundredth of the picture still counts."""
+MIN_SHARE = 0.08
+"""Choice: a colour below this share is a detail."""
+MAX_COLOURS = 4
+
+COLOURS = {
+    "black": (0, 0, 0),
+    "grey": (128, 128, 128),
+    "white": (255, 255, 255),
+    "red": (200, 30, 30),
+    "orange": (240, 140, 30),
+    "yellow": (240, 220, 60),
+    "green": (50, 150, 60),
+    "turquoise": (60, 190, 190),
+    "blue": (40, 80, 190),
+    "purple": (130, 60, 160),
+    "pink": (240, 150, 180),
+    "brown": (120, 75, 40),
+}
+"""The basic colour terms, each by an RGB value in its middle."""
+
+
+def in_words(picture: Any) -> str:
+    """One sentence about a Pillow picture, e.g. "A wide picture, mostly blue, with white and green."."""
+    width, height = picture.size
+    shape = "wide" if width > 1.2 * height else "tall" if height > 1.2 * width else "square"
+    small = picture.convert("RGB").resize((SIDE, SIDE))
+    counts = Counter(_colour(pixel) for pixel in small.getdata())
+    names = [name for name, number in counts.most_common(MAX_COLOURS) if number >= MIN_SHARE * SIDE * SIDE]
+    others = f", with {' and '.join(names[1:])}" if names[1:] else ""
+    return f"A {shape} picture, mostly {names[0]}{others}." if names else f"A {shape} picture of many colours."
+
+
+def _colour(pixel: tuple[int, int, int]) -> str:
+    """The nearest colour term."""
+    return min(COLOURS, key=lambda name: sum((a - b) ** 2 for a, b in zip(pixel, COLOURS[name], strict=True)))
