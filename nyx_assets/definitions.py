@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from nyx_assets.automation import REFRESH, refresh_sensor
 from nyx_assets.catalog.assets import catalog_over
 from nyx_assets.corpus.assets import (
     chunked_corpus,
@@ -207,6 +208,7 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
     def with_settings(spec: dg.AssetSpec) -> dg.AssetSpec:
         """The code version of an asset covers the settings that it names, so changing one makes it stale."""
         spec = spec if spec.kinds else spec.replace_attributes(kinds={"parquet"})  # what says nothing else is a table
+        spec = spec.replace_attributes(automation_condition=REFRESH.get(name_of(spec.key)))
         if not (names := spec.metadata.get(SETTINGS_KEY)):
             return spec
         digest = content_id(*(values[name] for name in names.split(", ")))[:8]
@@ -216,7 +218,7 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
     defs = dg.Definitions(
         assets=[landed_crawl, *assets],
         asset_checks=CHECKS,
-        sensors=[landings_sensor(home, settings)],
+        sensors=[landings_sensor(home, settings), refresh_sensor()],
         resources=resources,
         executor=dg.in_process_executor,
     )
