@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from nyx_assets.automation import REFRESH, refresh_sensor
 from nyx_assets.captions.assets import chunk_captions
 from nyx_assets.catalog.assets import catalog_over
 from nyx_assets.corpus.assets import (
@@ -253,6 +254,7 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
         if home.is_shared and settings.index_uri is None and name_of(spec.key) == "final_index":
             spec = spec.merge_attributes(metadata={FILE_KEY: "index/milvus.db"})  # each host has one of its own
         spec = spec if spec.kinds else spec.replace_attributes(kinds={"parquet"})  # what says nothing else is a table
+        spec = spec.replace_attributes(automation_condition=REFRESH.get(name_of(spec.key)))
         if not (names := spec.metadata.get(SETTINGS_KEY)):
             return spec
         digest = settings_digest(values, names.split(", "))
@@ -262,7 +264,7 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
     defs = dg.Definitions(
         assets=[landed_crawl, *assets],
         asset_checks=checks_of(resources["recipe"]),
-        sensors=[landings_sensor(home, settings), killed_runs_sensor(home)],
+        sensors=[landings_sensor(home, settings), killed_runs_sensor(home), refresh_sensor()],
         resources=resources,
         executor=_executor(settings),
     )

@@ -18,6 +18,7 @@ DAGSTER_FILES = {
     "assets.py": "wiring of a stage",
     "checks.py": "wiring of a stage",
     "partitions.py": "the one way the pipeline is cut",
+    "automation.py": "what a landing brings about by itself",
     "definitions.py": "the composition root",
     "__main__.py": "the command line",
     "materialization.py": "what every asset does around its thinking",

@@ -5,6 +5,7 @@ Shape letters: C chunks, D width.
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,8 @@ class IndexedCorpus:
 
     chunks: pa.Table
     embedding_CD: np.ndarray
+    waiting: Mapping[str, int]
+    """By crawl: chunks that have no embedding yet."""
 
 
 def build_version(
@@ -132,6 +135,10 @@ def _build(
         f"version {version}: {num_added:,} chunks written, {num_deleted:,} deleted"
         + (f", the others taken over from {base}, which was to go" if base else "")
     )
+    for crawl, num_waiting in sorted(corpus.waiting.items()):
+        log(
+            f"crawl {crawl}: {num_waiting:,} chunks wait outside, they have no embedding; materialize {EMBEDDINGS} for it"
+        )
     ids = corpus.chunks["chunk_id"].to_pylist()
     if (count := index.count(version)) != len(ids):
         raise IndexUnavailable(
@@ -230,8 +237,10 @@ def _drop(home: Home, index: VectorIndex, version: str) -> None:
 def corpus_to_index(home: Home, *, dim: int) -> IndexedCorpus:
     """Every chunk once with its page and its embedding's first `dim` numbers; one of several crawls names them all.
 
-    Raises IndexUnavailable for a chunk without an embedding.
+    A chunk without an embedding waits outside: its partition is being made, or failed, and holds nobody else up.
+    Raises IndexUnavailable if no chunk has one, or if they are of several checkpoints.
     """
+    _require_one_checkpoint(home)
     ids, embedding_CD = corpus_embeddings(home, "promoted")
     table = home.tables.query(
         "WITH placed AS (SELECT chunk.chunk_id, chunk.doc_id, chunk.position, chunk.segments, chunk.modality, page.url, "
@@ -242,10 +251,14 @@ def corpus_to_index(home: Home, *, dim: int) -> IndexedCorpus:
     )
     wanted = table["chunk_id"].to_pylist()
     row_by_id = dict(zip(ids, range(len(ids)), strict=True))
-    if missing := [chunk_id for chunk_id in wanted if chunk_id not in row_by_id]:
+    is_embedded = [chunk_id in row_by_id for chunk_id in wanted]
+    waiting = table.filter(pa.array([not one for one in is_embedded], pa.bool_()))
+    if wanted and not any(is_embedded):
         raise IndexUnavailable(
-            f"{len(missing):,} chunks have no embedding, e.g. {missing[0]}; materialize {EMBEDDINGS} for every crawl partition"
+            f"{len(wanted):,} chunks have no embedding, e.g. {wanted[0]}; materialize {EMBEDDINGS} for every crawl partition"
         )
+    table = table.filter(pa.array(is_embedded, pa.bool_()))
+    wanted = table["chunk_id"].to_pylist()
     # embeddings of chunks that are gone stay out: the partition they came from was made again
     cut_CD = prefix(embedding_CD[[row_by_id[chunk_id] for chunk_id in wanted]], dim)
     columns = {name: table[name] for name in VERSION_CHUNKS.names if name in table.column_names}
@@ -253,7 +266,26 @@ def corpus_to_index(home: Home, *, dim: int) -> IndexedCorpus:
     columns["source"] = pa.array([source_of(url) for url in table["url"].to_pylist()], pa.string())
     columns["embedding_digest"] = pa.array(embedding_digests(cut_CD), pa.string())
     ordered = pa.table([columns[name] for name in VERSION_CHUNKS.names], names=VERSION_CHUNKS.names)
-    return IndexedCorpus(ordered.cast(VERSION_CHUNKS), cut_CD)
+    return IndexedCorpus(ordered.cast(VERSION_CHUNKS), cut_CD, _by_crawl(waiting["crawls"].to_pylist()))
+
+
+def _require_one_checkpoint(home: Home) -> None:
+    """Raise IndexUnavailable if a partition was embedded by another checkpoint than the promoted one."""
+    version = home.artifacts.require("promoted_checkpoint").commit.data_version
+    others = []
+    for crawl in home.tables.partitions(EMBEDDINGS):
+        commit = home.tables.commit(EMBEDDINGS, crawl)
+        if commit is not None and commit.provenance.inputs.get("promoted_checkpoint", version) != version:
+            others.append(crawl)
+    if others:
+        raise IndexUnavailable(
+            f"{len(others):,} crawl partitions are embedded by another checkpoint than the promoted {version}, e.g. "
+            f"{others[0]}; their similarities would not compare: materialize {EMBEDDINGS} for them, or nyx run"
+        )
+
+
+def _by_crawl(crawls_of_waiting: Sequence[Sequence[str]]) -> dict[str, int]:
+    return dict(Counter(crawl for crawls in crawls_of_waiting for crawl in crawls))
 
 
 def source_of(url: str | None) -> str:

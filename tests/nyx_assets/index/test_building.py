@@ -126,11 +126,33 @@ def test_a_chunk_of_two_crawls_stands_once_and_names_both(home: Home) -> None:
     np.testing.assert_array_equal(corpus.embedding_CD, np.stack([direction(one) for one in ("c1", "c2", "c7")]))
 
 
-def test_a_chunk_without_an_embedding_stops_the_build(home: Home) -> None:
+def test_a_chunk_without_an_embedding_waits_outside_and_holds_nobody_up(home: Home, index: ExactIndex) -> None:
     land(home, "a", ["c1", "c2", "c3"], embedded=["c1"])
+    land(home, "b", ["c4"])
+    assert corpus_to_index(home, dim=DIM).waiting == {"a": 2}
+    said: list[str] = []
+    rows = build_version(home, index, recipe=RECIPE, dims=[DIM], inputs={"a": "1"}, log=said.append)
+    assert live_row(rows)["num_chunks"] == 2
+    assert (
+        "crawl a: 2 chunks wait outside, they have no embedding; materialize promoted/chunk_embeddings for it" in said
+    )
+
+
+def test_a_corpus_without_any_embedding_is_not_indexed(home: Home) -> None:
+    land(home, "a", ["c1", "c2"], embedded=["c0"])
     with pytest.raises(
-        IndexUnavailable, match="^2 chunks have no embedding, e.g. c2; materialize promoted/chunk_embeddings"
+        IndexUnavailable, match=r"^2 chunks have no embedding, e\.g\. c1; materialize promoted/chunk_embeddings"
     ):
+        corpus_to_index(home, dim=DIM)
+
+
+def test_embeddings_of_two_checkpoints_are_never_in_one_index(home: Home) -> None:
+    land(home, "a", ["c1"])
+    old = Provenance(code_version="1", inputs={"promoted_checkpoint": "weights-0"})
+    schema = chunk_embeddings_schema(DIM)
+    with home.tables.write("promoted/chunk_embeddings", schema, partition="b", provenance=old) as table:
+        table.append([{"chunk_id": "c2", "embedding": direction("c2").tolist()}])
+    with pytest.raises(IndexUnavailable, match="1 crawl partitions are embedded by another checkpoint .*weights-1"):
         corpus_to_index(home, dim=DIM)
 
 

@@ -1,0 +1,88 @@
+"""What a landing brings about by itself: documents, chunks, embeddings with the promoted checkpoint, and the live index.
+
+Questions and training are not here: they cost money and hours, and sensors/retraining.py decides when they are due.
+A table that is stale because the code or a recipe changed is not here either: Dagster shows it stale, and `nyx run` or a
+backfill makes it again when somebody means it.
+"""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from nyx_assets.materialization import key_of
+
+Condition = dg.AutomationCondition
+
+RETRY_CRON = "*/10 * * * *"
+"""Choice: what failed because a disk was full is tried again soon, and a broken delivery does not keep a core busy."""
+PUBLISH_CRON = "*/5 * * * *"
+"""Choice: where something lands all the time, the index does not wait for a quiet moment longer than this."""
+
+
+def made_from(*inputs: str) -> dg.AutomationCondition:
+    """True for a partition that is missing, or one of whose inputs got other content; it waits for inputs to be whole.
+
+    A partition that is missing together with its inputs is made in one run with them. One that was made before waits
+    for each input to be through: only then is it known whether the content changed, and if not, nothing follows. What
+    failed is tried again at RETRY_CRON.
+    """
+    is_new = Condition.missing() & ~Condition.execution_failed()
+    content_changed = Condition.any_deps_match(Condition.data_version_changed()).allow(_assets(inputs))
+    failed_before = Condition.execution_failed() | Condition.any_checks_match(
+        Condition.check_failed(), blocking_only=True
+    )
+    try_again = failed_before & Condition.cron_tick_passed(RETRY_CRON)
+    not_good = Condition.any_checks_match(Condition.check_failed(), blocking_only=True)
+    return (
+        (is_new | content_changed.since(_handled()) | try_again)
+        & ~Condition.any_deps_missing()
+        & ~Condition.any_deps_in_progress()
+        & ~Condition.any_deps_match(not_good & ~Condition.will_be_requested()).allow(_assets(inputs))
+        & ~Condition.in_progress()
+    ).with_label("new, changed or failed")
+
+
+def made_when_all_is_quiet(*inputs: str) -> dg.AutomationCondition:
+    """True for a whole asset some of whose inputs got other content, once none of them is being made.
+
+    A partition that is missing, or failed, is not waited for: what is there goes live without it.
+    """
+    own = _assets(inputs)
+    content_changed = Condition.any_deps_match(Condition.data_version_changed()).allow(own)
+    is_at_work = Condition.any_deps_match(Condition.in_progress() | Condition.will_be_requested()).allow(own)
+    try_again = Condition.execution_failed() & Condition.cron_tick_passed(RETRY_CRON)
+    return (
+        (content_changed.since(_handled()) | try_again)
+        & (~is_at_work | Condition.cron_tick_passed(PUBLISH_CRON))
+        & ~Condition.in_progress()
+    ).with_label("an input changed and all are through")
+
+
+def _handled() -> dg.AutomationCondition:
+    return Condition.newly_requested() | Condition.newly_updated()
+
+
+def _assets(names: tuple[str, ...]) -> dg.AssetSelection:
+    return dg.AssetSelection.assets(*(key_of(name) for name in names))
+
+
+REFRESH: Mapping[str, dg.AutomationCondition] = {
+    **dict.fromkeys(("crawl_documents", "rejected_documents", "link_rot"), made_from("landed_crawl")),
+    "chunked_corpus": made_from("crawl_documents"),
+    "promoted/chunk_embeddings": made_from("chunked_corpus", "promoted_checkpoint"),
+    "final_index": made_when_all_is_quiet("promoted/chunk_embeddings", "chunked_corpus", "crawl_documents"),
+    "catalog": made_when_all_is_quiet("final_index"),
+}
+"""By asset: when the daemon makes it without being asked."""
+
+
+def refresh_sensor() -> dg.AutomationConditionSensorDefinition:
+    """The sensor that evaluates REFRESH; on by default, as the landings sensor is."""
+    return dg.AutomationConditionSensorDefinition(
+        "refresh",
+        description="Brings what landed to documents, chunks, embeddings and the live index; trains nothing.",
+        target=_assets(tuple(REFRESH)),
+        minimum_interval_seconds=10,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        run_tags={"nyx/refresh": "yes"},
+    )

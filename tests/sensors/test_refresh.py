@@ -1,0 +1,208 @@
+"""What a landing brings about by itself: the conditions as the daemon evaluates them, real runs, and a search at the end."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from dagster import DagsterInstance
+
+from nyx_assets.automation import REFRESH
+from nyx_assets.definitions import build_pipeline, resources_of
+from nyx_assets.materialization import key_of
+from nyx_assets.query_pictures import query_embedders, query_picture_store
+from nyx_assets.registering import open_instance
+from nyx_assets.searching import query_document, search_live
+from resources.home import Home
+from resources.settings import Settings
+from sensors.landings import landings_sensor
+
+Requested = dict[str, set[str | None]]
+
+
+class Daemon:
+    """Ticks of both sensors and the runs that they ask for, one after the other in this process."""
+
+    def __init__(self, home: Path, crawl: Path, instance: DagsterInstance) -> None:
+        self.crawl, self.instance, self.home = crawl, instance, Home.at(home)
+        self.settings = Settings.from_env({"NYX_HOME": str(home), "NYX_CRAWL": str(crawl), "NYX_RECIPE": "smoke"})
+        self.defs = build_pipeline(self.settings, self.home).defs
+        self.landing_cursor: str | None = None
+        self.refresh_cursor: Any = None
+
+    def land(self) -> None:
+        """The landings sensor sees the folder twice, so that what is not marked is taken as well."""
+        for _ in range(2):
+            with dg.build_sensor_context(instance=self.instance, cursor=self.landing_cursor) as context:
+                tick = landings_sensor(self.home, self.settings).evaluate_tick(context)
+            self.landing_cursor = tick.cursor or self.landing_cursor
+            for request in tick.dynamic_partitions_requests or []:
+                self.instance.add_dynamic_partitions(request.partitions_def_name, request.partition_keys)
+            for event in tick.asset_events:
+                self.instance.report_runless_asset_event(event)
+
+    def tick(self) -> Requested:
+        """What the refresh sensor asks for now."""
+        result = dg.evaluate_automation_conditions(self.defs, self.instance, cursor=self.refresh_cursor)
+        self.refresh_cursor = result.cursor
+        requested: Requested = {}
+        for name in REFRESH:
+            partitioned = self.defs.resolve_asset_graph().get(key_of(name)).partitions_def is not None
+            keys = result.get_requested_partitions(key_of(name))
+            if keys:
+                requested[name] = set(keys) if partitioned else {None}
+        return requested
+
+    def run(self, requested: Requested) -> list[dg.ExecuteInProcessResult]:
+        return [
+            self.defs.resolve_implicit_global_asset_job_def().execute_in_process(
+                instance=self.instance,
+                partition_key=partition,
+                asset_selection=[key_of(name) for name, keys in requested.items() if partition in keys],
+                raise_on_error=False,
+            )
+            for partition in sorted({key for keys in requested.values() for key in keys}, key=str)
+        ]
+
+    def settle(self, *, most_ticks: int = 8) -> list[Requested]:
+        """Ticks and runs until nothing more is asked for; what was asked for, tick by tick."""
+        asked = []
+        for _ in range(most_ticks):
+            if not (requested := self.tick()):
+                return asked
+            asked.append(requested)
+            self.run(requested)
+        raise AssertionError(f"still at work after {most_ticks} ticks: {asked}")
+
+    def found(self, text: str, *, crawl: str) -> list[str]:
+        """Pages of a crawl that search finds in the live index."""
+        recipe = resources_of(self.settings, self.home)["recipe"]
+        query = query_document(text, (), query_picture_store(), limits=recipe.pictures)
+        with closing(resources_of(self.settings, self.home)["index"]) as index:
+            embedders = query_embedders(self.home, recipe)
+            hits = search_live(self.home, index, embedders, query, top_k=50, where={"crawl": crawl})
+        return [hit["url"] for hit in hits]
+
+
+OBELICS = pa.schema(
+    [
+        ("images", pa.list_(pa.string())),
+        ("texts", pa.list_(pa.string())),
+        ("metadata", pa.string()),
+        ("general_metadata", pa.string()),
+    ]
+)
+
+
+def deliver(crawl: Path, key: str, *texts: str) -> Path:
+    """A delivery of one page a text, whole and marked so; returns its file."""
+    (crawl / key).mkdir(exist_ok=True)
+    rows = [
+        {
+            "images": [None],
+            "texts": [text],
+            "metadata": "[null]",
+            "general_metadata": json.dumps({"url": f"https://{key}.example/{number}"}),
+        }
+        for number, text in enumerate(texts)
+    ]
+    file = crawl / key / "part-0.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, schema=OBELICS), file)
+    (crawl / key / "_SUCCESS").touch()
+    return file
+
+
+def break_rows(file: Path) -> None:
+    """Damage what stands before the footer: the delivery is registered, and cannot be read."""
+    whole = file.read_bytes()
+    file.write_bytes(whole[:4] + bytes(200) + whole[204:])
+
+
+@pytest.fixture(scope="module")
+def world(small_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+    """A home that was trained once, and its crawl folder."""
+    folder = tmp_path_factory.mktemp("refresh")
+    shutil.copytree(small_home, folder / "home")
+    shutil.copytree(small_home.parent / "crawl", folder / "crawl")
+    yield folder / "home", folder / "crawl"
+
+
+@pytest.fixture(scope="module")
+def daemon(world: tuple[Path, Path]) -> Iterator[Daemon]:
+    """A daemon that has seen the home as it is, and found nothing to do."""
+    home, crawl = world
+    with open_instance(Home.at(home)) as instance:
+        daemon = Daemon(home, crawl, instance)
+        daemon.land()
+        assert daemon.settle() == []
+        yield daemon
+
+
+OF_A_PARTITION = {"crawl_documents", "rejected_documents", "link_rot", "chunked_corpus", "promoted/chunk_embeddings"}
+
+
+def asked_for(asked: list[Requested]) -> Requested:
+    """By asset: partitions that were asked for, over all ticks."""
+    total: Requested = {}
+    for requested in asked:
+        for name, keys in requested.items():
+            total[name] = total.get(name, set()) | keys
+    return total
+
+
+def test_a_landing_is_searchable_and_trains_nothing(daemon: Daemon) -> None:
+    trained = daemon.home.artifacts.require("promoted_checkpoint").commit
+    deliver(daemon.crawl, "harbour", "The lighthouse keeper of Ostra counts the herring boats.")
+    deliver(daemon.crawl, "orchard", "Quinces ripen late beside the northern wall.")
+    daemon.land()
+    asked = daemon.settle()
+    assert asked_for(asked) == {
+        **{name: {"harbour", "orchard"} for name in OF_A_PARTITION}, "final_index": {None}, "catalog": {None},
+    }  # fmt: skip
+    assert asked[0].keys() == OF_A_PARTITION
+    assert daemon.found("herring boats", crawl="harbour") == ["https://harbour.example/0"]
+    assert daemon.found("quinces", crawl="orchard") == ["https://orchard.example/0"]
+    assert daemon.home.artifacts.require("promoted_checkpoint").commit == trained
+    assert not {"harbour", "orchard"} & set(daemon.home.tables.partitions("raw_qa"))
+    assert daemon.settle() == []
+
+
+def test_a_changed_delivery_is_made_again_alone(daemon: Daemon) -> None:
+    deliver(daemon.crawl, "meadow", "Before the flood the meadow was dry.")
+    deliver(daemon.crawl, "heath", "Heather burns in spring.")
+    daemon.land()
+    daemon.settle()
+    deliver(daemon.crawl, "meadow", "After the flood the meadow was a lake.", "Herons came to it.")
+    daemon.land()
+    asked = asked_for(daemon.settle())
+    assert asked == {**{name: {"meadow"} for name in OF_A_PARTITION}, "final_index": {None}, "catalog": {None}}
+    assert len(daemon.found("herons", crawl="meadow")) == 2
+
+
+def test_the_same_content_again_ends_at_its_documents(daemon: Daemon) -> None:
+    file = deliver(daemon.crawl, "mill", "The mill stands still.")
+    daemon.land()
+    daemon.settle()
+    versions = daemon.home.tables.read("final_index").to_pylist()
+    os.utime(file, (1, 1))
+    daemon.land()
+    assert asked_for(daemon.settle()).keys() <= {"crawl_documents", "rejected_documents", "link_rot"}
+    assert daemon.home.tables.read("final_index").to_pylist() == versions
+    daemon.land()
+    assert daemon.settle() == []
+
+
+def test_a_delivery_that_cannot_be_read_holds_nobody_up(daemon: Daemon) -> None:
+    break_rows(deliver(daemon.crawl, "wreck", *(f"Timber {number} of a wreck." for number in range(50))))
+    deliver(daemon.crawl, "shore", "Dunes move inland by a yard each year.")
+    daemon.land()
+    daemon.settle()
+    assert daemon.home.commit("crawl_documents", "wreck") is None
+    assert daemon.found("dunes", crawl="shore") == ["https://shore.example/0"]
