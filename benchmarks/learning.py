@@ -133,7 +133,8 @@ def main() -> None:
         results.append(result)
         if not options.json:
             print(
-                f"seed {seed}: {run.num_steps} steps in {run.seconds:.0f} s, {run.processor_seconds:.0f} s of processor; "
+                f"seed {seed}: {run.num_steps} steps in {run.seconds:.0f} s (asked for: {60 * options.minutes:.0f}), "
+                f"{run.processor_seconds:.0f} s of processor (two cores: {120 * options.minutes:.0f}); "
                 + ", ".join(f"{name} {by_dim[DIMS[0]]:.3f}" for name, by_dim in result[1].items()),
                 flush=True,
             )

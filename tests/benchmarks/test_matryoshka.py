@@ -7,7 +7,7 @@ from benchmarks.matryoshka import DIMS, Arms, benefits, one_seed
 
 @pytest.fixture(scope="module")
 def arms(tmp_path_factory) -> Arms:
-    return one_seed(0, num_steps=12, folder=tmp_path_factory.mktemp("matryoshka"), pool=32, trained_scenes=2_000)
+    return one_seed(0, num_steps=30, folder=tmp_path_factory.mktemp("matryoshka"), pool=64, trained_scenes=2_000)
 
 
 def test_a_short_run_of_either_arm_finds_more_than_the_untrained_control_at_full_width(arms):
@@ -17,10 +17,10 @@ def test_a_short_run_of_either_arm_finds_more_than_the_untrained_control_at_full
 
 
 def test_the_rows_hold_both_arms_and_the_control_at_every_dim(arms):
-    rows = benefits([arms, arms], num_steps=12, pool=32)
+    rows = benefits([arms, arms], num_steps=30, pool=64)
     assert tuple(row.dim for row in rows) == DIMS == (128, 64, 32, 16, 8)
     for row in rows:
         assert row.ours_by_seed == (arms.matryoshka[row.dim],) * 2
         assert row.peer_by_seed == (arms.full_width_alone[row.dim],) * 2
         assert row.untrained == arms.untrained[row.dim]
-        assert row.ratio == max(arms.matryoshka[row.dim], 1 / 32) / max(arms.full_width_alone[row.dim], 1 / 32)
+        assert row.ratio == max(arms.matryoshka[row.dim], 1 / 64) / max(arms.full_width_alone[row.dim], 1 / 64)
