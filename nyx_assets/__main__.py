@@ -230,14 +230,12 @@ def evaluate(suite: str, retriever: str, trec: Path | None, answers: int | None,
             generators=[role.for_step("evaluate", None) for role in roles],
             max_answers=answers or 0,
         )
-    if as_json and made.answers is None:
-        click.echo(json.dumps(made.rows, indent=1))
+    if made.answers is None:
+        click.echo(json.dumps(made.rows, indent=1) if as_json else scores_text(made.rows))
     elif as_json:
         click.echo(json.dumps({"retrieval": made.rows, **asdict(made.answers)}, indent=1))
     else:
-        click.echo(scores_text(made.rows))
-        if made.answers is not None:
-            click.echo(f"\n{answers_text(made.answers)}")
+        click.echo(f"{scores_text(made.rows)}\n\n{answers_text(made.answers)}")
 
 
 @main.command()

@@ -51,7 +51,13 @@ def spent_calls(home: Home, asset: str) -> SpentCalls:
     if not rows:
         return SpentCalls(calls=0, cached_calls=0, input_tokens=0, output_tokens=0, cost_usd=0.0)
     row = rows[0]
-    return SpentCalls(**{name: float(value) if name == "cost_usd" else int(value) for name, value in row.items()})
+    return SpentCalls(
+        calls=row["calls"],
+        cached_calls=row["cached_calls"],
+        input_tokens=int(row["input_tokens"]),  # sums are DuckDB's wide integers
+        output_tokens=int(row["output_tokens"]),
+        cost_usd=row["cost_usd"],
+    )
 
 
 def past_calls(home: Home) -> dict[tuple[str, str], PastCalls]:

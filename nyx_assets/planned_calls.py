@@ -117,8 +117,8 @@ class Planner:
         if self.recipe.mining.judge == "vlm" and self.needs("negatives", None):
             yield self._negatives(pairs, shown)
         if self.needs("rag_scores", None):
-            for one in ("generator", *(name for name in self.model_by_role if name not in ROLES)):
-                yield self._rag_scores(one, pairs, shown)
+            for generator in ("generator", *(name for name in self.model_by_role if name not in ROLES)):
+                yield self._rag_scores(generator, pairs, shown)
 
     def _raw_qa(self, delivery: Delivery) -> PlannedCalls:
         if self.needs("chunked_corpus", delivery.key):
