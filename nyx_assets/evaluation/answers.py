@@ -27,7 +27,8 @@ class Context:
     retriever: str
     window: tuple[str, ...]
     golden_rank: int | None = None
-    """Of the golden chunk, or of one with the same content, among the first RANKED hits; None if it is not there."""
+    """Of the golden chunk, or of one with the same content, among the first RANKED hits; None if it is not there. Of
+    several golds that are all needed, the last one's."""
 
 
 def contexts_of(

@@ -95,12 +95,15 @@ def suite_answers(
 
 
 def _contexts(query: SuiteQuery, ranking: Ranking, question: Row, retriever: str, window: int) -> list[Context]:
+    """Choice: a wrong answer is blamed by the rank of the last gold, since questions over several passages need all of
+    them; if one is not ranked, it was not retrieved."""
     ids = [candidate_id for candidate_id, _ in ranking]
-    first_gold = next((place for place, one in enumerate(ids, start=1) if one in query.grade_by_id), None)
+    places = [place for place, one in enumerate(ids, start=1) if one in query.grade_by_id]
+    golden_rank = places[-1] if len(places) == len(query.grade_by_id) else None
     return [
         Context(pair=question, retriever=NO_DOCUMENT, window=()),
         Context(pair=question, retriever=GOLDEN, window=tuple(sorted(query.grade_by_id)), golden_rank=1),
-        Context(pair=question, retriever=retriever, window=tuple(ids[:window]), golden_rank=first_gold),
+        Context(pair=question, retriever=retriever, window=tuple(ids[:window]), golden_rank=golden_rank),
     ]
 
 
