@@ -242,22 +242,58 @@ def search(text: str, images: tuple[Path, ...], top_k: int, hybrid: bool, as_jso
     type=click.Path(file_okay=False, path_type=Path),
     help="Also write the ranking and the golds to this folder, as trec_eval reads them.",
 )
+@click.option(
+    "--answers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Also have the generators answer N of the questions, each with nothing, with the golds and with what was found: "
+    "3 N calls a generator, kept, counted and capped as those of a run.",
+)
 @click.option("--json", "as_json", is_flag=True)
-def evaluate(suite: str, retriever: str, trec: Path | None, as_json: bool) -> None:
-    """Measure a retriever on anybody's test set, or on a published one."""
+def evaluate(suite: str, retriever: str, trec: Path | None, answers: int | None, as_json: bool) -> None:
+    """Measure a retriever on anybody's test set, or on a published one; and by --answers what it is good for."""
+    from contextlib import ExitStack
+
+    from nyx_assets.evaluation.suite_answers import answers_text
     from nyx_assets.evaluation.suite_runs import evaluate_suite, scores_text
     from nyx_assets.query_pictures import query_embedders, query_picture_store
     from nyx_assets.recipes import recipe_of
     from resources.embedder_sentence_transformers import SentenceTransformersEmbedder
+    from resources.images import FolderImageStore
+    from resources.vlm_roles import VLMRole
 
     settings = Settings.from_env(os.environ)
     home, recipe = _home(settings), recipe_of(settings)
-    embedders, store = query_embedders(home, recipe), query_picture_store()
-    foreign = {"sentence-transformers": SentenceTransformersEmbedder.load}
-    rows = evaluate_suite(
-        home, embedders, store, suite, retriever, recipe, published=settings.suites, foreign=foreign, trec=trec
-    )
-    click.echo(json.dumps(rows, indent=1) if as_json else scores_text(rows))
+    with ExitStack() as stack:
+        store, roles = query_picture_store(), []
+        if answers is not None:  # pictures go to the process that makes the calls, so they lie on the disk meanwhile
+            store = FolderImageStore(stack.enter_context(tempfile.TemporaryDirectory()))
+            of_suite = replace(home, images=store)
+            roles = [
+                VLMRole.of("generator", settings, of_suite),
+                *VLMRole.further_generators(settings, of_suite),
+            ]
+        for role in roles:
+            stack.callback(role.close)
+        made = evaluate_suite(
+            home,
+            query_embedders(home, recipe, store),
+            store,
+            suite,
+            retriever,
+            recipe,
+            published=settings.suites,
+            foreign={"sentence-transformers": SentenceTransformersEmbedder.load},
+            trec=trec,
+            generators=[role.for_step("evaluate", None) for role in roles],
+            max_answers=answers or 0,
+        )
+    if made.answers is None:
+        click.echo(json.dumps(made.rows, indent=1) if as_json else scores_text(made.rows))
+    elif as_json:
+        click.echo(json.dumps({"retrieval": made.rows, **asdict(made.answers)}, indent=1))
+    else:
+        click.echo(f"{scores_text(made.rows)}\n\n{answers_text(made.answers)}")
 
 
 @main.command()

@@ -28,9 +28,9 @@ class SpentCalls:
     """What an asset has asked in all its partitions, however often its runs were killed and started again."""
 
     calls: int
-    """Paid, or answered by the stand-in; each request once, so that asking a stand-in again adds nothing."""
+    """Requests that it was the first to ask, each once: what a kept reply costs nothing of."""
     cached_calls: int
-    """Requests that were answered before, for another asset."""
+    """Requests that another asset had asked before. The stand-in, whose replies are not kept, was asked again."""
     input_tokens: int
     output_tokens: int
     cost_usd: float
@@ -40,18 +40,25 @@ def spent_calls(home: Home, asset: str) -> SpentCalls:
     """What the ledger knows of an asset."""
     rows = _ledger(
         home,
-        "SELECT count(*) FILTER (NOT is_cached) AS calls, count(*) FILTER (is_cached) AS cached_calls, "
-        "coalesce(sum(input_tokens) FILTER (NOT is_cached), 0) AS input_tokens, "
-        "coalesce(sum(output_tokens) FILTER (NOT is_cached), 0) AS output_tokens, coalesce(sum(cost_usd), 0) AS cost_usd "
-        "FROM (SELECT bool_and(is_cached) AS is_cached, max(input_tokens) AS input_tokens, "
-        "max(output_tokens) AS output_tokens, max(cost_usd) AS cost_usd FROM calls "
-        "WHERE asset = ? AND error IS NULL GROUP BY request_digest)",
+        "WITH first AS (SELECT request_digest, arg_min(asset, time) AS asset FROM calls WHERE error IS NULL AND NOT "
+        "is_cached GROUP BY 1), own AS (SELECT request_digest, max(input_tokens) AS input_tokens, max(output_tokens) AS "
+        "output_tokens, max(cost_usd) AS cost_usd FROM calls WHERE asset = $1 AND error IS NULL GROUP BY 1) "
+        "SELECT count(*) FILTER (first.asset = $1) AS calls, count(*) FILTER (first.asset IS DISTINCT FROM $1) AS cached_calls, "
+        "coalesce(sum(input_tokens) FILTER (first.asset = $1), 0) AS input_tokens, "
+        "coalesce(sum(output_tokens) FILTER (first.asset = $1), 0) AS output_tokens, "
+        "coalesce(sum(cost_usd), 0) AS cost_usd FROM own LEFT JOIN first USING (request_digest)",
         [asset],
     )
     if not rows:
         return SpentCalls(calls=0, cached_calls=0, input_tokens=0, output_tokens=0, cost_usd=0.0)
     row = rows[0]
-    return SpentCalls(**{name: float(value) if name == "cost_usd" else int(value) for name, value in row.items()})
+    return SpentCalls(
+        calls=row["calls"],
+        cached_calls=row["cached_calls"],
+        input_tokens=int(row["input_tokens"]),  # sums are DuckDB's wide integers
+        output_tokens=int(row["output_tokens"]),
+        cost_usd=row["cost_usd"],
+    )
 
 
 def past_calls(home: Home) -> dict[tuple[str, str], PastCalls]:
@@ -101,7 +108,7 @@ def _ledger(home: Home, sql: str, values: list[str]) -> list[dict[str, Any]]:
     with duckdb.connect() as connection:
         connection.execute(
             f"CREATE VIEW calls AS FROM read_json('{pattern}', format = 'newline_delimited', ignore_errors = true, "
-            "columns = {asset: 'VARCHAR', partition: 'VARCHAR', model: 'VARCHAR', request_digest: 'VARCHAR', "
+            "columns = {time: 'VARCHAR', asset: 'VARCHAR', partition: 'VARCHAR', model: 'VARCHAR', request_digest: 'VARCHAR', "
             "input_tokens: 'BIGINT', output_tokens: 'BIGINT', cost_usd: 'DOUBLE', latency_seconds: 'DOUBLE', is_cached: 'BOOLEAN', "
             "error: 'VARCHAR'})"
         )

@@ -13,6 +13,7 @@ def query_picture_store() -> FolderImageStore:
     return FolderImageStore(QUERY_PICTURES)
 
 
-def query_embedders(home: Home, recipe: PipelineRecipe) -> CheckpointEmbedders:
-    """Opens the home's checkpoints with eyes for the pictures in that store."""
-    return CheckpointEmbedders(str(home.root / "backbones"), recipe.backbone, QUERY_PICTURES)
+def query_embedders(home: Home, recipe: PipelineRecipe, store: FolderImageStore | None = None) -> CheckpointEmbedders:
+    """Opens the home's checkpoints with eyes for the pictures in a store; by default in that of this process."""
+    root = QUERY_PICTURES if store is None else store.root
+    return CheckpointEmbedders(str(home.root / "backbones"), recipe.backbone, root)

@@ -1,12 +1,16 @@
-"""What a rule can say of a picture: its format and its colours. Stands in for a VLM's caption where there is none."""
+"""What a rule can say of a picture: its format and its colours. Stands in for a VLM's caption where there is none.
 
-from collections import Counter
+Shape letters: P pixels, C colour terms.
+"""
+
 from typing import Any
+
+import numpy as np
 
 SIDE = 32
 """Pixels a side that are looked at. Choice: a colour that covers a hundredth of the picture still counts."""
 MIN_SHARE = 0.08
-"""Choice: a colour below this share is a detail."""
+"""Choice: a colour below this share is a detail; less than one in the number of terms, so that one is always named."""
 MAX_COLOURS = 4
 
 COLOURS = {
@@ -30,13 +34,10 @@ def in_words(picture: Any) -> str:
     """One sentence about a Pillow picture, e.g. "A wide picture, mostly blue, with white and green."."""
     width, height = picture.size
     shape = "wide" if width > 1.2 * height else "tall" if height > 1.2 * width else "square"
-    small = picture.convert("RGB").resize((SIDE, SIDE))
-    counts = Counter(_colour(pixel) for pixel in small.getdata())
-    names = [name for name, number in counts.most_common(MAX_COLOURS) if number >= MIN_SHARE * SIDE * SIDE]
+    pixel_P3 = np.asarray(picture.convert("RGB").resize((SIDE, SIDE)), dtype=np.int64).reshape(-1, 3)
+    distance_PC = ((pixel_P3[:, None] - np.array(list(COLOURS.values()))) ** 2).sum(axis=2)
+    number_C = np.bincount(distance_PC.argmin(axis=1), minlength=len(COLOURS))
+    most = np.argsort(-number_C, kind="stable")[:MAX_COLOURS]
+    names = [list(COLOURS)[place] for place in most if number_C[place] >= MIN_SHARE * len(pixel_P3)]
     others = f", with {' and '.join(names[1:])}" if names[1:] else ""
-    return f"A {shape} picture, mostly {names[0]}{others}." if names else f"A {shape} picture of many colours."
-
-
-def _colour(pixel: tuple[int, int, int]) -> str:
-    """The nearest colour term."""
-    return min(COLOURS, key=lambda name: sum((a - b) ** 2 for a, b in zip(pixel, COLOURS[name], strict=True)))
+    return f"A {shape} picture, mostly {names[0]}{others}."

@@ -27,7 +27,8 @@ class Context:
     retriever: str
     window: tuple[str, ...]
     golden_rank: int | None = None
-    """Of the golden chunk, or of one with the same content, among the first RANKED hits; None if it is not there."""
+    """Of the golden chunk, or of one with the same content, among the first RANKED hits; None if it is not there. Of
+    several golds that are all needed, the last one's."""
 
 
 def contexts_of(
@@ -52,7 +53,10 @@ def contexts_of(
 def answered_with(
     vlm: VLM, contexts: Sequence[Context], chunk_by_id: Mapping[str, Document], recipe: PipelineRecipe
 ) -> Iterator[dict[str, Any]]:
-    """A row an answer, as rag_scores takes them. The options are shown: the paper's accuracy is over four options."""
+    """A row an answer, as grades_of takes them. The options are shown: the paper's accuracy is over four options.
+
+    Raises VLMError at the end if every call was refused: that says nothing of the answers, and all of them would be 0.
+    """
     requests = (
         answer_request(
             Document.from_rows(context.pair["question"]),
@@ -64,7 +68,11 @@ def answered_with(
         )
         for context in contexts
     )
+    num_refused = 0
     for context, reply in zip(contexts, complete_all(vlm, requests), strict=True):
+        num_refused += isinstance(reply, VLMError)
+        if isinstance(reply, VLMError) and num_refused == len(contexts):
+            raise VLMError(f"the generator {vlm.model} refused all of {num_refused:,} calls, the last with: {reply}")
         yield {
             "qa_id": context.pair["qa_id"],
             "retriever": context.retriever,

@@ -19,9 +19,9 @@ def graded(query: Mapping[str, Any], answer: str | None) -> dict[str, float]:
     None is a call that the generator refused: it has not answered, and counts as wrong.
 
     Args:
-        query: a row of filtered_qa.
+        query: a row of filtered_qa, or of question_rows.
     """
-    golden = [query["answer"]]
+    golden = query.get("answers") or [query["answer"]]
     grades = {
         "exact_match": 0.0 if answer is None else exact_match(answer, golden),
         "token_f1": 0.0 if answer is None else token_f1(answer, golden),

@@ -1,6 +1,7 @@
 """Measuring a retriever on a suite folder, anybody's own test set, or on a published benchmark."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +12,7 @@ from nyx_assets.evaluation.remembering import RememberingEmbedder
 from nyx_assets.evaluation.retrieval import measure
 from nyx_assets.evaluation.retrievers import Bm25Retriever, DenseRetriever, Retriever
 from nyx_assets.evaluation.side_by_side import HEADLINE, side_by_side
+from nyx_assets.evaluation.suite_answers import SuiteAnswers, drawn_questions, suite_answers
 from nyx_assets.evaluation.trec import Runs
 from nyx_assets.evaluation.words_only import WordsOnlyEmbedder
 from nyx_assets.recipes import PipelineRecipe
@@ -18,6 +20,17 @@ from nyx_assets.retrievers import BM25, dense_retriever
 from resources.embedder import Embedder, Embedders
 from resources.home import Home
 from resources.images import ImageStore
+from resources.vlm import VLM
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteRun:
+    """A retriever on a suite."""
+
+    rows: list[dict[str, Any]]
+    """Of retrieval_scores."""
+    answers: SuiteAnswers | None
+    """None if no generator was asked."""
 
 
 def evaluate_suite(
@@ -31,8 +44,10 @@ def evaluate_suite(
     published: Path | None = None,
     foreign: Mapping[str, Callable[[str], Embedder]] = MappingProxyType({}),
     trec: Path | None = None,
-) -> list[dict[str, Any]]:
-    """Rows of retrieval_scores for one retriever on a suite, with the numbers of its candidates, of queries
+    generators: Sequence[VLM] = (),
+    max_answers: int = 0,
+) -> SuiteRun:
+    """A retriever on a suite: rows of retrieval_scores for one retriever on a suite, with the numbers of its candidates, of queries
     left out and of queries that give their answer away.
 
     Args:
@@ -40,11 +55,12 @@ def evaluate_suite(
         retriever_name: bm25, a retriever of ours, or KIND:MODEL for a kind of `foreign`.
         published: folder of published benchmarks.
         foreign: opens models of somebody else, by kind.
+        generators: answer at most `max_answers` of the suite's questions each, drawn by hash; none to ask nothing.
         trec: folder that takes the ranking at full width and the golds as TREC files; None to write none.
         store: takes the suite's pictures; `embedders` read them from there.
 
     Raises:
-        ConfigError: the retriever is unknown.
+        ConfigError: the retriever is unknown, or the suite has no answers for the generators.
         IncompleteArtifact: its checkpoint has not been made.
         DataError: the suite breaks its format; names the file and line.
     """
@@ -60,7 +76,11 @@ def evaluate_suite(
         "num_left_out": len(suite.left_out),
         "num_given_away": len(given_away(suite)),
     }
-    return [row | numbers for row in measured.rows]
+    answers = None
+    if generators:
+        questions = drawn_questions(suite, limit=max_answers, seed=recipe.seed)
+        answers = suite_answers(suite, questions, measured.rankings, retriever.name, generators, recipe, split="test")
+    return SuiteRun([row | numbers for row in measured.rows], answers)
 
 
 def _retriever(

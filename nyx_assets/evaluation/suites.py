@@ -1,7 +1,8 @@
 """Suites: queries, candidates and which candidate answers which query, read from a folder or made from filtered QA.
 
     corpus.jsonl   {"id", "segments": [{"type": "text", "text"} | {"type": "image", "path"}]}
-    queries.jsonl  the same, and optionally "exclude": candidate ids that are taken out of its ranking
+    queries.jsonl  the same, and optionally "exclude": candidate ids that are taken out of its ranking; "answers": golden
+                   answers, any of which is right; "options" and "right_option": choices, and the 0-based place of the right one
     qrels.tsv      query id, candidate id, score, tab-separated, with or without a header line; as BEIR
 
 Paths of pictures are relative to the folder and stay inside it.
@@ -35,6 +36,10 @@ class SuiteQuery:
     """Candidates that are taken out of its ranking, such as the query's own source."""
     among: frozenset[str] = frozenset()
     """If any, the only candidates that it ranks."""
+    answers: tuple[str, ...] = ()
+    """Golden answers, any of which is right; none if the suite brings no answers."""
+    options: tuple[str, ...] = ()
+    right_option: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,18 @@ def read_suite(folder: Path, store: ImageStore, *, limits: PictureLimits) -> Sui
             )
         if both := sorted(exclude & golds.keys()):
             raise row.error(f"query {row.row_id!r} excludes its own gold {both[0]!r}; it could never be found")
-        queries.append(SuiteQuery(row.row_id, pictures.document(row), golds, exclude))
+        answers, options, right_option = _answers(row)
+        queries.append(
+            SuiteQuery(
+                row.row_id,
+                pictures.document(row),
+                golds,
+                exclude,
+                answers=answers,
+                options=options,
+                right_option=right_option,
+            )
+        )
     return Suite(folder.resolve().name, candidates, tuple(queries))
 
 
@@ -266,6 +282,20 @@ def _excluded(row: _Row) -> frozenset[str]:
     if not isinstance(exclude, list) or not all(isinstance(candidate_id, str) for candidate_id in exclude):
         raise row.error(f'"exclude" is a list of candidate ids, got {exclude!r}')
     return frozenset(exclude)
+
+
+def _answers(row: _Row) -> tuple[tuple[str, ...], tuple[str, ...], int | None]:
+    """Golden answers, options and the place of the right one, as far as the row has them."""
+    answers, options = row.content.get("answers", []), row.content.get("options", [])
+    for name, value in (("answers", answers), ("options", options)):
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise row.error(f'"{name}" is a list of texts, got {value!r}')
+    right = row.content.get("right_option")
+    if options and (type(right) is not int or not 0 <= right < len(options)):
+        raise row.error(f'"right_option" is the place of the right one of {len(options)} options from 0, got {right!r}')
+    if options and not answers:
+        answers = [options[right]]
+    return tuple(answers), tuple(options), right if options else None
 
 
 def _read_qrels(file: Path, query_ids: set[str], candidates: Mapping[str, Document]) -> dict[str, dict[str, int]]:

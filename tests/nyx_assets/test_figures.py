@@ -85,10 +85,14 @@ def test_link_rot_counts_what_was_had_and_lost_by_host():
 
 def test_blame_stacks_the_outcomes_of_each_retriever():
     rows = [
-        {"retriever": "bm25", "outcome": outcome, "share": share}
+        {"retriever": "bm25", "outcome": outcome, "share": share, "generator": "small"}
         for outcome, share in (("right", 0.6), ("not_retrieved", 0.4))
     ]
     assert "bm25 60 % right" in figures.blame_plot(rows).alt
+    of_another = [{"retriever": "bm25", "outcome": "right", "share": 0.9, "generator": "large"}]
+    drawn = figures.blame_plot(rows + of_another).alt
+    assert "bm25, small 60 % right" in drawn
+    assert "bm25, large 90 % right" in drawn
 
 
 def test_nothing_is_drawn_of_nothing():

@@ -64,3 +64,42 @@ def test_a_server_without_a_model_is_named() -> None:
 def test_an_impossible_number_is_named_with_its_variable(name: str, value: str, says: str) -> None:
     with pytest.raises(ConfigError, match=f"^NYX_JUDGE_{name} {says}"):
         Settings.from_env({**SERVER, f"NYX_JUDGE_{name}": value})
+
+
+def test_further_generators_have_a_server_each_and_keep_their_keys_to_themselves() -> None:
+    env = {
+        "NYX_GENERATORS": "Qwen, intern_8b", "NYX_ROUNDS": "3", "NYX_CAPTION_EMBEDDER": "sentence-transformers:e5",
+        "NYX_QWEN_BASE_URL": "http://q/v1", "NYX_QWEN_MODEL": "q", "NYX_QWEN_API_KEY": "key-of-q",
+        "NYX_INTERN_8B_BASE_URL": "http://i/v1", "NYX_INTERN_8B_MODEL": "i", "NYX_INTERN_8B_USD_PER_MILLION_INPUT": "2",
+    }  # fmt: skip
+    settings = Settings.from_env(env)
+    found = settings.further_generators
+    assert [(name, one.base_url, one.model) for name, one in found.items()] == [
+        ("qwen", "http://q/v1", "q"),
+        ("intern_8b", "http://i/v1", "i"),
+    ]
+    assert found["intern_8b"].price_per_million_input_tokens == 2
+    assert settings.further_api_keys == {"qwen": "key-of-q", "intern_8b": "none"}
+    assert "key-of-q" not in repr(settings)
+    assert (settings.rounds, settings.caption_embedder) == (3, "sentence-transformers:e5")
+    assert Settings.from_env({}).further_generators == {}
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        ({"NYX_GENERATORS": "qwen"}, "NYX_QWEN_BASE_URL is not set"),
+        ({"NYX_GENERATORS": "judge"} | SERVER, "none of teacher, generator, judge, embedder"),
+        ({"NYX_GENERATORS": "a,a", "NYX_A_BASE_URL": "http://a", "NYX_A_MODEL": "a"}, "once"),
+        ({"NYX_GENERATORS": "a-b"}, "letters, digits and underscores"),
+        (
+            {"NYX_GENERATORS": "a", "NYX_A_BASE_URL": "http://a", "NYX_A_MODEL": "m"}
+            | {"NYX_GENERATOR_BASE_URL": "http://g", "NYX_GENERATOR_MODEL": "m"},
+            "NYX_A_MODEL is 'm', which answers under another name",
+        ),
+        ({"NYX_ROUNDS": "0"}, "NYX_ROUNDS"),
+    ],
+)
+def test_a_further_generator_that_cannot_be_told_apart_or_reached_is_refused(env: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Settings.from_env(env)

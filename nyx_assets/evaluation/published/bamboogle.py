@@ -38,5 +38,6 @@ class Bamboogle:
                 elif not golds:
                     left_out.append((query_id, "no passage of the corpus holds its answer"))
                 else:
-                    queries.append(SuiteQuery(query_id, Document.of(row["Question"]), dict.fromkeys(golds, 1)))
+                    question = Document.of(row["Question"])
+                    queries.append(SuiteQuery(query_id, question, dict.fromkeys(golds, 1), answers=(row["Answer"],)))
         return suite_from(self.name, pool, queries, left_out)

@@ -20,8 +20,8 @@ from nyx_assets.evaluation.published.seam import (
 from nyx_assets.evaluation.suites import Suite, SuiteQuery
 from training_kernels.documents import Document
 
-Question = tuple[str, str, list[tuple[str, str, bool]]]
-"""Id, question, and its passages: title, text, and whether it is gold."""
+Question = tuple[str, str, list[tuple[str, str, bool]], tuple[str, ...]]
+"""Id, question, its passages (title, text, and whether it is gold), and its golden answers."""
 
 
 class TitledContext:
@@ -45,11 +45,13 @@ def _titled(row: Any, where: str) -> Question:
     passages = [
         (title, "".join(sentences).strip(), title in golds) for title, sentences in field(row, "context", list, where)
     ]
-    return field(row, "_id", str, where), field(row, "question", str, where), passages
+    answer = field(row, "answer", str, where)
+    return field(row, "_id", str, where), field(row, "question", str, where), passages, (answer,)
 
 
 class MuSiQue:
-    """JSON lines of {"id", "question", "paragraphs": [{"title", "paragraph_text", "is_supporting"}]}."""
+    """JSON lines of {"id", "question", "answer", "paragraphs": [{"title", "paragraph_text", "is_supporting"}]}, and
+    optionally "answer_aliases"."""
 
     name = "musique"
     _file_names = ("musique_ans_v1.0_dev.jsonl", "musique_full_v1.0_dev.jsonl")
@@ -69,11 +71,14 @@ def _musique(row: Any, where: str) -> Question:
         )
         for one in field(row, "paragraphs", list, where)
     ]
-    return field(row, "id", str, where), field(row, "question", str, where), passages
+    # the published score is the best over the answer and its aliases
+    answers = (field(row, "answer", str, where), *row.get("answer_aliases", []))
+    return field(row, "id", str, where), field(row, "question", str, where), passages, answers
 
 
 class PlainQuestions:
-    """JSON lines of {"id", "question", "passages": [{"id", "title", "text"}], "gold_ids"}: one form for any of them."""
+    """JSON lines of {"id", "question", "passages": [{"id", "title", "text"}], "gold_ids"}, and optionally "answers": one form
+    for any of them."""
 
     name = "qa_lines"
     files = "PART.jsonl, asked for as qa_lines:PART"
@@ -89,16 +94,17 @@ def _plain(row: Any, where: str) -> Question:
         (one.get("title", ""), field(one, "text", str, where), field(one, "id", str, where) in golds)
         for one in field(row, "passages", list, where)
     ]
-    return field(row, "id", str, where), field(row, "question", str, where), passages
+    answers = tuple(row.get("answers", []))
+    return field(row, "id", str, where), field(row, "question", str, where), passages, answers
 
 
 def _pooled(name: str, questions: Iterator[Question]) -> Suite:
     pool, queries, left_out = Pool(), [], []
-    for query_id, question, passages in questions:
+    for query_id, question, passages, answers in questions:
         ids = [(pool.add(passage(title, text)), is_gold) for title, text, is_gold in passages if text.strip()]
         golds = [candidate_id for candidate_id, is_gold in ids if is_gold]
         if golds:
-            queries.append(SuiteQuery(query_id, Document.of(question), dict.fromkeys(golds, 1)))
+            queries.append(SuiteQuery(query_id, Document.of(question), dict.fromkeys(golds, 1), answers=answers))
         else:
             left_out.append((query_id, "none of its passages is marked as gold"))
     return suite_from(name, pool, queries, left_out)

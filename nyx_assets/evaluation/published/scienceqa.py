@@ -40,5 +40,17 @@ class ScienceQA:
                     # without its picture the question would be another one
                     raise DataError(f"{where}: {error}") from error
             question = Document.of(*segments, field(problem, "question", str, where))
-            queries.append(SuiteQuery(query_id, question, {lecture_id: 1}))
+            choices, right = field(problem, "choices", list, where), field(problem, "answer", int, where)
+            if not 0 <= right < len(choices):
+                raise DataError(f"{where}: answer is the place of the right one of {len(choices)} choices, got {right}")
+            queries.append(
+                SuiteQuery(
+                    query_id,
+                    question,
+                    {lecture_id: 1},
+                    answers=(choices[right],),
+                    options=tuple(choices),
+                    right_option=right,
+                )
+            )
         return suite_from(self.name, pool, queries, left_out)

@@ -78,6 +78,7 @@ def test_passages_of_all_questions_are_one_pool_and_equal_ones_one_candidate(tmp
         "Tarn\nA lake.",
     ]
     assert golds(suite) == {"q1": ["Harlow\nHarlow has a bridge. It is old."], "q2": ["Morren\nA clock."]}
+    assert [query.answers for query in suite.queries] == [("x",), ("x",)]
     assert suite.left_out == (("q3", "none of its passages is marked as gold"),)
 
 
@@ -89,9 +90,11 @@ def test_musique_names_its_supporting_paragraphs(tmp_path):
     ]
     lines(
         tmp_path / "musique" / "musique_ans_v1.0_dev.jsonl",
-        {"id": "2hop__1", "question": "q?", "paragraphs": paragraphs},
+        {"id": "2hop__1", "question": "q?", "answer": "1", "answer_aliases": ["one"], "paragraphs": paragraphs},
     )
-    assert golds(opened("musique", tmp_path)) == {"2hop__1": ["A\none", "C\nthree"]}
+    suite = opened("musique", tmp_path)
+    assert suite.queries[0].answers == ("1", "one")
+    assert golds(suite) == {"2hop__1": ["A\none", "C\nthree"]}
 
 
 def test_bamboogle_takes_passages_that_hold_the_answer_as_golds_and_says_what_it_leaves_out(tmp_path):
@@ -106,6 +109,7 @@ def test_bamboogle_takes_passages_that_hold_the_answer_as_golds_and_says_what_it
         'Question,Answer\n"Who was president?",james madison\nHow many?,2\nWhere?,Ostibeck\n'
     )
     suite = opened("bamboogle", tmp_path)
+    assert suite.queries[0].answers == ("james madison",)
     assert golds(suite) == {"bamboogle-001": ["1812\nJames Madison was president."]}
     assert [(name, why.split()[0]) for name, why in suite.left_out] == [
         ("bamboogle-002", "its"),
@@ -131,11 +135,14 @@ def test_mmqa_pools_passages_tables_and_pictures_and_leaves_out_what_has_lost_it
     (folder / "final_dataset_images" / "x.png").write_bytes(b"no picture")
 
     def asked(name: str, *docs: str) -> dict[str, Any]:
-        return {"qid": name, "question": f"{name}?", "supporting_context": [{"doc_id": doc} for doc in docs]}
+        answers = [{"answer": "Lund", "type": "string"}, {"answer": 1904, "type": "string"}]
+        context = [{"doc_id": doc} for doc in docs]
+        return {"qid": name, "question": f"{name}?", "answers": answers, "supporting_context": context}
 
     lines(folder / "MMQA_dev.jsonl", asked("q1", "t1", "i1"), asked("q2", "b1"), asked("q3", "i2"), asked("q4", "zz"))
     suite = opened("mmqa", tmp_path)
     assert golds(suite) == {"q1": ["Clock", "Harlow\nA town."], "q2": ["Games, Results\nYear\n1904"]}
+    assert suite.queries[0].answers == ("Lund", "1904")
     assert {one.modality for one in suite.candidates.values()} == {"text", "mixed"}
     assert [name for name, _ in suite.left_out] == ["q3", "q4"]
     assert "x.png" in suite.left_out[0][1]
@@ -162,6 +169,7 @@ def test_scienceqa_questions_keep_their_pictures_and_show_no_choices(scienceqa):
     assert STORE.open(by_id["7"].images[0]).size == (64, 48)
     assert (by_id["7"].text, by_id["8"].images) == ("Which is magnetic?", ())
     assert golds(suite) == {"7": ["Magnets pull."], "8": ["Rocks lie in layers."]}
+    assert [(one.options, one.right_option, one.answers) for one in suite.queries] == [(("a", "b"), 0, ("a",))] * 2
     assert len(suite.candidates) == 3
     assert suite.left_out == (("9", "it names no lecture"),)
 
@@ -263,7 +271,7 @@ def test_one_line_form_pools_as_well_and_a_suite_runs_by_name(tmp_path, home, cl
         for number in range(3)
     ]
     lines(tmp_path / "mine.jsonl", *rows)
-    made = evaluate_suite(home, clock_embedders(), STORE, "qa_lines:mine", "bm25", tiny(), published=tmp_path)
+    made = evaluate_suite(home, clock_embedders(), STORE, "qa_lines:mine", "bm25", tiny(), published=tmp_path).rows
     assert {(row["suite"], row["num_candidates"], row["num_left_out"]) for row in made} == {("mine", 4, 1)}
     assert {row["value"] for row in made if row["metric"] == "recall@1"} == {1.0}
     assert "4 candidates, 1 queries left out" in scores_text(made)

@@ -34,7 +34,7 @@ def suite(tmp_path: Path) -> Path:
 def test_a_retriever_is_measured_with_its_own_checkpoint(home, publish, clock_embedders, suite):
     publish(home, "finetuned_checkpoint", "new")
     embedders = clock_embedders(new=0.9, untrained=0.2)
-    rows = evaluate_suite(home, embedders, STORE, suite, "finetuned", tiny())
+    rows = evaluate_suite(home, embedders, STORE, suite, "finetuned", tiny()).rows
     value = {row["metric"]: row["value"] for row in rows if row["modality"] == "all"}
     # queries are 0.9 hours late: of q0 the nearest, c1, is excluded, of the others the nearest is the next hour's
     assert value["recall@1"] == pytest.approx(1 / 3)
@@ -42,13 +42,13 @@ def test_a_retriever_is_measured_with_its_own_checkpoint(home, publish, clock_em
     assert {(row["retriever"], row["suite"], row["dim"], row["num_candidates"]) for row in rows} == {
         ("finetuned", "hours", 2, 12)
     }
-    untrained = evaluate_suite(home, embedders, STORE, suite, "untrained", tiny())
+    untrained = evaluate_suite(home, embedders, STORE, suite, "untrained", tiny()).rows
     assert {row["value"] for row in untrained if row["metric"] in ("mrr", "hit@1")} == {1.0}
 
 
 def test_words_need_no_checkpoint(home, clock_embedders, suite):
     embedders = clock_embedders()
-    rows = evaluate_suite(home, embedders, STORE, suite, "bm25", tiny())
+    rows = evaluate_suite(home, embedders, STORE, suite, "bm25", tiny()).rows
     assert {row["dim"] for row in rows} == {0}
     assert not home.root.exists()
 
@@ -108,7 +108,9 @@ def test_a_model_of_somebody_else_is_a_baseline_that_reads_texts_only(home, cloc
         return embedder
 
     foreign = {"sentence-transformers": open_model}
-    rows = evaluate_suite(home, clock_embedders(), STORE, suite, "sentence-transformers:e5", tiny(), foreign=foreign)
+    rows = evaluate_suite(
+        home, clock_embedders(), STORE, suite, "sentence-transformers:e5", tiny(), foreign=foreign
+    ).rows
     assert opened == ["e5"]
     assert {row["retriever"] for row in rows} == {"sentence-transformers:e5"}
     assert {row["value"] for row in rows if row["metric"] in ("mrr", "hit@1")} == {1.0}

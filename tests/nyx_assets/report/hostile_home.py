@@ -82,11 +82,8 @@ def hostile_home(folder: Path) -> Home:
         "wrong_answers",
         [{"qa_id": "q0", "retriever": "finetuned", "blame": "misread", "golden_rank": 1} | answer],
     )
-    write(
-        home,
-        "blame_split",
-        [{"retriever": "finetuned", "outcome": "misread", "num_answers": 2, "share": 1.0, "oracle_right_share": 0.5}],
-    )
+    blame = {"retriever": "finetuned", "outcome": "misread", "num_answers": 2, "share": 1.0, "oracle_right_share": 0.5}
+    write(home, "blame_split", [{**blame, "generator": HOSTILE}, {**blame, "generator": "another"}])
     funnel = {
         "step": 1, "check": "too_short", "unit": "pair", "threshold": 3.0, "num_in": 4, "num_out": 3,
         "num_rejected": 1, "num_marked": 0, "num_refined": 0, "num_calls": 2, "num_refused_calls": 0,
