@@ -66,7 +66,11 @@ def promote(home: Home, checkpoint: str, *, reason: str, log: Callable[[str], No
 def _checkpoint(home: Home, name: str) -> tuple[Path, str, int]:
     """Folder, data version and number of training examples of a checkpoint, by retriever or by data version."""
     known = {
-        record.checkpoint: (home.artifacts.brought(record.checkpoint_folder), record.checkpoint, record.checkpoint_examples)
+        record.checkpoint: (
+            home.artifacts.brought(record.checkpoint_folder),
+            record.checkpoint,
+            record.checkpoint_examples,
+        )
         for record in records(home)
     }
     for spec in (PRETRAINED, FINETUNED):

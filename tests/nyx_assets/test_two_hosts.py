@@ -88,7 +88,9 @@ def run(home: Home) -> dict[str, dict[str, int]]:
 def landed(bucket: str, tmp_path: Path) -> str:
     home = host(bucket, tmp_path / "lander")
     for number, partition in enumerate(PARTITIONS):
-        with home.tables.write("landed", NUMBERS, partition=partition, provenance=Provenance(code_version="1")) as table:
+        with home.tables.write(
+            "landed", NUMBERS, partition=partition, provenance=Provenance(code_version="1")
+        ) as table:
             table.append({"x": 10 * number + digit} for digit in range(3))
     return bucket
 
