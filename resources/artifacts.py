@@ -14,6 +14,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from resources.listings import Listings
 from resources.stores import open_store, put_bytes, put_file
 from resources.tables import Commit
 from training_kernels.errors import IncompleteArtifact
@@ -36,6 +37,11 @@ class Artifacts:
         self.root = Path(root)
         self._fs, self._base = open_store(store or str(self.root))
         self._is_shared = store not in ("", str(self.root))
+        self._listings = Listings(self._fs)
+
+    def look_again(self) -> None:
+        """See what other hosts published until now; it is remembered for moments."""
+        self._listings.look_again()
 
     def folder(self, asset: str, version: str) -> Path:
         """Where a version of an asset lies on this machine, or would lie; brought from the store if only that has it."""
@@ -51,6 +57,7 @@ class Artifacts:
             self._send(folder)
         content = {"folder": os.path.relpath(folder, self.root), **commit.to_json()}
         put_bytes(self._fs, self._pointer(asset), json.dumps(content, indent=1).encode())
+        self.look_again()
 
     def commit(self, asset: str) -> Commit | None:
         """What the current folder was made from, without bringing it here. Raises IncompleteArtifact as `current` does."""
@@ -76,10 +83,15 @@ class Artifacts:
         return artifact
 
     def _current(self, asset: str) -> dict | None:
+        if self._is_shared:
+            return self._listings.content(f"{self._base}/artifacts", self._pointer(asset), self._read)
         try:
-            return json.loads(self._fs.cat_file(self._pointer(asset)))
+            return self._read(self._pointer(asset))
         except FileNotFoundError:
             return None
+
+    def _read(self, pointer: str) -> dict:
+        return json.loads(self._fs.cat_file(pointer))
 
     def brought(self, relative: str) -> Path:
         """A folder of the home on this machine; brought from the store if that has another one, or this machine none."""

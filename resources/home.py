@@ -117,6 +117,11 @@ class Home:
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
+    def look_again(self) -> None:
+        """See what other hosts made until now."""
+        self.tables.look_again()
+        self.artifacts.look_again()
+
     @contextmanager
     def held(self, what: str, *, log: Callable[[str], None]) -> Iterator[Callable[[], None]]:
         """Hold the lease of this name against other hosts; waits, and says so, while one of them holds it.
@@ -128,6 +133,7 @@ class Home:
             yield lambda: None
             return
         with self.leases.held(what, log=log) as lease:
+            self.look_again()
             yield lambda: self.leases.require(lease)
 
     @contextmanager
@@ -137,6 +143,7 @@ class Home:
             yield True
             return
         with self.leases.held_if_free(what) as lease:
+            self.look_again()
             yield lease is not None
 
     def claim(self, crawl_folder: Path) -> None:

@@ -4,7 +4,6 @@
 """
 
 import fcntl
-import hashlib
 import json
 import uuid
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from resources.listings import tag_of
 from resources.stores import open_store, put_file
 from training_kernels.errors import ConfigError
 
@@ -35,7 +35,7 @@ class Mirror:
             return
         with self._state() as state:
             held = self._fs.find(f"{self._base}/{folder}", detail=True)
-            there = {path.removeprefix(self._base).strip("/"): _seen(info) for path, info in held.items()}
+            there = {path.removeprefix(self._base).strip("/"): tag_of(info) for path, info in held.items()}
             for name in sorted(there, key=_order):
                 known, place = state.get(name, {}), self._root / name
                 is_changed_here = place.is_file() and known.get("here") != _stamp(place)  # to be sent, or being written
@@ -58,7 +58,7 @@ class Mirror:
                     continue
                 stamp = _stamp(path)
                 put_file(self._fs, path, f"{self._base}/{name}")
-                state[name] = {"there": _seen(self._fs.info(f"{self._base}/{name}")), "here": stamp}
+                state[name] = {"there": tag_of(self._fs.info(f"{self._base}/{name}")), "here": stamp}
 
     def remove(self, folder: str) -> None:
         """Remove a folder from the store, the file that says that it is complete first."""
@@ -106,13 +106,6 @@ class Mirror:
 
 def _order(path: str) -> tuple[bool, str]:
     return path.rpartition("/")[2] in LAST, path
-
-
-def _seen(info: dict[str, Any]) -> str:
-    """Changes when the file in the store does: a tag of its content where the store has one, else size and time."""
-    tag = info.get("ETag") or info.get("etag") or info.get("md5Hash")
-    known = tag or (info.get("size"), str(info.get("mtime") or info.get("created") or info.get("LastModified")))
-    return hashlib.sha256(str(known).encode()).hexdigest()[:20]
 
 
 def _stamp(path: Path) -> list[int]:

@@ -11,9 +11,11 @@ from, so a table and its provenance cannot come apart.
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +25,7 @@ import pyarrow.parquet as pq
 
 from resources.commits import Commit, Provenance, utc_now
 from resources.drafts import DRAFT_NAMES, draft_in, sweep
+from resources.listings import Listings
 from resources.stores import open_store, put_bytes, put_file, readable_by
 from resources.table_writer import FOOTER_KEY, ROWS_PER_GROUP, TableWriter
 from training_kernels.errors import DataError, IncompleteArtifact
@@ -89,6 +92,14 @@ class ParquetTables:
         self.fs, self.base = open_store(self.root)
         self._is_local = "file" in self.fs.protocol
         self._drafts = drafts or f"{tempfile.gettempdir()}/nyx_drafts"
+        self._listings = Listings(self.fs)
+
+    def look_again(self) -> None:
+        """See what other hosts wrote until now; where files are far, what is there is remembered for moments."""
+        self._listings.look_again()
+
+    def _is_there(self, asset: str, path: str) -> bool:
+        return self.fs.exists(path) if self._is_local else path in self._listings.below(f"{self.base}/{asset}")
 
     def _folder(self, asset: str, partition: str | None) -> str:
         return f"{self.base}/{asset}" if partition is None else f"{self.base}/{asset}/crawl={partition}"
@@ -106,8 +117,9 @@ class ParquetTables:
         with self._replaced(asset, schema, partition, provenance) as writer:
             yield writer
         mark = self._mark(asset, partition)
-        if self.fs.exists(mark):
+        if self._is_there(asset, mark):
             self.fs.rm(mark)
+            self.look_again()
 
     @contextmanager
     def _replaced(
@@ -133,6 +145,7 @@ class ParquetTables:
                     os.rename(beside, file)
                 else:
                     put_file(self.fs, Path(beside), file)
+                    self.look_again()
             finally:
                 Path(beside).unlink(missing_ok=True)
 
@@ -176,11 +189,16 @@ class ParquetTables:
 
     def commit(self, asset: str, partition: str | None) -> Commit | None:
         file = self._file(asset, partition)
+        if not self._is_local:
+            return self._listings.content(f"{self.base}/{asset}", file, partial(self._commit_of, asset))
         try:
-            with self.fs.open(file, "rb") as stream:
-                footer = pq.read_metadata(stream).metadata or {}
+            return self._commit_of(asset, file)
         except FileNotFoundError:
             return None
+
+    def _commit_of(self, asset: str, file: str) -> Commit:
+        with self.fs.open(file, "rb") as stream:
+            footer = pq.read_metadata(stream).metadata or {}
         if FOOTER_KEY not in footer:
             raise DataError(
                 f"{file} has no provenance in its footer: not written by this project; delete it and materialize {asset}"
@@ -189,31 +207,35 @@ class ParquetTables:
 
     def partitions(self, asset: str) -> list[str]:
         names = [name for name in self.all_partitions(asset) if name is not None]
-        return [name for name in names if not self.fs.exists(self._mark(asset, name))]
+        return [name for name in names if not self._is_there(asset, self._mark(asset, name))]
 
     def all_partitions(self, asset: str) -> list[str | None]:
         """Every committed partition, quarantined ones as well; [None] for an unpartitioned asset."""
-        if self.fs.exists(self._file(asset, None)):
+        if self._is_there(asset, self._file(asset, None)):
             return [None]
-        files = self.fs.glob(f"{self.base}/{asset}/crawl=*/part-0.parquet")
+        if self._is_local:
+            files = self.fs.glob(f"{self.base}/{asset}/crawl=*/part-0.parquet")
+        else:
+            is_ours = re.compile(re.escape(f"{self.base}/{asset}/crawl=") + "[^/]+/part-0[.]parquet").fullmatch
+            files = list(filter(is_ours, self._listings.below(f"{self.base}/{asset}")))
         return sorted(file.rsplit("/", 2)[-2].removeprefix("crawl=") for file in files)
 
     def quarantine(self, asset: str, partition: str | None, reason: str) -> None:
         content = json.dumps({"reason": reason, "since": utc_now()}).encode()
         put_bytes(self.fs, self._mark(asset, partition), content)  # half a mark would stop every reader
+        self.look_again()
 
     def quarantine_reason(self, asset: str, partition: str | None) -> str | None:
         """Why a table must not be read, or None."""
         mark = self._mark(asset, partition)
-        if not self.fs.exists(mark):
+        if not self._is_there(asset, mark):
             return None
-        with self.fs.open(mark, "r") as file:
-            return json.load(file)["reason"]
+        return json.loads(self.fs.cat_file(mark))["reason"]
 
     def _open(self, asset: str, partition: str | None) -> pq.ParquetFile:
         where = asset if partition is None else f"{asset}, partition {partition!r},"
         file = self._file(asset, partition)
-        if not self.fs.exists(file):
+        if not self._is_there(asset, file):
             raise IncompleteArtifact(f"table {where} has not been made; materialize {asset}")
         if (reason := self.quarantine_reason(asset, partition)) is not None:
             raise IncompleteArtifact(
@@ -232,7 +254,7 @@ class ParquetTables:
             return file.metadata.num_rows
 
     def read(self, asset: str, *, partition: str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
-        if partition is not None or self.fs.exists(self._file(asset, None)):
+        if partition is not None or self._is_there(asset, self._file(asset, None)):
             with self._open(asset, partition) as file:
                 return file.read(columns=list(columns) if columns is not None else None)
         names = self.partitions(asset)
@@ -269,8 +291,8 @@ class ParquetTables:
         Args:
             root_sql: an expression whose value stands for the root of the tables, so that it can be another one later.
         """
-        is_partitioned = not self.fs.exists(self._file(asset, None))
-        names = [name for name in self.all_partitions(asset) if not self.fs.exists(self._mark(asset, name))]
+        is_partitioned = not self._is_there(asset, self._file(asset, None))
+        names = [name for name in self.all_partitions(asset) if not self._is_there(asset, self._mark(asset, name))]
         files = [self._file(asset, name) for name in names]
         return self._scan_sql(files, is_partitioned=is_partitioned, root_sql=root_sql) if files else ""
 
@@ -295,7 +317,7 @@ class ParquetTables:
 
     def _readable_sql(self, asset: str, partition: str | None) -> str:
         """The DuckDB expression that reads what `read` would. Raises IncompleteArtifact as `read` does."""
-        if partition is None and not self.fs.exists(self._file(asset, None)):
+        if partition is None and not self._is_there(asset, self._file(asset, None)):
             if not self.partitions(asset):
                 raise IncompleteArtifact(f"table {asset} has no partition yet; materialize {asset}")
             return self.view_sql(asset)

@@ -1,8 +1,11 @@
 """Training under torchrun brings logs and report back, and a rank that dies fails the job with its own words."""
 
 import signal
+import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -38,6 +41,23 @@ def test_logs_and_report_come_back_from_two_processes(job: TrainJob) -> None:
     assert said[0].startswith("recipe smoke on cpu in float32, 2 processes (ddp), seed 3: 4 steps")
     assert any(line.startswith("step 4/4  loss ") for line in said)
     assert sum(line.startswith("checkpoint") for line in said) == 1, "one rank speaks"
+
+
+def test_two_hosts_that_meet_at_a_port_train_one_checkpoint(job: TrainJob, tmp_path: Path) -> None:
+    """Two torchruns of one rank each, as on two machines that mount the same folders."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = f"127.0.0.1:{free.getsockname()[1]}"
+    shared = replace(job, out=tmp_path / "out")
+    launcher = TorchrunLauncher(1, nodes=2, rendezvous=meeting)
+    lines: list[str] = []
+    with ThreadPoolExecutor(2) as hosts:
+        reports = list(hosts.map(lambda host: launcher.train(shared, log=lines.append), range(2)))
+    assert reports[0] == reports[1]
+    assert (reports[0]["processes"], reports[0]["steps"]) == (2, 4)
+    assert (shared.out / "manifest.json").is_file()
+    assert sum("on each of 2 hosts, start this on the others: " in line for line in lines) == 2
+    assert sum(line.startswith("checkpoint") for line in lines) == 1, "one rank speaks"
 
 
 def test_a_rank_that_raises_fails_the_job_with_its_traceback(job: TrainJob, tmp_path: Path) -> None:

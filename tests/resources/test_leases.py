@@ -120,7 +120,7 @@ def test_a_holder_that_slept_finds_out_before_it_puts_anything_in_place(root: st
     asleep, awake = Leases(root, seconds=1000.0), Leases(root, seconds=0.2)
     with asleep.held("index", log=quiet) as lost:
         asleep.require(lost)
-        with awake.held("index", log=quiet):
-            with pytest.raises(LeaseLost, match=r"index: this process was silent .* took it over"):
-                asleep.require(lost)
+        gone = pytest.raises(LeaseLost, match=r"index: this process was silent .* took it over")
+        with awake.held("index", log=quiet), gone:
+            asleep.require(lost)
     assert awake.take("index") is not None  # the sleeper gave back what was its own, and no more

@@ -103,3 +103,14 @@ def test_further_generators_have_a_server_each_and_keep_their_keys_to_themselves
 def test_a_further_generator_that_cannot_be_told_apart_or_reached_is_refused(env: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Settings.from_env(env)
+
+
+def test_machines_that_train_together_need_a_place_to_meet() -> None:
+    env = {"NYX_TRAIN_NODES": "2", "NYX_TRAIN_PROCESSES": "8"}
+    for place in ("", "host-a", "host-a:port"):
+        with pytest.raises(
+            ConfigError, match=r"NYX_TRAIN_NODES=2 machines meet at NYX_TRAIN_RENDEZVOUS=host:port, got"
+        ):
+            Settings.from_env(env | {"NYX_TRAIN_RENDEZVOUS": place})
+    settings = Settings.from_env(env | {"NYX_TRAIN_RENDEZVOUS": "host-a:29500"})
+    assert (settings.train_nodes, settings.train_processes, settings.train_rendezvous) == (2, 8, "host-a:29500")

@@ -1,0 +1,245 @@
+"""What deploy/ says is what Dagster, its Kubernetes executor and this project understand; docs/deploying.md names all of it."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+from dagster._config import post_process_config, validate_config
+
+from nyx_assets.definitions import build_pipeline
+from resources.home import Home
+from resources.settings import Settings
+from training_kernels.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parent.parent
+DEPLOY = ROOT / "deploy"
+POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+
+
+def loaded(name: str) -> dict[str, Any]:
+    return yaml.safe_load((DEPLOY / name).read_text())
+
+
+def require_valid(schema: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with defaults. Fails with Dagster's own words if it is none."""
+    checked = validate_config(schema, config)
+    assert checked.success, [error.message for error in checked.errors or ()]
+    processed = post_process_config(schema, config)
+    assert processed.success, processed.errors
+    return processed.value
+
+
+def snake_case(value: Any) -> Any:
+    """Keys as dagster-k8s writes them, from keys as the chart does."""
+    if isinstance(value, dict):
+        return {re.sub(r"(?<!^)(?=[A-Z])", "_", key).lower(): snake_case(inner) for key, inner in value.items()}
+    return value
+
+
+def code_location() -> dict[str, Any]:
+    (deployment,) = loaded("values.yaml")["dagster-user-deployments"]["deployments"]
+    return deployment
+
+
+# --- the image
+
+
+def copied() -> list[str]:
+    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
+    return [source for line in lines if line.startswith("COPY ") for source in line.split()[1:-1]]
+
+
+def test_the_image_copies_what_is_there_and_every_package_of_the_project() -> None:
+    assert [source for source in copied() if not (ROOT / source).exists()] == []
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert {name.partition(".")[0] for name in packages} <= set(copied())
+    allowed = (DEPLOY / "Dockerfile.dockerignore").read_text().split()
+    assert {f"!{source}" for source in copied()} <= set(allowed)
+
+
+def test_the_image_installs_only_by_the_constraints_and_extras_that_there_are() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    installs = re.findall(r"pip install (.*)", text)
+    assert installs
+    assert all("-c constraints.txt" in install for install in installs)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (asked,) = re.findall(r"ARG EXTRAS=(\S+)", text)
+    assert set(asked.split(",")) <= extras.keys()
+    pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    assert {requirement for extra in asked.split(",") for requirement in extras[extra]} <= pinned
+
+
+def test_the_image_runs_as_nobody_special_on_the_python_of_the_project() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    assert re.search(r"^FROM python:3\.11-slim$", text, re.M)
+    assert text.index("USER nyx") < text.index("CMD [")
+    assert "root" not in text.partition("USER nyx")[2].replace("root of", "")
+
+
+# --- Kubernetes
+
+
+def test_steps_pass_the_configuration_schema_of_the_kubernetes_executor(tmp_path: Path) -> None:
+    from dagster_k8s import k8s_job_executor
+
+    config = require_valid(k8s_job_executor.config_schema.config_type, loaded("steps.yaml"))
+    assert config["per_step_k8s_config"]["gate"]["container_config"]["resources"]["limits"]["nvidia.com/gpu"] == 1
+    settings = Settings.from_env({"NYX_HOME": str(tmp_path), "NYX_K8S_STEPS": str(DEPLOY / "steps.yaml")})
+    job = build_pipeline(settings, Home.at(tmp_path)).defs.resolve_implicit_global_asset_job_def()
+    assert job.executor_def.name == "k8s_steps"
+    broken = tmp_path / "steps.yaml"
+    broken.write_text("{max_concurrent: 8")
+    with pytest.raises(ConfigError, match="NYX_K8S_STEPS=.*steps.yaml must be a YAML file"):
+        build_pipeline(Settings.from_env({"NYX_HOME": str(tmp_path), "NYX_K8S_STEPS": str(broken)}), Home.at(tmp_path))
+
+
+def test_exactly_the_steps_of_the_gpu_pool_get_gpus(tmp_path: Path) -> None:
+    steps = {
+        name
+        for name, config in loaded("steps.yaml")["per_step_k8s_config"].items()
+        if config["container_config"]["resources"]["limits"].get("nvidia.com/gpu")
+    }
+    settings = Settings.from_env({"NYX_HOME": str(tmp_path), "NYX_RECIPE": "nyx", "NYX_MINER": "untrained"})
+    job = build_pipeline(settings, Home.at(tmp_path)).defs.resolve_implicit_global_asset_job_def()
+    nodes = {node.name: node.definition for node in job.graph.nodes}
+    assert steps == {name for name, op in nodes.items() if isinstance(op, dg.OpDefinition) and op.pool == "gpu"}
+
+
+def test_the_run_launcher_of_the_chart_passes_the_schema_of_dagster_k8s() -> None:
+    from dagster_k8s import K8sRunLauncher
+
+    launcher = loaded("values.yaml")["runLauncher"]
+    assert launcher["type"] == "K8sRunLauncher"
+    config = snake_case(launcher["config"]["k8sRunLauncher"])
+    assert config["run_k8s_config"].keys() == {"container_config", "pod_spec_config", "job_spec_config"}
+    # what the chart writes of its own accord
+    config |= {
+        "service_account_name": "dagster", "instance_config_map": "dagster-instance", "dagster_home": "/nyx/dagster",
+        "postgres_password_secret": "nyx-postgresql",
+    }  # fmt: skip
+    require_valid(dg.Field(K8sRunLauncher.config_type()).config_type, config)
+
+
+def test_every_setting_in_the_values_is_one_that_nyx_reads(tmp_path: Path) -> None:
+    env = {row["name"]: row["value"] for row in code_location()["env"]}
+    known = (ROOT / "resources" / "settings.py").read_text()
+    suffixes = ("_BASE_URL", "_MODEL", "_MAX_IN_FLIGHT")
+    for name in env:
+        assert name in known or name.endswith(suffixes) or name == "HF_HOME", name
+    settings = Settings.from_env(env)
+    home = Home.at(settings.home)
+    assert (home.store, home.root) == ("s3://bucket/nyx", Path("/nyx"))
+    assert loaded("values.yaml")["global"]["dagsterHome"] == f"{env['NYX_LOCAL']}/dagster"
+    assert set(settings.endpoints) == {"teacher", "generator", "judge"}
+    mounts = {mount["mountPath"]: mount["name"] for mount in code_location()["volumeMounts"]}
+    assert {volume["name"] for volume in code_location()["volumes"]} == set(mounts.values())
+    assert {env["NYX_LOCAL"], env["NYX_CRAWL"], os.path.dirname(env["NYX_K8S_STEPS"])} == mounts.keys()
+    assert code_location()["codeServerArgs"] == ["-m", "nyx_assets.definitions"]
+
+
+def test_the_chart_is_that_of_the_pinned_dagster() -> None:
+    pinned = re.search(r"^dagster==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M)
+    assert pinned is not None
+    for text in ((DEPLOY / "values.yaml").read_text(), (ROOT / "docs" / "deploying.md").read_text()):
+        assert set(re.findall(r"--version (\S+)", text)) == {pinned[1]}
+
+
+# --- Dagster's records in Postgres
+
+
+def test_what_the_values_add_to_dagster_yaml_passes_the_schema_of_an_instance() -> None:
+    schema = dg.Shape(dagster_instance_config_schema())
+    require_valid(schema, loaded("values.yaml")["additionalInstanceConfig"])
+
+
+def dagster_instance_config_schema() -> dict[str, dg.Field]:
+    from dagster._core.instance.config import dagster_instance_config_schema as schema
+
+    return schema()
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A server of Debian's Postgres on a free port, and what leads dagster.yaml to it."""
+    if not POSTGRES:
+        if os.environ.get("NYX_REQUIRE_POSTGRES"):
+            pytest.fail("NYX_REQUIRE_POSTGRES is set and there is no /usr/lib/postgresql/*/bin/initdb")
+        pytest.skip("no Postgres here: apt-get install postgresql")
+    binaries = POSTGRES[-1].parent
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # Postgres refuses to run as root, as which CI runs tests, and its own user cannot enter pytest's folders
+    as_its_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    data = Path(tempfile.mkdtemp(prefix="nyx-postgres-"))
+    if as_its_user:
+        shutil.chown(data, "postgres")
+    say = {"check": True, "capture_output": True}
+    subprocess.run(
+        [*as_its_user, binaries / "initdb", "-D", data, "-U", "nyx", "--auth=trust", "--no-sync"], **say, cwd="/"
+    )
+    start = ["-o", f"-p {port} -k {data} -h 127.0.0.1 -F", "-l", data / "log", "-w", "start"]
+    try:
+        server = [*as_its_user, binaries / "pg_ctl", "-D", data]
+        subprocess.run([*server, *start], check=True, cwd="/", stdout=subprocess.DEVNULL)
+        yield {
+            "DAGSTER_PG_HOST": "127.0.0.1", "DAGSTER_PG_DB": "postgres", "DAGSTER_PG_USERNAME": "nyx",
+            "DAGSTER_PG_PASSWORD": "secret", "DAGSTER_COMPUTE_LOGS": str(tmp_path / "logs"), "port": str(port),
+        }  # fmt: skip
+    finally:
+        subprocess.run([*server, "-m", "fast", "-w", "stop"], **say, cwd="/")
+        shutil.rmtree(data)
+
+
+def test_two_hosts_have_their_records_in_one_postgres_by_dagster_yaml(
+    postgres: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nyx_assets.registering import open_instance, prepare_dagster_home
+    from resources.stores import SharedHome
+
+    for name, value in postgres.items():
+        monkeypatch.setenv(name, value)
+
+    @dg.asset
+    def seen() -> None:
+        """Nothing but its record."""
+
+    hosts = [
+        Home.at(SharedHome(store=str(tmp_path / "store"), local=tmp_path / name, has_index_server=False))
+        for name in ("one", "other")
+    ]
+    for host in hosts:
+        place = prepare_dagster_home(host) / "dagster.yaml"
+        place.write_text((DEPLOY / "dagster.yaml").read_text().replace("port: 5432", f"port: {postgres['port']}"))
+    with open_instance(hosts[0]) as instance:
+        assert type(instance.event_log_storage).__module__.startswith("dagster_postgres")
+        instance.add_dynamic_partitions("crawl", ["a"])
+        assert dg.materialize([seen], instance=instance).success
+        assert instance.get_concurrency_config().pool_config.default_pool_limit == 1
+    with open_instance(hosts[1]) as instance:
+        assert instance.get_dynamic_partitions("crawl") == ["a"]
+        assert instance.get_latest_materialization_event(dg.AssetKey("seen")) is not None
+
+
+# --- the page
+
+
+def test_the_page_names_every_file_of_the_folder_and_only_settings_and_tests_that_there_are() -> None:
+    page = (ROOT / "docs" / "deploying.md").read_text()
+    for path in DEPLOY.iterdir():
+        assert path.name in page or path.name == "Dockerfile.dockerignore", path.name
+    known = (ROOT / "resources" / "settings.py").read_text()
+    for name in set(re.findall(r"NYX_[A-Z0-9_]+", page)):
+        assert name in known or name.startswith(("NYX_TEACHER_", "NYX_GENERATOR_", "NYX_JUDGE_")), name
+    for path in re.findall(r"tests/[\w/]+\.py", page):
+        assert (ROOT / path).is_file(), path
