@@ -51,7 +51,10 @@ class Artifacts:
         pointer = self._pointer(asset)
         if not pointer.exists():
             return None
-        content = json.loads(pointer.read_text())
+        try:
+            content = json.loads(pointer.read_text())
+        except ValueError as error:
+            raise IncompleteArtifact(f"{pointer} was torn ({error}); materialize {asset} again") from error
         folder = self.root / content["folder"]
         require_manifest(folder, asset)
         return Artifact(folder, Commit.from_json(content))

@@ -10,6 +10,7 @@ report/       the page about all of it
 import fcntl
 import hashlib
 import json
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,8 +88,11 @@ class Home:
                 f"{self.root} is made from the crawl {remembered}, asked for was {crawl_folder.absolute()}; set NYX_HOME to "
                 f"another folder for another crawl, or delete {self._claim_file} to go on with both in one home"
             )
-        self.root.mkdir(parents=True, exist_ok=True)
-        self._claim_file.write_text(json.dumps({"crawl_folder": str(crawl_folder.absolute())}))
+        if remembered is None:
+            self.root.mkdir(parents=True, exist_ok=True)
+            beside = self._claim_file.with_name(f".{self._claim_file.name}.{uuid.uuid4().hex}")
+            beside.write_text(json.dumps({"crawl_folder": str(crawl_folder.absolute())}))
+            beside.replace(self._claim_file)
 
     @property
     def crawl_folder(self) -> Path | None:

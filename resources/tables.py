@@ -9,6 +9,7 @@ footer says what it was made from, so a table and its provenance cannot come apa
 """
 
 import json
+import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,10 @@ from resources.table_writer import FOOTER_KEY, ROWS_PER_GROUP, TableWriter
 from training_kernels.errors import DataError, IncompleteArtifact
 
 __all__ = ["ROWS_PER_GROUP", "Commit", "ParquetTables", "Provenance", "TableWriter", "Tables", "sql_text", "utc_now"]
+
+
+PARQUET_END = b"PAR1"
+"""The last bytes of a whole Parquet file."""
 
 
 def _difference(before: pa.Table, after: pa.Table) -> int:
@@ -160,6 +165,21 @@ class ParquetTables:
     def sweep(self) -> list[str]:
         """Remove what killed writers left beside the tables (a writer sweeps its own folder); returns the files."""
         return self._sweep(f"{self.base}/**")
+
+    def set_aside_torn(self) -> list[str]:
+        """Rename tables whose end is missing, as a power cut leaves them, so that they are made again; returns the files.
+
+        An object store keeps an object whole or not at all, so nothing is looked at there.
+        """
+        torn = []
+        for file in self.fs.glob(f"{self.base}/**/part-0.parquet") if self._is_local else ():
+            with open(file, "rb") as stream:
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - len(PARQUET_END)))
+                is_whole = stream.read() == PARQUET_END
+            if not is_whole:
+                os.replace(file, f"{file}.torn")
+                torn.append(file)
+        return torn
 
     def _sweep(self, folder: str) -> list[str]:
         return sweep(self.fs, self.fs.glob(f"{folder}/{DRAFT_NAMES}"), is_local=self._is_local)
