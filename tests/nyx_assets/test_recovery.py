@@ -93,11 +93,11 @@ def test_a_living_run_is_left_alone_and_a_killed_one_is_ended_and_its_pool_freed
         assert ended(instance, home) == "no run has lost its process"
 
 
-@pytest.mark.parametrize("clock", ["", "2020-01-01T00:00:00+00:00", "2099-01-01T00:00:00+00:00"])
+@pytest.mark.parametrize("clock", ["", "2020-01-01T00:00:00+00:00"])
 def test_a_table_that_a_killed_run_of_the_ui_wrote_but_did_not_check_is_made_again_by_the_next_main_job(
     home: Home, clock: str
 ) -> None:
-    """Also where the clock jumped years back or ahead while it was written."""
+    """Also where the clock was set back by years before it was written."""
     with open_instance(home) as instance:
         with started(home, dies_before_checks=True, clock=clock) as process:
             assert process.wait(60) == -signal.SIGKILL
