@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nyx_assets.disk_trouble import disk_trouble
 from nyx_assets.evaluation.commands import promote
 from nyx_assets.explaining.commands import explain
 from nyx_assets.index_commands import index_commands
@@ -44,6 +45,10 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except NyxError as error:
             raise Refusal(str(error)) from error
+        except Exception as error:
+            if (trouble := disk_trouble(error, Path(os.environ.get("NYX_HOME") or "nyx_home").absolute())) is None:
+                raise
+            raise Refusal(trouble) from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

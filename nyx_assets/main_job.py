@@ -121,6 +121,8 @@ def run_main_job(pipeline: Pipeline, instance: DagsterInstance, home: Home) -> J
     with home.alone("main_job", log=console.info):
         bury_killed_runs(instance, home, pipeline.defs.resolve_asset_graph(), log=console.warning)
         home.tables.sweep()
+        for file in home.tables.set_aside_torn():
+            console.warning("%s was cut off, by a power cut perhaps: set aside as *.torn, and made again", file)
         note_settings(home, pipeline.setting_values)
         drop_foreign_catalog(home)
         _walk(pipeline, instance, home, report)

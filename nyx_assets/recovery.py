@@ -18,8 +18,9 @@ from dagster._core.storage.tags import (
     MAX_RETRIES_TAG,
 )
 
-from nyx_assets.materialization import key_of, name_of
+from nyx_assets.materialization import DATA_VERSION_TAG, key_of, name_of
 from nyx_assets.partitions import CRAWL
+from resources.commits import Commit
 from resources.home import Home
 
 MAIN_JOB_TAGS = {"nyx/main_job": "yes"}
@@ -148,7 +149,6 @@ def _unchecked(
         if entry.dagster_event
     ]
     partitions = partitions_of(run, instance)
-    since = begun.replace(microsecond=0)  # commits know whole seconds
     for key in sorted(run.asset_selection or ()):
         name = name_of(key)
         for partition in partitions if graph.has(key) and graph.get(key).is_partitioned else [None]:
@@ -157,8 +157,7 @@ def _unchecked(
             if not graph.get_check_keys_for_assets({key}) - checked:
                 continue
             commit = home.tables.commit(name, partition)
-            is_of_this_run = commit is not None and datetime.fromisoformat(commit.written_at) >= since
-            if is_of_this_run and not _made_by_another(run, begun, name, partition, instance):
+            if commit is not None and not _is_of_another_run(commit, run, begun, name, partition, instance):
                 yield name, partition
 
 
@@ -173,11 +172,20 @@ def partitions_of(run: DagsterRun, instance: DagsterInstance) -> list[str | None
     return list(keys[keys.index(first) : keys.index(last) + 1])
 
 
-def _made_by_another(
-    run: DagsterRun, begun: datetime, name: str, partition: str | None, instance: DagsterInstance
+def _is_of_another_run(
+    commit: Commit, run: DagsterRun, begun: datetime, name: str, partition: str | None, instance: DagsterInstance
 ) -> bool:
-    """Whether a later run has made the table since: then it is that run's to check."""
+    """Whether a table that lies there is what another run made, before this one began or after it.
+
+    Its content has to be what the records know of that run: the clock alone may have been set back meanwhile. Where it
+    cannot be told, the table counts as this run's: made again, it costs time; believed, it may be wrong.
+    """
     known = instance.get_latest_data_version_record(key_of(name), partition_key=partition)
-    if known is None or known.run_id == run.run_id:
+    event = known.asset_materialization if known is not None else None
+    if known is None or event is None or known.run_id == run.run_id:
         return False
-    return datetime.fromtimestamp(known.timestamp, UTC) > begun.replace(tzinfo=begun.tzinfo or UTC)
+    if (event.tags or {}).get(DATA_VERSION_TAG) != commit.data_version:
+        return False
+    since = begun.replace(microsecond=0)  # commits know whole seconds
+    was_there_before = datetime.fromisoformat(commit.written_at) < since
+    return was_there_before or datetime.fromtimestamp(known.timestamp, UTC) > begun.replace(tzinfo=begun.tzinfo or UTC)

@@ -91,7 +91,11 @@ class Artifacts:
             return None
 
     def _read(self, pointer: str) -> dict:
-        return json.loads(self._fs.cat_file(pointer))
+        try:
+            return json.loads(self._fs.cat_file(pointer))
+        except ValueError as error:
+            asset = pointer.rsplit("/", 1)[1].removesuffix(".json")
+            raise IncompleteArtifact(f"{pointer} was torn ({error}); materialize {asset} again") from error
 
     def brought(self, relative: str) -> Path:
         """A folder of the home on this machine; brought from the store if that has another one, or this machine none."""

@@ -154,9 +154,10 @@ class Home:
                 f"{self.store} is made from the crawl {remembered}, asked for was {crawl_folder.absolute()}; set NYX_HOME to "
                 f"another folder for another crawl, or delete {self.store}/{CLAIM} to go on with both in one home"
             )
-        self.root.mkdir(parents=True, exist_ok=True)
-        fs, base = open_store(self.store)
-        put_bytes(fs, f"{base}/{CLAIM}", json.dumps({"crawl_folder": str(crawl_folder.absolute())}).encode())
+        if remembered is None:
+            self.root.mkdir(parents=True, exist_ok=True)
+            fs, base = open_store(self.store)
+            put_bytes(fs, f"{base}/{CLAIM}", json.dumps({"crawl_folder": str(crawl_folder.absolute())}).encode())
 
     @property
     def crawl_folder(self) -> Path | None:

@@ -33,6 +33,10 @@ from training_kernels.errors import DataError, IncompleteArtifact
 __all__ = ["ROWS_PER_GROUP", "Commit", "ParquetTables", "Provenance", "TableWriter", "Tables", "sql_text", "utc_now"]
 
 
+PARQUET_END = b"PAR1"
+"""The last bytes of a whole Parquet file."""
+
+
 def _difference(before: pa.Table, after: pa.Table) -> int:
     """Rows taken away, or at least one where others are changed."""
     return before.num_rows - after.num_rows or int(not before.equals(after))
@@ -186,6 +190,21 @@ class ParquetTables:
         """Remove what killed writers left beside the tables (a writer sweeps its own folder); returns the files."""
         folder = Path(self.base if self._is_local else self._drafts)
         return sweep([str(path) for path in sorted(folder.rglob(DRAFT_NAMES))])
+
+    def set_aside_torn(self) -> list[str]:
+        """Rename tables whose end is missing, as a power cut leaves them, so that they are made again; returns the files.
+
+        An object store keeps an object whole or not at all, so nothing is looked at there.
+        """
+        torn = []
+        for file in self.fs.glob(f"{self.base}/**/part-0.parquet") if self._is_local else ():
+            with open(file, "rb") as stream:
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - len(PARQUET_END)))
+                is_whole = stream.read() == PARQUET_END
+            if not is_whole:
+                os.replace(file, f"{file}.torn")
+                torn.append(file)
+        return torn
 
     def commit(self, asset: str, partition: str | None) -> Commit | None:
         file = self._file(asset, partition)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nyx_assets.doctor.findings import Finding, bad, good, note
+from nyx_assets.doctor.findings import Finding, bad, good, note, one_line
 from resources.home import Home
 
 HELD = re.compile(r"^\d+: FLOCK\s+\S+\s+\S+\s+(?P<process>-?\d+) \S+?:\S+?:(?P<inode>\d+) ")
@@ -70,11 +70,13 @@ def _who_has_open(path: Path, proc: Path) -> Iterator[int]:
 
 def _holder(proc: Path, process: int, *, has_inherited: bool) -> Holder:
     try:
-        command = (proc / str(process) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        command = (proc / str(process) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         state = (proc / str(process) / "stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         command, state = "ended meanwhile", "?"
-    return Holder(process=process, command=command[:120], is_stopped=state in "Tt", has_inherited=has_inherited)
+    return Holder(
+        process=process, command=one_line(command)[:120], is_stopped=state in "Tt", has_inherited=has_inherited
+    )
 
 
 def examine_locks(home: Home) -> Finding:

@@ -80,12 +80,12 @@ def test_a_question_leads_to_page_picture_prompt_cost_preferences_checkpoints_an
     pair = a_pair_with_pictures(home)
     one = explanation(home, recipe, pair["qa_id"])
     assert one.kind == "question"
-    [page] = one.pages
-    stored = a_row(home, "crawl_documents", doc_id=pair["doc_id"])
-    assert (page["url"], page["source_row"]) == (stored["url"], stored["source_row"])
-    [chunk] = one.chunks
-    assert chunk["chunk_id"] == pair["chunk_id"]
-    [question] = one.questions
+    places = [row for row in home.tables.read("crawl_documents").to_pylist() if row["doc_id"] == pair["doc_id"]]
+    assert [(page["url"], page["crawl"], page["source_row"]) for page in one.pages] == [
+        (row["url"], row["crawl"], row["source_row"]) for row in places
+    ]  # a page may have been crawled twice
+    assert {chunk["chunk_id"] for chunk in one.chunks} == {pair["chunk_id"]}
+    question = one.questions[0]
     assert question["prompt_version"].startswith("write_")
     assert question["teacher"] == pair["teacher"]
     assert question["outcome"] == f"kept, split {pair['split']}"
@@ -109,14 +109,14 @@ def test_a_page_leads_to_all_that_was_made_of_it_and_a_chunk_to_its_share(home: 
     assert sorted(row["chunk_id"] for row in page.chunks) == sorted(chunks)
     raw = [row["qa_id"] for row in home.tables.read("raw_qa").to_pylist() if row["chunk_id"] in chunks]
     assert sorted(row["qa_id"] for row in page.questions) == sorted(raw)
-    assert page.index_versions[0]["chunk_ids"] == sorted(chunks)
+    assert page.index_versions[0]["chunk_ids"] == sorted(set(chunks))
     segments = a_row(home, "crawl_documents", doc_id=doc_id)["segments"]
     assert {row["image"] for row in page.pictures} >= {one["image"] for one in segments if one["image"]}
     chunk = explanation(home, recipe, chunks[0])
     assert chunk.kind == "chunk"
-    assert [row["doc_id"] for row in chunk.pages] == [doc_id]
+    assert {row["doc_id"] for row in chunk.pages} == {doc_id}
     assert {row["qa_id"] for row in chunk.questions} <= set(raw)
-    assert len(chunk.questions) < len(raw) or len(chunks) == 1
+    assert len(chunk.questions) < len(raw) or len(set(chunks)) == 1
     windows = [row for row in home.tables.read("feedback_preferences").to_pylist() if chunks[0] in row["window"]]
     assert {f"{row['qa_id']}/{row['window_rank']}" for row in windows} <= {row["id"] for row in chunk.preferences}
 
@@ -179,7 +179,7 @@ def test_a_vector_leads_to_its_chunk_in_that_version(home: Home, recipe: Pipelin
     chunk_id = home.tables.read("chunked_corpus")["chunk_id"].to_pylist()[0]
     one = explanation(home, recipe, f"{record.version}/{chunk_id}")
     assert one.kind == "vector"
-    assert [row["chunk_id"] for row in one.chunks] == [chunk_id]
+    assert {row["chunk_id"] for row in one.chunks} == {chunk_id}
     assert [(row["version"], row["chunk_ids"]) for row in one.index_versions] == [(record.version, [chunk_id])]
 
 

@@ -1,0 +1,159 @@
+"""Runs that nobody's main job started, as from the UI: one whose process was killed is found, ended and made up for.
+
+Run as a program (`python -m tests.nyx_assets.test_recovery HOME`), it is such a run in a process of its own.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster import DagsterInstance, DagsterRunStatus, RunRecord
+
+import resources.table_writer
+from nyx_assets.materialization import Step, key_of
+from nyx_assets.partitions import CRAWL
+from nyx_assets.recovery import bury_dead_runs, dead_runs, is_alive
+from nyx_assets.registering import open_instance
+from resources.home import Home
+from sensors.killed_runs import killed_runs_sensor
+from tests.nyx_assets.test_main_job import SLEEP, assert_no_run_is_open, land, made, numbers, run, toy_pipeline
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    made = Home.at(tmp_path / "home")
+    land(made, c1=[10, -40], c2=[35])
+    with open_instance(made) as instance:
+        instance.add_dynamic_partitions(str(CRAWL.name), ["c1", "c2"])
+    return made
+
+
+@contextmanager
+def started(home: Home, *, dies_before_checks: bool = False, clock: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    """A process that makes `cleaned` of c1, and sleeps in it unless it dies after it; its tables say another time."""
+    env = os.environ | {"PYTHONPATH": str(ROOT), SLEEP: "0" if dies_before_checks else "600"}
+    env["TOY_DIES"] = "yes" if dies_before_checks else ""
+    env["TOY_CLOCK"] = clock
+    process = subprocess.Popen([sys.executable, "-m", "tests.nyx_assets.test_recovery", str(home.root)], env=env)
+    try:
+        witness = home.root / "executions.txt"
+        until = time.monotonic() + 60
+        while not witness.exists() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.02)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def the_run(instance: DagsterInstance) -> RunRecord:
+    [record] = instance.get_run_records()
+    return record
+
+
+def ended(instance: DagsterInstance, home: Home) -> str:
+    """What the sensor says at its next tick, in the UI's words."""
+    graph = toy_pipeline(home).defs
+    repository = dg.Definitions(
+        assets=list(graph.assets or ()), asset_checks=list(graph.asset_checks or ()), resources={"home": home}
+    ).get_repository_def()
+    context = dg.build_sensor_context(instance=instance, repository_def=repository)
+    said = killed_runs_sensor(home)(context)
+    assert isinstance(said, dg.SkipReason)
+    return str(said.skip_message)
+
+
+def test_a_living_run_is_left_alone_and_a_killed_one_is_ended_and_its_pool_freed(home: Home) -> None:
+    with open_instance(home) as instance:
+        with started(home) as process:
+            assert the_run(instance).dagster_run.status == DagsterRunStatus.STARTED
+            assert ended(instance, home) == "no run has lost its process"
+            assert instance.event_log_storage.get_concurrency_info("toy").claimed_slots
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            assert [record.dagster_run.run_id for record in dead_runs(instance)] == [
+                the_run(instance).dagster_run.run_id
+            ]
+            assert ended(instance, home).startswith("ended 1 whose process was gone: ")
+        record = the_run(instance)
+        assert record.dagster_run.status == DagsterRunStatus.FAILURE
+        assert record.dagster_run.tags["dagster/max_retries"] == "2"  # the daemon starts it again
+        failures = instance.all_logs(record.dagster_run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+        assert "its process is gone without a last word" in str(failures[0].dagster_event)
+        assert_no_run_is_open(instance)
+        assert ended(instance, home) == "no run has lost its process"
+
+
+@pytest.mark.parametrize("clock", ["", "2020-01-01T00:00:00+00:00"])
+def test_a_table_that_a_killed_run_of_the_ui_wrote_but_did_not_check_is_made_again_by_the_next_main_job(
+    home: Home, clock: str
+) -> None:
+    """Also where the clock was set back by years before it was written."""
+    with open_instance(home) as instance:
+        with started(home, dies_before_checks=True, clock=clock) as process:
+            assert process.wait(60) == -signal.SIGKILL
+        assert home.tables.commit("cleaned", "c1") is not None
+        assert home.tables.quarantine_reason("cleaned", "c1") is None  # nobody knows yet that it is bad
+        made(home)
+        report = run(home, instance)
+        assert_no_run_is_open(instance)
+    assert "cleaned c1" in made(home)
+    assert "no_number_is_negative failed" in report.failures[0]
+    assert numbers(home, "total", None) == [3]
+
+
+def test_a_table_that_a_later_run_has_made_since_is_not_touched(home: Home) -> None:
+    with open_instance(home) as instance:
+        with started(home, dies_before_checks=True) as process:
+            process.wait(60)
+        # as a person does it in the UI, since a pool's slot that the dead hold is waited for without end
+        instance.event_log_storage.free_concurrency_slots_for_run(the_run(instance).dagster_run.run_id)
+        land(home, c1=[50])
+        materialize(home, instance)
+        assert len(bury_dead_runs(instance, home, toy_pipeline(home).defs.resolve_asset_graph(), log=print)) == 1
+    assert home.tables.quarantine_reason("cleaned", "c1") is None
+    assert numbers(home, "cleaned", "c1") == [5]
+
+
+def test_a_process_number_that_came_again_is_another_process() -> None:
+    assert is_alive(os.getpid(), time.time())
+    assert not is_alive(os.getpid(), 0.0)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert not is_alive(ended.pid, time.time())
+
+
+def materialize(home: Home, instance: DagsterInstance) -> None:
+    """`cleaned` of c1 with its check, as the UI's Materialize button has it."""
+    toy_pipeline(home).defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance, partition_key="c1", asset_selection=[key_of("cleaned")], raise_on_error=False
+    )
+
+
+def main(root: Path) -> None:
+    home = Home.at(root)
+    if os.environ["TOY_CLOCK"]:
+        resources.table_writer.utc_now = lambda: os.environ["TOY_CLOCK"]
+    if os.environ["TOY_DIES"]:
+        results = Step.results
+
+        def die(step: Step, *names: str) -> Iterator[dg.MaterializeResult]:
+            yield from results(step, *names)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        Step.results = die  # type: ignore[method-assign]
+    with open_instance(home) as instance:
+        materialize(home, instance)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
