@@ -50,7 +50,14 @@ def test_the_first_run_makes_every_asset_of_every_partition(small_home: Path) ->
     assert report["failures"] == []
     assert report["made"] == len(places(home, pipeline))
     assert all(home.commit(name, crawl) for name, crawl in places(home, pipeline))
-    assert {row["retriever"] for row in report["scores"]} >= {"bm25", "untrained", "pretrained", "finetuned"}
+    assert {row["retriever"] for row in report["scores"]} >= {
+        "bm25",
+        "bm25+captions",
+        "embedder+captions",
+        "untrained",
+        "pretrained",
+        "finetuned",
+    }
 
 
 def test_dagster_has_rows_columns_code_and_data_version_of_every_asset(small_home: Path) -> None:

@@ -111,7 +111,7 @@ def dropped_public(home: Home) -> list[Dropped]:
 
 
 def costs(home: Home) -> list[Cost]:
-    """What NyxQA and the feedback cost, by step and model; steps without calls are left out."""
+    """What NyxQA, captions and feedback cost, by step and model; steps without calls are left out."""
     found = [
         Cost(
             step=total["check"],
@@ -125,41 +125,43 @@ def costs(home: Home) -> list[Cost]:
         for total in funnel_totals(home)
         if total["num_calls"]
     ]
-    feedback = selected(
-        home,
-        "feedback_preferences",
-        "SELECT generator, bool_or(is_stand_in) AS is_stand_in, count(*) AS calls, sum(input_tokens)::BIGINT AS "
-        "input_tokens, sum(output_tokens)::BIGINT AS output_tokens, sum(cost_usd)::DOUBLE AS usd "
-        "FROM feedback_preferences GROUP BY 1 ORDER BY 1",
-    )
-    return (
-        found
-        + [
-            Cost(
-                step="feedback",
-                model=row["generator"],
-                is_stand_in=row["is_stand_in"],
-                calls=row["calls"],
-                input_tokens=row["input_tokens"] or 0,
-                output_tokens=row["output_tokens"] or 0,
-                usd=row["usd"] or 0.0,
-            )
-            for row in feedback
-        ]
-        + [
-            Cost(
-                step=f"feedback round {row['round']}",
-                model=feedback[0]["generator"],
-                is_stand_in=row["is_stand_in"],
-                calls=row["calls"],
-                input_tokens=row["input_tokens"],
-                output_tokens=row["output_tokens"],
-                usd=row["cost_usd"],
-            )
-            for row in rows_of(home, "feedback_rounds")
-            if row["round"] > 1 and feedback
-        ]
-    )
+    tries = _asked(home, "feedback", "feedback_preferences", "generator")
+    further = [
+        Cost(
+            step=f"feedback round {row['round']}",
+            model=tries[0].model,
+            is_stand_in=row["is_stand_in"],
+            calls=row["calls"],
+            input_tokens=row["input_tokens"],
+            output_tokens=row["output_tokens"],
+            usd=row["cost_usd"],
+        )
+        for row in rows_of(home, "feedback_rounds")
+        if row["round"] > 1 and tries
+    ]
+    return [*found, *_asked(home, "captions", "chunk_captions", "captioner"), *tries, *further]
+
+
+def _asked(home: Home, step: str, table: str, model: str) -> list[Cost]:
+    """What the rows of a table, one for each call, come to; by the column that names the model."""
+    return [
+        Cost(
+            step=step,
+            model=row["model"],
+            is_stand_in=row["is_stand_in"],
+            calls=row["calls"],
+            input_tokens=row["input_tokens"] or 0,
+            output_tokens=row["output_tokens"] or 0,
+            usd=row["usd"] or 0.0,
+        )
+        for row in selected(
+            home,
+            table,
+            f"SELECT {model} AS model, bool_or(is_stand_in) AS is_stand_in, count(*) AS calls, "
+            "sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens, "
+            f"sum(cost_usd)::DOUBLE AS usd FROM {table} GROUP BY 1 ORDER BY 1",
+        )
+    ]
 
 
 def stand_ins(home: Home) -> list[str]:

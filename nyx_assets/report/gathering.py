@@ -30,7 +30,7 @@ from nyx_assets.report.funnel import (
 from nyx_assets.report.lineage import checkpoints, live_index, table_versions
 from nyx_assets.report.reading import Row, has_table, rows_of, selected
 from nyx_assets.report.verdict import METRIC, SPLIT, SUITE, main_scores, verdict_of
-from nyx_assets.retrievers import PROMOTED
+from nyx_assets.retrievers import FINETUNED, PROMOTED
 from resources.home import Home
 
 WITHOUT = ("report", "catalog")
@@ -81,6 +81,8 @@ def page_of(home: Home, *, recipe: str) -> dict[str, Any]:
         ),
         "data_plots": _data_plots(home, totals),
         "training": [(one.retriever, training_plots(one.metrics)[:2]) for one in trained if one.metrics["curve"]],
+        "answers": answer_rows(home),
+        "answer_gains": answer_gains(home),
         "rounds": feedback_rounds(home),
         "funnel": funnel_table(totals),
         "dropped": [
@@ -116,6 +118,7 @@ def page_of(home: Home, *, recipe: str) -> dict[str, Any]:
 SECTIONS = {
     "scores": ("Retrievers side by side", "retrieval_scores"),
     "differences": ("Differences with intervals", "retrieval_differences"),
+    "answers": ("What the answers gain", "rag_scores"),
     "blame": ("Why answers are wrong", "blame_split"),
     "modalities": ("By modality", "modality_report"),
     "index_settings": ("Width and precision", "index_settings"),
@@ -155,6 +158,38 @@ def differences(home: Home) -> dict[str, list[Row]]:
         "main": [row for row in rows if row["suite"] == SUITE],
         "others": [row for row in rows if row["suite"] != SUITE],
     }
+
+
+def answer_rows(home: Home) -> list[dict[str, Any]]:
+    """A line for each generator and what it was shown, with its grades by metric."""
+    lines: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows_of(home, "rag_scores"):
+        line = {
+            "generator": row["generator"],
+            "shown": row["retriever"],
+            "num_queries": row["num_queries"],
+            "grades": {},
+        }
+        lines.setdefault((row["generator"], row["retriever"]), line)["grades"][row["metric"]] = row
+    return list(lines.values())
+
+
+def answer_gains(home: Home) -> list[Row]:
+    """What the tuned retriever's windows are worth against every other, by generator and metric."""
+    return [
+        row
+        if row["retriever"] == FINETUNED.name
+        else row
+        | {
+            "retriever": row["against"],
+            "against": row["retriever"],
+            "difference": -row["difference"],
+            "interval_low": -row["interval_high"],
+            "interval_high": -row["interval_low"],
+        }
+        for row in rows_of(home, "rag_differences")
+        if FINETUNED.name in (row["retriever"], row["against"]) and row["metric"] == "token_f1"
+    ]
 
 
 def feedback_rounds(home: Home) -> list[Row]:

@@ -207,3 +207,22 @@ def test_equal_settings_give_equal_code_versions_wherever_the_home_is(pipeline: 
 def test_describing_the_graph_writes_nothing(tmp_path: Path) -> None:
     pipeline_of(tmp_path / "home")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_further_rounds_add_assets_with_their_checks_and_make_no_earlier_call_again(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    three = pipeline_of(tmp_path / "home", NYX_ROUNDS="3")
+    trained = {f"round_{n}/{name}" for n in (1, 2, 3) for name in ("checkpoint", "chunk_embeddings", "score")}
+    tried = {"round_2/feedback_preferences", "round_3/feedback_preferences"}
+    assert set(three.specs) - set(pipeline.specs) == trained | tried | {"feedback_rounds"}
+    before, after = code_versions(pipeline), code_versions(three)
+    # the finetuned checkpoint is another asset now, but a finished training is found again under its name
+    assert {name for name in before if before[name] != after[name]} == {"finetuned_checkpoint"}
+    graph = three.defs.resolve_asset_graph()
+    checked = {name_of(key.asset_key) for key in graph.asset_check_keys}
+    assert tried | {f"round_{n}/chunk_embeddings" for n in (1, 2, 3)} <= checked
+    seen = {"landed_crawl"}
+    for name, spec in three.specs.items():
+        assert {name_of(dependency.asset_key) for dependency in spec.deps} <= seen, name
+        seen.add(name)

@@ -10,9 +10,11 @@ from click.testing import CliRunner
 from nyx_assets.__main__ import main
 from nyx_assets.report.examples import NUM_HITS, examples_of
 from nyx_assets.report.excerpts import PICTURE_PIXELS, plain
+from nyx_assets.report.gathering import feedback_rounds
 from nyx_assets.report.verdict import verdict_of
 from nyx_assets.report.writing import write_report
 from resources.home import Home
+from resources.tables import Commit, Provenance
 from tests.nyx_assets.report.hostile_home import HOSTILE, hostile_home, write, write_differences
 
 
@@ -97,6 +99,42 @@ def test_sections_come_and_go_with_their_tables(home):
     assert "0.123" in html
     assert "0.654" in html
     assert "Not on this page yet" in html  # the training has no checkpoint here
+
+
+def test_answers_of_each_generator_stand_with_their_intervals_and_every_gain_from_the_tuned_side(home):
+    score = {
+        "retriever": "finetuned", "split": "test", "metric": "token_f1", "value": 0.321, "interval_low": 0.222,
+        "interval_high": 0.444, "num_queries": 9, "generator": HOSTILE, "is_stand_in": True,
+    }  # fmt: skip
+    write(home, "rag_scores", [score, score | {"metric": "option_accuracy", "value": 0.555}])
+    gain = {
+        "split": "test", "metric": "token_f1", "retriever": "finetuned", "against": "bm25", "difference": 0.125,
+        "interval_low": 0.031, "interval_high": 0.271, "p_value": 0.0123, "generator": "small",
+    }  # fmt: skip
+    turned = gain | {"retriever": "none", "against": "finetuned", "difference": -0.25, "p_value": 0.5}
+    write(home, "rag_differences", [gain, turned, gain | {"retriever": "golden"}])
+    html = written(home)
+    assert "0.321 (0.222 to 0.444)" in html
+    assert "0.555" in html
+    assert "+0.125</td><td>+0.031 to +0.271</td><td>0.0123" in html
+    assert "+0.250</td><td>−0.271 to −0.031</td><td>0.5000" in html
+    assert HOSTILE not in html
+
+
+def test_feedback_rounds_stand_on_the_page_while_the_checkpoint_is_one_of_theirs(home):
+    row = {
+        "round": 1, "checkpoint": "v1", "num_preferences": 12, "dev_score": 0.4321, "gain": 0.0171, "interval_low": -0.01,
+        "interval_high": 0.04, "calls": 345, "cached_calls": 67, "cost_usd": 1.5, "reason": HOSTILE, "is_chosen": True,
+        "input_tokens": 1, "output_tokens": 1, "is_stand_in": True,
+    }  # fmt: skip
+    write(home, "feedback_rounds", [row, row | {"round": 2, "is_chosen": False}])
+    assert feedback_rounds(home) == []
+    folder = home.artifacts.folder("finetuned_checkpoint", "v1")
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    commit = Commit(data_version="v1", num_rows=1, provenance=Provenance(code_version="1"), written_at="now")
+    home.artifacts.publish("finetuned_checkpoint", folder, commit)
+    assert [one["round"] for one in feedback_rounds(home)] == [1, 2]
 
 
 @pytest.mark.parametrize(
