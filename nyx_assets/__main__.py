@@ -14,6 +14,7 @@ import click
 
 from nyx_assets.evaluation.commands import promote
 from nyx_assets.index_commands import index_commands
+from nyx_assets.quarantine_commands import quarantine_commands
 from nyx_assets.report.commands import report as report_command
 from nyx_assets.takedown.commands import takedown
 from resources.home import Home
@@ -350,6 +351,7 @@ main.context_settings["obj"] = _index_of
 main.add_command(index_commands)
 main.add_command(takedown)
 main.add_command(promote)
+main.add_command(quarantine_commands)
 main.add_command(report_command)
 
 

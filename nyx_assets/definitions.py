@@ -70,7 +70,9 @@ from resources.index_milvus import MilvusIndex
 from resources.public_sets import PublicSets
 from resources.settings import ROLES, Settings
 from resources.vlm_roles import VLMRole
+from sensors.failures import failures_sensor
 from sensors.landings import landings_sensor
+from sensors.retraining import retrain_job, retraining_sensor
 from training_kernels.errors import ConfigError
 from training_kernels.recipes import train_recipe
 
@@ -215,21 +217,34 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
         return spec.replace_attributes(code_version=f"{spec.code_version}-{digest}")
 
     assets = [asset.map_asset_specs(with_settings) for asset in assets_of(resources["recipe"])]
+
+    def pipeline_of() -> Pipeline:
+        return pipeline
+
+    retrain = retrain_job(home, pipeline_of)
     defs = dg.Definitions(
         assets=[landed_crawl, *assets],
         asset_checks=CHECKS,
-        sensors=[landings_sensor(home, settings), refresh_sensor()],
+        jobs=[retrain],
+        sensors=[
+            landings_sensor(home, settings),
+            refresh_sensor(),
+            retraining_sensor(home, settings, retrain),
+            failures_sensor(home, settings, pipeline_of),
+        ],
         resources=resources,
         executor=dg.in_process_executor,
     )
     order = defs.resolve_asset_graph().toposorted_asset_keys
     specs = {name_of(spec.key): spec for asset in assets for spec in asset.specs}
-    return Pipeline(
+    pipeline = Pipeline(
         defs=defs,
         specs={name: specs[name] for key in order if (name := name_of(key)) in specs},
         resources=resources,
+        max_attempts=settings.max_attempts,
         siblings={name_of(key): tuple(name_of(key) for key in asset.keys) for asset in assets for key in asset.keys},
     )
+    return pipeline
 
 
 settings_of_process = Settings.from_env(os.environ)

@@ -6,3 +6,6 @@ CRAWL = dg.DynamicPartitionsDefinition(name="crawl")
 
 EVERY_CRAWL = dg.AllPartitionMapping()
 """For an input that is read whole, whatever partition is being made."""
+
+ONE_RUN = dg.BackfillPolicy.single_run()
+"""For an asset whose partitions are cheap: a backfill makes them one after the other in one run, without a process each."""

@@ -1,4 +1,4 @@
-"""What a main job that was killed left in Dagster's records, and in tables that nobody checked."""
+"""Dagster's records after what went wrong: a main job that was killed, a partition that failed for good."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -7,6 +7,8 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from nyx_assets.materialization import name_of
+from nyx_assets.partitions import CRAWL
+from nyx_assets.quarantine import LANDED
 from resources.home import Home
 
 MAIN_JOB_TAGS = {"nyx/main_job": "yes"}
@@ -53,3 +55,15 @@ def _unchecked(
     commits = {name: home.tables.commit(name, run.tags.get(PARTITION_TAG)) for name in sorted(names)}
     since = begun.replace(microsecond=0)  # commits know whole seconds
     return [name for name, commit in commits.items() if commit and datetime.fromisoformat(commit.written_at) >= since]
+
+
+def take_partition_out(instance: DagsterInstance, crawl: str, reason: str) -> None:
+    """Tell Dagster that a partition is quarantined: it is no partition any more, until it is registered again.
+
+    Why stays to be read at `landed_crawl`, as an observation of that partition.
+    """
+    instance.report_runless_asset_event(
+        dg.AssetObservation(dg.AssetKey(LANDED), partition=crawl, metadata={"quarantined because": reason})
+    )
+    if instance.has_dynamic_partition(str(CRAWL.name), crawl):
+        instance.delete_dynamic_partition(str(CRAWL.name), crawl)

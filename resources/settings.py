@@ -31,6 +31,15 @@ NYX_VISION_CACHE_BYTES
               most bytes in this home for what vision towers made of pictures; default 0: every run reads them again
 NYX_TRAIN_PROCESSES
               processes that train together under torchrun, one a device; default 1: in the process of the asset
+NYX_MAX_ATTEMPTS
+              failures of one asset of a crawl partition after which the partition is quarantined; default 3
+NYX_RETRAIN   on: the daemon starts a retraining when enough has changed; off (default): only `nyx run` trains
+NYX_RETRAIN_SHARE
+              share of the trained chunks that has to be new or changed before a retraining starts; default 0.1
+NYX_RETRAIN_PAGES
+              pages, new or changed, that start one whatever their share; default: the share alone counts
+NYX_ALERT_WEBHOOK
+              address that failures are posted to as JSON, {"text": …}; default: they are told in the log alone
 NYX_VLM       live (default), or replay: answer from kept replies only, and fail on a request without one
 """
 
@@ -48,6 +57,15 @@ from training_kernels.errors import ConfigError
 
 Role = Literal["teacher", "generator", "judge"]
 ROLES: tuple[Role, ...] = ("teacher", "generator", "judge")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainingRule:
+    """How much has to be new or changed since the last training before the daemon starts another."""
+
+    min_share: float
+    """Of the chunks of the last training. Choice of the default, a tenth: less moves no metric beyond its interval."""
+    min_pages: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +103,12 @@ class Settings:
     """0: nothing is kept."""
     train_processes: int
     """1: training runs in the process of its asset."""
+    retraining: RetrainingRule | None
+    """None: the daemon starts no retraining."""
+    alert_webhook: str | None
+    """None: failures are told in the log alone."""
+    max_attempts: int
+    """Of making an asset of a crawl partition, before the partition is quarantined."""
     is_replay: bool
     """True: servers are not asked; a request whose reply is not kept is an error."""
 
@@ -115,6 +139,9 @@ class Settings:
             web=_web_access(env),
             vision_cache_bytes=_whole_number(env, "NYX_VISION_CACHE_BYTES", default=0, least=0),
             train_processes=_whole_number(env, "NYX_TRAIN_PROCESSES", default=1, least=1),
+            retraining=_retraining_rule(env),
+            alert_webhook=_webhook(env),
+            max_attempts=_whole_number(env, "NYX_MAX_ATTEMPTS", default=3, least=1),
             is_replay=_is_replay(env),
         )
 
@@ -153,6 +180,25 @@ def _web_access(env: Mapping[str, str]) -> WebAccess | None:
         return None
     allow = AllowList.from_text(env.get("NYX_FETCH_ALLOW") or "")
     return WebAccess(contact=env.get("NYX_FETCH_CONTACT") or "", allow=allow)
+
+
+def _retraining_rule(env: Mapping[str, str]) -> RetrainingRule | None:
+    value = env.get("NYX_RETRAIN") or "off"
+    if value not in ("off", "on"):
+        raise ConfigError(f"NYX_RETRAIN must be off or on, got {value!r}")
+    if value == "off":
+        return None
+    return RetrainingRule(
+        min_share=_number(env, "NYX_RETRAIN_SHARE", default=0.1, least=0),
+        min_pages=_number(env, "NYX_RETRAIN_PAGES", default=math.inf, least=1),
+    )
+
+
+def _webhook(env: Mapping[str, str]) -> str | None:
+    value = env.get("NYX_ALERT_WEBHOOK") or None
+    if value is not None and not value.startswith(("http://", "https://")):
+        raise ConfigError(f"NYX_ALERT_WEBHOOK must be an http(s) address, got {value!r}")
+    return value
 
 
 def _is_replay(env: Mapping[str, str]) -> bool:
