@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -133,6 +134,19 @@ SECTIONS = (
 )
 
 
+OWNER_BY_GROUP = {
+    **dict.fromkeys(("corpus", "nyxqa", "mining", "catalog"), "team:data"),
+    **dict.fromkeys(("training", "feedback"), "team:training"),
+    **dict.fromkeys(("index", "evaluation"), "team:retrieval"),
+}
+"""Who is asked about an asset, as the UI shows it; a group without an owner does not load."""
+
+FRESHNESS = {
+    "final_index": dg.FreshnessPolicy.time_window(fail_window=timedelta(days=7), warn_window=timedelta(days=2))
+}
+"""Choice: crawls land daily or weekly; an index that nothing has changed for a week is worth a look."""
+
+
 def resources_of(settings: Settings, home: Home) -> dict[str, Any]:
     """Every resource by the name that assets ask for."""
     recipe = recipe_of(settings)
@@ -210,13 +224,19 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
     def with_settings(spec: dg.AssetSpec) -> dg.AssetSpec:
         """The code version of an asset covers the settings that it names, so changing one makes it stale."""
         spec = spec if spec.kinds else spec.replace_attributes(kinds={"parquet"})  # what says nothing else is a table
-        spec = spec.replace_attributes(automation_condition=REFRESH.get(name_of(spec.key)))
+        spec = spec.replace_attributes(
+            automation_condition=REFRESH.get(name_of(spec.key)),
+            owners=[OWNER_BY_GROUP[str(spec.group_name)]],
+            freshness_policy=FRESHNESS.get(name_of(spec.key)),
+        )
         if not (names := spec.metadata.get(SETTINGS_KEY)):
             return spec
         digest = content_id(*(values[name] for name in names.split(", ")))[:8]
         return spec.replace_attributes(code_version=f"{spec.code_version}-{digest}")
 
-    assets = [asset.map_asset_specs(with_settings) for asset in assets_of(resources["recipe"])]
+    assets = dg.with_source_code_references(
+        [asset.map_asset_specs(with_settings) for asset in assets_of(resources["recipe"])]
+    )
 
     def pipeline_of() -> Pipeline:
         return pipeline

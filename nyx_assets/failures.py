@@ -21,7 +21,7 @@ def attempts_of(
     events: Iterable[dg.DagsterEvent],
     crawl: str | None,
     *,
-    asset_of_node: Callable[[str], str],
+    asset_of_node: Callable[[str], str | None],
     code_version_of: Callable[[str], str],
 ) -> Iterator[FailedAttempt]:
     """What could not be made of a partition, and what was made and did not pass a check.
@@ -33,6 +33,8 @@ def attempts_of(
     for event in events:
         if is_failure(event):
             asset = asset_of_node(event.node_name)
+            if asset is None:
+                continue
             failed = [(crawl, str(error_of(event).cls_name), cause_of(event))] if crawl is not None else _of_many(event)
         elif (evaluation := failed_check(event)) is not None:
             asset, partition = name_of(evaluation.asset_key), evaluation.partition or crawl

@@ -108,9 +108,10 @@ class Pipeline:
     max_attempts: int = 3
     """Of one asset of a crawl partition, before the partition is quarantined (NYX_MAX_ATTEMPTS)."""
 
-    def asset_of_node(self, node: str) -> str:
-        """The first asset that a node makes."""
-        return next(name for name, spec in self.specs.items() if self.defs.resolve_assets_def(spec.key).op.name == node)
+    def asset_of_node(self, node: str) -> str | None:
+        """The first asset that a node makes; None for a node that makes none, such as a check."""
+        names = (name for name, spec in self.specs.items() if self.defs.resolve_assets_def(spec.key).op.name == node)
+        return next(names, None)
 
     def code_version_of(self, asset: str) -> str:
         return str(self.specs[asset].code_version)
