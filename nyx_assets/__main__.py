@@ -17,6 +17,7 @@ from nyx_assets.disk_trouble import disk_trouble
 from nyx_assets.evaluation.commands import promote
 from nyx_assets.explaining.commands import explain
 from nyx_assets.index_commands import index_commands
+from nyx_assets.quarantine_commands import quarantine_commands
 from nyx_assets.report.commands import report as report_command
 from nyx_assets.takedown.commands import takedown
 from resources.home import Home
@@ -469,6 +470,7 @@ main.context_settings["obj"] = _index_of
 main.add_command(index_commands)
 main.add_command(takedown)
 main.add_command(promote)
+main.add_command(quarantine_commands)
 main.add_command(report_command)
 main.add_command(explain)
 

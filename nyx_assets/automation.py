@@ -15,6 +15,7 @@ Condition = dg.AutomationCondition
 
 RETRY_CRON = "*/10 * * * *"
 """Choice: what failed because a disk was full is tried again soon, and a broken delivery does not keep a core busy."""
+REFRESH_TAGS = {"nyx/refresh": "yes"}
 PUBLISH_CRON = "*/5 * * * *"
 """Choice: where something lands all the time, the index does not wait for a quiet moment longer than this."""
 
@@ -84,5 +85,5 @@ def refresh_sensor() -> dg.AutomationConditionSensorDefinition:
         target=_assets(tuple(REFRESH)),
         minimum_interval_seconds=10,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        run_tags={"nyx/refresh": "yes"},
+        run_tags=REFRESH_TAGS,
     )

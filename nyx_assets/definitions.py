@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -72,8 +73,10 @@ from resources.index_milvus import MilvusIndex
 from resources.public_sets import PublicSets
 from resources.settings import ROLES, Settings
 from resources.vlm_roles import VLMRole
+from sensors.failures import failures_sensor
 from sensors.killed_runs import killed_runs_sensor
 from sensors.landings import landings_sensor
+from sensors.retraining import retrain_job, retraining_sensor
 from training_kernels.errors import ConfigError
 from training_kernels.recipes import train_recipe
 
@@ -147,6 +150,19 @@ SECTIONS = (
     "gate",
     "index",
 )
+
+
+OWNER_BY_GROUP = {
+    **dict.fromkeys(("corpus", "captions", "nyxqa", "mining", "catalog"), "team:data"),
+    **dict.fromkeys(("training", "feedback"), "team:training"),
+    **dict.fromkeys(("index", "evaluation"), "team:retrieval"),
+}
+"""Who is asked about an asset, as the UI shows it; a group without an owner does not load."""
+
+FRESHNESS = {
+    "final_index": dg.FreshnessPolicy.time_window(fail_window=timedelta(days=7), warn_window=timedelta(days=2))
+}
+"""Choice: crawls land daily or weekly; an index that nothing has changed for a week is worth a look."""
 
 
 def resources_of(settings: Settings, home: Home) -> dict[str, Any]:
@@ -254,29 +270,49 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
         if home.is_shared and settings.index_uri is None and name_of(spec.key) == "final_index":
             spec = spec.merge_attributes(metadata={FILE_KEY: "index/milvus.db"})  # each host has one of its own
         spec = spec if spec.kinds else spec.replace_attributes(kinds={"parquet"})  # what says nothing else is a table
-        spec = spec.replace_attributes(automation_condition=REFRESH.get(name_of(spec.key)))
+        spec = spec.replace_attributes(
+            automation_condition=REFRESH.get(name_of(spec.key)),
+            owners=[OWNER_BY_GROUP[str(spec.group_name)]],
+            freshness_policy=FRESHNESS.get(name_of(spec.key)),
+        )
         if not (names := spec.metadata.get(SETTINGS_KEY)):
             return spec
         digest = settings_digest(values, names.split(", "))
         return spec.replace_attributes(code_version=f"{spec.code_version}-{digest}")
 
-    assets = [asset.map_asset_specs(with_settings) for asset in assets_of(resources["recipe"])]
+    assets = dg.with_source_code_references(
+        [asset.map_asset_specs(with_settings) for asset in assets_of(resources["recipe"])]
+    )
+
+    def pipeline_of() -> Pipeline:
+        return pipeline
+
+    retrain = retrain_job(home, pipeline_of)
     defs = dg.Definitions(
         assets=[landed_crawl, *assets],
         asset_checks=checks_of(resources["recipe"]),
-        sensors=[landings_sensor(home, settings), killed_runs_sensor(home), refresh_sensor()],
+        jobs=[retrain],
+        sensors=[
+            landings_sensor(home, settings),
+            refresh_sensor(),
+            retraining_sensor(home, settings, retrain),
+            failures_sensor(home, settings, pipeline_of),
+            killed_runs_sensor(home),
+        ],
         resources=resources,
         executor=_executor(settings),
     )
     order = defs.resolve_asset_graph().toposorted_asset_keys
     specs = {name_of(spec.key): spec for asset in assets for spec in asset.specs}
-    return Pipeline(
+    pipeline = Pipeline(
         defs=defs,
         specs={name: specs[name] for key in order if (name := name_of(key)) in specs},
         resources=resources,
+        max_attempts=settings.max_attempts,
         siblings={name_of(key): tuple(name_of(key) for key in asset.keys) for asset in assets for key in asset.keys},
         setting_values=values,
     )
+    return pipeline
 
 
 settings_of_process = Settings.from_env(os.environ)

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
-from dagster import DagsterEventType, DagsterInstance
+from dagster import DagsterInstance
 
+from nyx_assets.failures import attempts_of, cause_of, error_of, faults_of, is_failure
 from nyx_assets.materialization import DATA_VERSION_TAG, expected_provenance, is_current, key_of, name_of
 from nyx_assets.partitions import CRAWL
-from nyx_assets.recovery import MAIN_JOB_TAGS, bury_killed_runs
+from nyx_assets.quarantine import note_failure, note_success, quarantined_partitions
+from nyx_assets.recovery import MAIN_JOB_TAGS, bury_killed_runs, take_partition_out
 from nyx_assets.setting_notes import note_settings
 from resources.catalog import drop_foreign_catalog
 from resources.home import Home
@@ -25,10 +27,6 @@ from training_kernels.errors import BudgetReached
 console = logging.getLogger("nyx")
 INTERRUPTED = "DagsterExecutionInterruptedError"
 """How Dagster ends a step when a person asked the process to stop."""
-FAILED_CHECK = "DagsterAssetCheckFailedError"
-"""How Dagster stops what follows a failed check; the check itself is reported, with what it found."""
-MAX_MESSAGE_CHARACTERS = 600
-"""Choice: what a person reads of one failure; Dagster's log has the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +58,8 @@ class JobReport:
     failures: list[str] = field(default_factory=list)
     """One message a failure, for a person."""
     seconds: float = 0.0
+    quarantined: dict[str, str] = field(default_factory=dict)
+    """Crawl partitions that failed once too often in this run, with the error."""
     stopped_by_cap: str = ""
     """Why nothing more was made: a cap on calls, tokens or money was reached."""
 
@@ -108,6 +108,16 @@ class Pipeline:
     """For each asset, the assets that one function makes together with it, itself included."""
     setting_values: Mapping[str, str] = field(default_factory=dict)
     """What each setting that assets name stands for, as text."""
+    max_attempts: int = 3
+    """Of one asset of a crawl partition, before the partition is quarantined (NYX_MAX_ATTEMPTS)."""
+
+    def asset_of_node(self, node: str) -> str | None:
+        """The first asset that a node makes; None for a node that makes none, such as a check."""
+        names = (name for name, spec in self.specs.items() if self.defs.resolve_assets_def(spec.key).op.name == node)
+        return next(names, None)
+
+    def code_version_of(self, asset: str) -> str:
+        return str(self.specs[asset].code_version)
 
 
 def run_main_job(pipeline: Pipeline, instance: DagsterInstance, home: Home) -> JobReport:
@@ -134,10 +144,13 @@ def run_main_job(pipeline: Pipeline, instance: DagsterInstance, home: Home) -> J
 
 def _walk(pipeline: Pipeline, instance: DagsterInstance, home: Home, report: JobReport) -> None:
     """Level by level, and in a level partition by partition."""
-    partitions = sorted(instance.get_dynamic_partitions(str(CRAWL.name)))
+    out = {one.crawl for one in quarantined_partitions(home)}
+    partitions = sorted(set(instance.get_dynamic_partitions(str(CRAWL.name))) - out)
     for level in levels(pipeline.specs.values()):
         begun = time.monotonic()
         for done, partition in enumerate(_in_turn(home, partitions if level.is_partitioned else [None])):
+            if partition in report.quarantined:
+                continue
             made = _bring_up_to_date(pipeline, instance, home, level.names, partition, report)
             if report.stopped_by_cap:
                 return
@@ -190,7 +203,7 @@ def _bring_up_to_date(
     attempted: set[str] = set()
     while not report.stopped_by_cap and (work := _ready(pipeline, home, names, partition, attempted)):
         attempted |= set(work)
-        _make(pipeline.defs, instance, home, work, partition, report)
+        _make(pipeline, instance, home, work, partition, report)
     for name in names:
         if name in attempted:
             continue
@@ -229,7 +242,7 @@ def _ready(
 
 
 def _make(
-    defs: dg.Definitions,
+    pipeline: Pipeline,
     instance: DagsterInstance,
     home: Home,
     names: list[str],
@@ -237,7 +250,7 @@ def _make(
     report: JobReport,
 ) -> None:
     """One Dagster run over some assets of one partition."""
-    begun = time.monotonic()
+    begun, defs = time.monotonic(), pipeline.defs
     result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance,
         partition_key=partition,
@@ -246,12 +259,8 @@ def _make(
         raise_on_error=False,
         tags=MAIN_JOB_TAGS,
     )
-    failed = [
-        event
-        for event in result.all_node_events
-        if event.event_type == DagsterEventType.STEP_FAILURE and _error(event).cls_name != FAILED_CHECK
-    ]
-    if any(_error(event).cls_name == INTERRUPTED for event in failed):
+    failed = [event for event in result.all_node_events if is_failure(event)]
+    if any(error_of(event).cls_name == INTERRUPTED for event in failed):
         raise KeyboardInterrupt
     failed_nodes = {event.node_name for event in failed}
     made = {name_of(event.asset_key) for event in result.get_asset_materialization_events() if event.asset_key}
@@ -269,48 +278,51 @@ def _make(
             asset.blocked += 1
     where = f" of partition {partition}" if partition else ""
     for event in failed:
-        if _error(event).cls_name == BudgetReached.__name__:
-            report.stopped_by_cap = _cause(event).partition(": ")[2]
-    failures = [f"{event.node_name}{where} failed: {_cause(event)}" for event in failed]
+        if error_of(event).cls_name == BudgetReached.__name__:
+            report.stopped_by_cap = cause_of(event).partition(": ")[2]
+    failures = [f"{event.node_name}{where} failed: {cause_of(event)}" for event in failed]
     failures += [
-        f"{name_of(evaluation.asset_key)}{where} is quarantined, its check {evaluation.check_name} failed: {_faults(evaluation)}"
+        f"{name_of(evaluation.asset_key)}{where} is quarantined, its check {evaluation.check_name} failed: {faults_of(evaluation)}"
         for evaluation in result.get_asset_check_evaluations()
         if not evaluation.passed
     ]
     for message in failures:
         report.failures.append(message)
         console.error(message)
+    if partition is not None:
+        _count_attempts(pipeline, instance, home, result, made, partition, report)
 
 
-def _error(event: dg.DagsterEvent) -> Any:
-    """What stands beneath the wrappers: a SerializableErrorInfo, with the name of its class and its message."""
-    error = event.step_failure_data.error
-    assert error is not None, f"{event.node_name} failed without an error"
-    while error.cause is not None and str(error.cls_name).startswith("Dagster"):
-        error = error.cause
-    return error
-
-
-def _cause(event: dg.DagsterEvent) -> str:
-    """The error of a failed step in one line."""
-    error = _error(event)
-    # "training_kernels.errors.DataError: text": the class says enough
-    _, _, text = error.message.partition(f"{error.cls_name}: ")
-    return _one_line(f"{error.cls_name}: {text}" if text else error.message)
-
-
-def _faults(evaluation: dg.AssetCheckEvaluation) -> str:
-    """What a check found, in one line."""
-    faults, examples = evaluation.metadata.get("faults"), evaluation.metadata.get("examples")
-    if not faults or not examples:
-        return "it says no more"
-    first = str(examples.value).splitlines()[0].removeprefix("- ")
-    return _one_line(first if faults.value == 1 else f"{faults.value} faults, e.g. {first}")
-
-
-def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= MAX_MESSAGE_CHARACTERS else line[: MAX_MESSAGE_CHARACTERS - 1] + "…"
+def _count_attempts(
+    pipeline: Pipeline,
+    instance: DagsterInstance,
+    home: Home,
+    result: dg.ExecuteInProcessResult,
+    made: set[str],
+    partition: str,
+    report: JobReport,
+) -> None:
+    """Keep what failed, forget what does no longer, and take the partition out if it failed once too often."""
+    attempts = list(
+        attempts_of(
+            result.all_events,
+            partition,
+            asset_of_node=pipeline.asset_of_node,
+            code_version_of=pipeline.code_version_of,
+        )
+    )
+    for name in sorted(made - {attempt.asset for attempt in attempts}):
+        note_success(home, name, partition)
+    for attempt in attempts:
+        if note_failure(home, attempt, max_attempts=pipeline.max_attempts):
+            report.quarantined[partition] = attempt.error
+            take_partition_out(instance, partition, f"{attempt.asset}: {attempt.error}")
+            message = (
+                f"partition {partition} is quarantined after {pipeline.max_attempts} attempts at {attempt.asset}; what is "
+                f"made of all partitions goes on without it. Deliver it again, or: nyx quarantine release {partition}"
+            )
+            report.failures.append(message)
+            console.error(message)
 
 
 def _make_known(instance: DagsterInstance, home: Home, name: str, partition: str | None) -> None:

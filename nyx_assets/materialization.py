@@ -19,7 +19,9 @@ from resources.home import LEDGER, Home
 from resources.tables import Commit, Provenance, TableWriter
 
 PREVIEW_ROWS = 5
+PARTITIONS_A_LINE = 50
 DATA_VERSION_TAG = "dagster/data_version"
+CODE_VERSION_TAG = "dagster/code_version"
 console = logging.getLogger("nyx")
 """What the command line shows while it runs; the same lines go to Dagster's log."""
 
@@ -73,11 +75,16 @@ class Step:
 
     context: dg.AssetExecutionContext
     home: Home
+    one_of_many: str | None = None
+    """The partition, in a run of several."""
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
     _start: float = field(default_factory=time.monotonic)
+    _seconds: float | None = None
 
     @property
     def partition(self) -> str | None:
+        if self.one_of_many is not None:
+            return self.one_of_many
         return self.context.partition_key if self.context.has_partition_key else None
 
     def log(self, message: str) -> None:
@@ -130,24 +137,89 @@ class Step:
 
     def results(self, *names: str) -> Iterator[dg.MaterializeResult]:
         """One result an asset, with row count, seconds, column schema and data version from content."""
-        seconds = time.monotonic() - self._start
         for name in names:
-            commit = self.home.commit(name, self.partition)
-            if commit is None:
-                raise AssertionError(f"{name} reports a result but committed nothing")
-            where = f" {self.partition}" if self.partition else ""
-            console.info("%s%s: %s rows in %.1f s", name, where, f"{commit.num_rows:,}", seconds)
+            commit, metadata = self._made(name)
             yield dg.MaterializeResult(
-                key_of(name),
-                data_version=dg.DataVersion(commit.data_version),
-                metadata={**self._standard_metadata(name, commit, seconds), **self.metadata.get(name, {})},
+                key_of(name), data_version=dg.DataVersion(commit.data_version), metadata=metadata
             )
+
+    def events(self, *names: str) -> Iterator[dg.AssetMaterialization]:
+        """The same of one partition of several, as events of their own: a result has one data version for all."""
+        for name in names:
+            commit, metadata = self._made(name)
+            tags = {DATA_VERSION_TAG: commit.data_version, CODE_VERSION_TAG: commit.provenance.code_version}
+            yield dg.AssetMaterialization(key_of(name), partition=self.partition, metadata=metadata, tags=tags)
+
+    def _made(self, name: str) -> tuple[Commit, dict[str, Any]]:
+        """What was committed, and what is to be reported of it."""
+        seconds = time.monotonic() - self._start if self._seconds is None else self._seconds
+        commit = self.home.commit(name, self.partition)
+        if commit is None:
+            raise AssertionError(f"{name} reports a result but committed nothing")
+        where = f" {self.partition}" if self.partition else ""
+        console.info("%s%s: %s rows in %.1f s", name, where, f"{commit.num_rows:,}", seconds)
+        return commit, {**self._standard_metadata(name, commit, seconds), **self.metadata.get(name, {})}
+
+    def stop_clock(self) -> None:
+        """Its work is done; what is reported later is not later made."""
+        self._seconds = time.monotonic() - self._start
 
     def _standard_metadata(self, name: str, commit: Commit, seconds: float) -> dict[str, Any]:
         metadata: dict[str, Any] = {"dagster/row_count": commit.num_rows, "seconds": round(seconds, 2)}
         if self.home.tables.commit(name, self.partition) is not None:
             metadata["dagster/column_schema"] = column_schema(self.home.tables.schema(name, self.partition))
         return metadata
+
+
+FAILED_PARTITIONS_KEY = "failed partitions"
+"""Metadata of the failure of a run of several partitions: the kind of error and its message, by partition."""
+
+
+def each_partition(
+    context: dg.AssetExecutionContext, home: Home, make: Callable[[Step], None], *names: str
+) -> Iterator[dg.MaterializeResult | dg.AssetMaterialization]:
+    """What an asset function yields that makes one partition, or any number of them in one run.
+
+    A partition that fails does not keep the others from being made; the step fails at the end, and says which.
+
+    Args:
+        make: makes the tables of these names for the step's partition.
+    """
+    if context.has_partition_key:
+        step = Step(context, home)
+        make(step)
+        yield from step.results(*names)
+        return
+    made, errors = [], {}
+    partitions = context.partition_keys
+    for number, partition in enumerate(partitions, start=1):
+        step = Step(context, home, one_of_many=partition)
+        try:
+            make(step)
+        except Exception as error:  # noqa: BLE001 (raised again below, when the others are made)
+            context.log.error(f"partition {partition} failed: {type(error).__name__}: {error}")
+            errors[partition] = error
+        else:
+            step.stop_clock()
+            made.append(step)
+        if number % PARTITIONS_A_LINE == 0:
+            context.log.info(f"{number:,} of {len(partitions):,} partitions")
+    if not errors:
+        # Dagster reports this for every partition alike; the exact events that follow are the latest
+        for name in names:
+            yield dg.MaterializeResult(key_of(name), data_version=dg.DataVersion(context.run_id))
+    for step in made:
+        yield from step.events(*names)
+    if errors:
+        first, error = next(iter(errors.items()))
+        raise dg.Failure(
+            f"{len(errors)} of {len(partitions)} partitions failed, e.g. {first}: {type(error).__name__}: {error}",
+            metadata={
+                FAILED_PARTITIONS_KEY: dg.MetadataValue.json(
+                    {partition: [type(one).__name__, str(one)] for partition, one in errors.items()}
+                )
+            },
+        ) from error
 
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:
@@ -166,18 +238,42 @@ def blocking_check(
 
     def evaluate(context: dg.AssetCheckExecutionContext, home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
         run = context.op_execution_context
-        partition = run.partition_key if partitioned else None
+        if not partitioned or run.has_partition_key:
+            faults = faults_of(home, run.partition_key if partitioned else None)
+            return dg.AssetCheckResult(passed=not faults, metadata=metadata_of(faults))
+        num_failed, examples = 0, []
+        for partition in run.partition_keys:
+            if home.input_version(asset, partition) == "":
+                continue  # it failed before there was anything to check, or another check has found it wrong
+            faults = faults_of(home, partition)
+            num_failed += bool(faults)
+            examples += [f"{partition}: {fault}" for fault in faults[:1]]
+            # the result below has no partition: Dagster takes it for a check of the whole asset
+            run.log_event(
+                dg.AssetCheckEvaluation(
+                    asset_key=key_of(asset),
+                    check_name=find_faults.__name__,
+                    passed=not faults,
+                    metadata=metadata_of(faults),
+                    partition=partition,
+                )
+            )
+        return dg.AssetCheckResult(passed=not num_failed, metadata=metadata_of(examples))
+
+    def faults_of(home: Home, partition: str | None) -> list[str]:
         faults = ["it did not end"]
         try:
             faults = find_faults(home, partition)
         finally:
             if faults:
                 home.tables.quarantine(asset, partition, f"{find_faults.__name__}: {faults[0]}")
-        metadata: dict[str, Any] = {
+        return faults
+
+    def metadata_of(faults: Sequence[str]) -> dict[str, Any]:
+        return {
             "faults": len(faults),
             "examples": dg.MetadataValue.md("\n".join(f"- {fault}" for fault in faults[:10])),
         }
-        return dg.AssetCheckResult(passed=not faults, metadata=metadata)
 
     with warnings.catch_warnings():
         # Dagster marks partitioned checks as a preview; the version is pinned, and a test runs them.

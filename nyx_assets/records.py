@@ -548,6 +548,17 @@ CATALOG = pa.schema([("name", pa.string())])
 
 REPORT_SECTIONS = pa.schema([("section", pa.string()), ("is_shown", pa.bool_())])
 
+FAILED_ATTEMPTS = pa.schema(
+    [
+        ("asset", pa.string()),
+        ("crawl", pa.string()),
+        ("code_version", pa.string()),
+        ("delivery", pa.string()),  # data version of landed_crawl that it was made from
+        ("error", pa.string()),
+        ("attempted_at", pa.string()),  # UTC, ISO 8601
+    ]
+)
+
 LANDED_CRAWL = pa.schema(
     [
         ("file", pa.string()),  # file of the delivery: Parquet, JSON lines, or one page

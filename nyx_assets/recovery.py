@@ -1,4 +1,4 @@
-"""What runs that were killed left in Dagster's records, and in tables that nobody checked.
+"""What runs that were killed left in Dagster's records, and in tables that nobody checked; a partition that failed for good.
 
 A run of the main job is dead when the next main job begins, since a home has one at a time. Any other, started in the UI,
 by a backfill or by a sensor, is dead when the process that its log names is gone.
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 from dagster._core.storage.runs import SqliteRunStorage
@@ -20,6 +21,7 @@ from dagster._core.storage.tags import (
 
 from nyx_assets.materialization import DATA_VERSION_TAG, key_of, name_of
 from nyx_assets.partitions import CRAWL
+from nyx_assets.quarantine import LANDED
 from resources.commits import Commit
 from resources.home import Home
 
@@ -189,3 +191,15 @@ def _is_of_another_run(
     since = begun.replace(microsecond=0)  # commits know whole seconds
     was_there_before = datetime.fromisoformat(commit.written_at) < since
     return was_there_before or datetime.fromtimestamp(known.timestamp, UTC) > begun.replace(tzinfo=begun.tzinfo or UTC)
+
+
+def take_partition_out(instance: DagsterInstance, crawl: str, reason: str) -> None:
+    """Tell Dagster that a partition is quarantined: it is no partition any more, until it is registered again.
+
+    Why stays to be read at `landed_crawl`, as an observation of that partition.
+    """
+    instance.report_runless_asset_event(
+        dg.AssetObservation(dg.AssetKey(LANDED), partition=crawl, metadata={"quarantined because": reason})
+    )
+    if instance.has_dynamic_partition(str(CRAWL.name), crawl):
+        instance.delete_dynamic_partition(str(CRAWL.name), crawl)

@@ -11,9 +11,10 @@ import dagster as dg
 from dagster import DagsterInstance
 
 from nyx_assets.corpus.deliveries import Delivery, RefusedDelivery, find_deliveries
-from nyx_assets.corpus.landing import land, landed_rows
+from nyx_assets.corpus.landing import has_landed, land, landed_rows
 from nyx_assets.materialization import DATA_VERSION_TAG, column_schema
 from nyx_assets.partitions import CRAWL
+from nyx_assets.quarantine import is_quarantined, release_partition
 from nyx_assets.records import LANDED_CRAWL
 from resources.home import Home
 
@@ -26,6 +27,8 @@ telemetry:
   enabled: false
 nux:
   enabled: false
+freshness:
+  enabled: true
 concurrency:
   runs:
     max_concurrent_runs: 2
@@ -75,6 +78,8 @@ def landed_events(
     Records and tables can come apart: a run may be killed between the two, and `<home>/dagster` may be deleted.
     """
     for delivery in deliveries:
+        if not has_landed(home, delivery) and release_partition(home, delivery.key):
+            console.info("crawl %s comes with other content and is out of quarantine", delivery.key)
         commit = land(home, delivery)
         record = instance.get_latest_data_version_record(LANDED_CRAWL_KEY, partition_key=delivery.key)
         known = record.asset_materialization if record else None
@@ -100,10 +105,22 @@ def register_deliveries(home: Home, instance: DagsterInstance, crawl_folder: Pat
     Raises DataError if the folder is missing or has no delivery.
     """
     found = find_deliveries(crawl_folder, counted=partial(landed_rows, home))
+    deliveries = not_quarantined(home, found.deliveries)
     known = set(instance.get_dynamic_partitions(str(CRAWL.name)))
     instance.add_dynamic_partitions(
-        str(CRAWL.name), [delivery.key for delivery in found.deliveries if delivery.key not in known]
+        str(CRAWL.name), [delivery.key for delivery in deliveries if delivery.key not in known]
     )
-    for event in landed_events(home, instance, found.deliveries):
+    for event in landed_events(home, instance, deliveries):
         instance.report_runless_asset_event(event)
     return found.refused
+
+
+def not_quarantined(home: Home, deliveries: Iterable[Delivery]) -> list[Delivery]:
+    """Deliveries but those whose partition is out of the pipeline, and that did not change since."""
+    return [one for one in deliveries if not (is_quarantined(home, one.key) and has_landed(home, one))]
+
+
+def make_partition_known(instance: DagsterInstance, crawl: str) -> None:
+    """Register a partition that is released."""
+    if not instance.has_dynamic_partition(str(CRAWL.name), crawl):
+        instance.add_dynamic_partitions(str(CRAWL.name), [crawl])

@@ -9,6 +9,7 @@ from dagster import DagsterInstance
 from nyx_assets.main_job import JobReport, Pipeline
 from nyx_assets.materialization import is_current
 from nyx_assets.partitions import CRAWL
+from nyx_assets.quarantine import quarantine_lines, quarantined_partitions
 from resources.home import Home
 from resources.settings import ROLES
 
@@ -148,9 +149,10 @@ def status_text(rows: Sequence[dict[str, Any]], home: Home) -> str:
         if home.commit("final_index", None)
         else []
     )
+    out = quarantine_lines(quarantined_partitions(home))
     said = [f"live index: version {row['version']}, {row['num_chunks']:,} chunks, dim {row['dim']}" for row in live]
     return "\n".join(
-        [f"home {home.root}, crawl {home.crawl_folder}", "", table, "", *(said or ["no index is live yet"])]
+        [f"home {home.root}, crawl {home.crawl_folder}", "", table, "", *(said or ["no index is live yet"]), *out]
     )
 
 

@@ -45,6 +45,15 @@ NYX_TRAIN_NODES, NYX_TRAIN_RENDEZVOUS
               asset's own machine is one, on the others the command that it logs is started by hand or by a job; default: 1
 NYX_K8S_STEPS file with the configuration of dagster-k8s' executor (deploy/steps.yaml): each step in a pod of its own; default:
               all steps of a run in its own process
+NYX_MAX_ATTEMPTS
+              failures of one asset of a crawl partition after which the partition is quarantined; default 3
+NYX_RETRAIN   on: the daemon starts a retraining when enough has changed; off (default): only `nyx run` trains
+NYX_RETRAIN_SHARE
+              share of the trained chunks that has to be new or changed before a retraining starts; default 0.1
+NYX_RETRAIN_PAGES
+              pages, new or changed, that start one whatever their share; default: the share alone counts
+NYX_ALERT_WEBHOOK
+              address that failures are posted to as JSON, {"text": …}; default: they are told in the log alone
 NYX_VLM       live (default), or replay: answer from kept replies only, and fail on a request without one
 """
 
@@ -65,6 +74,15 @@ from training_kernels.errors import ConfigError
 Role = Literal["teacher", "generator", "judge"]
 ROLES: tuple[Role, ...] = ("teacher", "generator", "judge")
 GENERATOR_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainingRule:
+    """How much has to be new or changed since the last training before the daemon starts another."""
+
+    min_share: float
+    """Of the chunks of the last training. Choice of the default, a tenth: less moves no metric beyond its interval."""
+    min_pages: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +134,12 @@ class Settings:
     """host:port where machines that train together meet; "" for one."""
     k8s_steps: Path | None
     """Configuration of the executor that makes each step in a pod; None: steps are made in the process of their run."""
+    retraining: RetrainingRule | None
+    """None: the daemon starts no retraining."""
+    alert_webhook: str | None
+    """None: failures are told in the log alone."""
+    max_attempts: int
+    """Of making an asset of a crawl partition, before the partition is quarantined."""
     is_replay: bool
     """True: servers are not asked; a request whose reply is not kept is an error."""
 
@@ -153,6 +177,9 @@ class Settings:
             train_nodes=_whole_number(env, "NYX_TRAIN_NODES", default=1, least=1),
             train_rendezvous=_rendezvous(env),
             k8s_steps=Path(env["NYX_K8S_STEPS"]) if env.get("NYX_K8S_STEPS") else None,
+            retraining=_retraining_rule(env),
+            alert_webhook=_webhook(env),
+            max_attempts=_whole_number(env, "NYX_MAX_ATTEMPTS", default=3, least=1),
             is_replay=_is_replay(env),
         )
 
@@ -212,6 +239,25 @@ def _rendezvous(env: Mapping[str, str]) -> str:
     nodes, value = _whole_number(env, "NYX_TRAIN_NODES", default=1, least=1), env.get("NYX_TRAIN_RENDEZVOUS") or ""
     if nodes > 1 and not re.fullmatch(r"[^\s:]+:[0-9]+", value):
         raise ConfigError(f"NYX_TRAIN_NODES={nodes} machines meet at NYX_TRAIN_RENDEZVOUS=host:port, got {value!r}")
+    return value
+
+
+def _retraining_rule(env: Mapping[str, str]) -> RetrainingRule | None:
+    value = env.get("NYX_RETRAIN") or "off"
+    if value not in ("off", "on"):
+        raise ConfigError(f"NYX_RETRAIN must be off or on, got {value!r}")
+    if value == "off":
+        return None
+    return RetrainingRule(
+        min_share=_number(env, "NYX_RETRAIN_SHARE", default=0.1, least=0),
+        min_pages=_number(env, "NYX_RETRAIN_PAGES", default=math.inf, least=1),
+    )
+
+
+def _webhook(env: Mapping[str, str]) -> str | None:
+    value = env.get("NYX_ALERT_WEBHOOK") or None
+    if value is not None and not value.startswith(("http://", "https://")):
+        raise ConfigError(f"NYX_ALERT_WEBHOOK must be an http(s) address, got {value!r}")
     return value
 
 

@@ -244,6 +244,18 @@ class ParquetTables:
         put_bytes(self.fs, self._mark(asset, partition), content)  # half a mark would stop every reader
         self.look_again()
 
+    def release(self, asset: str, partition: str | None) -> None:
+        """Let a table be read again that is quarantined; nothing happens to one that is not."""
+        mark = self._mark(asset, partition)
+        if self.fs.exists(mark):
+            self.fs.rm(mark)
+
+    def quarantined(self, asset: str) -> dict[str, str]:
+        """Why, by crawl partition, of those that are quarantined; found by one listing."""
+        marks = self.fs.glob(f"{self.base}/{asset}/crawl=*/_quarantine.json")
+        names = [mark.rsplit("/", 2)[-2].removeprefix("crawl=") for mark in marks]
+        return {name: reason for name in names if (reason := self.quarantine_reason(asset, name)) is not None}
+
     def quarantine_reason(self, asset: str, partition: str | None) -> str | None:
         """Why a table must not be read, or None."""
         mark = self._mark(asset, partition)

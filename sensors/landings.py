@@ -5,17 +5,21 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 
 import dagster as dg
+from dagster import DagsterInstance
 
 from nyx_assets.corpus.deliveries import Delivery, FoundDeliveries, find_deliveries
 from nyx_assets.corpus.landing import landed_rows
 from nyx_assets.partitions import CRAWL
-from nyx_assets.registering import landed_events
+from nyx_assets.registering import landed_events, not_quarantined
 from resources.home import Home
 from resources.settings import Settings
 from training_kernels.errors import DataError
 
 MAX_LANDINGS_PER_TICK = 500
 """Choice: their listings are written and reported within seconds; what is over waits for the next tick."""
+
+LANDED_KEY = "nyx/landed"
+"""Where Dagster's records keep the fingerprints of what landed."""
 
 MAX_NAMED = 5
 """Choice: the reason of a skipped tick is one line in the UI."""
@@ -36,18 +40,21 @@ def landings_sensor(home: Home, settings: Settings) -> dg.SensorDefinition:
             return dg.SkipReason("no crawl folder yet: set NYX_CRAWL, or run `nyx run` once")
         cursor = json.loads(context.cursor or "{}")
         seen: dict[str, str] = cursor.get("seen", {})
-        landed: dict[str, str] = cursor.get("landed", {})
+        landed = remembered(context.instance) | cursor.get("landed", {})
         try:
             found = find_deliveries(folder, known=landed, counted=partial(landed_rows, home))
         except DataError as error:
             return dg.SkipReason(str(error))
+        if cursor.get("landed"):  # of the tick before: now that its cursor came back, its partitions are registered
+            remember(context.instance, {key: landed[key] for key in found.unchanged})
         for one in found.refused:
             context.log.warning(f"delivery {one.key} is refused: {one.reason}")
-        complete = [delivery for delivery in found.deliveries if is_complete(delivery, seen)][:MAX_LANDINGS_PER_TICK]
+        wanted = not_quarantined(home, found.deliveries)
+        complete = [delivery for delivery in wanted if is_complete(delivery, seen)][:MAX_LANDINGS_PER_TICK]
         new_cursor = json.dumps(
             {
                 "seen": _fingerprints(found.deliveries),
-                "landed": {key: landed[key] for key in found.unchanged} | _fingerprints(complete),
+                "landed": _fingerprints(complete),
             }
         )
         if not complete:
@@ -60,6 +67,19 @@ def landings_sensor(home: Home, settings: Settings) -> dg.SensorDefinition:
         )
 
     return landings
+
+
+def remembered(instance: DagsterInstance) -> dict[str, str]:
+    """Fingerprint by key of every delivery that landed, as far as Dagster's records know.
+
+    They stand beside the cursor: that is written anew at each tick, and kept with each tick for a week.
+    """
+    kept = instance.daemon_cursor_storage.get_cursor_values({LANDED_KEY}).get(LANDED_KEY)
+    return json.loads(kept) if kept else {}
+
+
+def remember(instance: DagsterInstance, landed: Mapping[str, str]) -> None:
+    instance.daemon_cursor_storage.set_cursor_values({LANDED_KEY: json.dumps(landed)})
 
 
 def is_complete(delivery: Delivery, seen: Mapping[str, str]) -> bool:

@@ -23,6 +23,7 @@ DAGSTER_FILES = {
     "__main__.py": "the command line",
     "materialization.py": "what every asset does around its thinking",
     "main_job.py": "the main job is a series of Dagster runs",
+    "failures.py": "reads what went wrong from Dagster's events",
     "recovery.py": "mends Dagster's records after a kill",
     "registering.py": "tells Dagster of deliveries",
     "reporting.py": "reads Dagster's partitions for the report",

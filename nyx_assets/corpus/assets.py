@@ -14,8 +14,8 @@ from nyx_assets.corpus.near_duplicates import cluster_sizes, near_duplicate_rows
 from nyx_assets.corpus.pages import documents_of
 from nyx_assets.corpus.signatures import chunk_signatures, page_signatures, picture_signatures
 from nyx_assets.figures import link_rot_plot
-from nyx_assets.materialization import Step, settings
-from nyx_assets.partitions import CRAWL, EVERY_CRAWL
+from nyx_assets.materialization import Step, each_partition, settings
+from nyx_assets.partitions import CRAWL, EVERY_CRAWL, ONE_RUN
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.records import (
     CHUNK_SIGNATURES,
@@ -72,6 +72,7 @@ landed_crawl = dg.AssetSpec(
     ],
     group_name="corpus",
     partitions_def=CRAWL,
+    backfill_policy=ONE_RUN,
 )
 def taken_pages(
     context: dg.AssetExecutionContext,
@@ -79,28 +80,29 @@ def taken_pages(
     recipe: dg.ResourceParam[PipelineRecipe],
     web_pictures: dg.ResourceParam[WebPictures],
 ) -> Iterator[dg.MaterializeResult]:
-    step = Step(context, home)
-    landed = home.tables.read("landed_crawl", partition=context.partition_key).to_pylist()
-    delivery = delivery_from_rows(context.partition_key, landed)
-    progress = step.progress("pages", delivery.num_rows)
-    schemas = {"link_rot": LINK_ROT, "rejected_documents": REJECTED_DOCUMENTS, "crawl_documents": CRAWL_DOCUMENTS}
-    taken_down = TakenDown.of(home)
-    store = taken_down.store(home)
-    with web_pictures.session(store, recipe.pictures) as session, step.tables(schemas) as tables:
-        links = WebLinks(session)
-        for row in documents_of(delivery, store, recipe.pictures, links, taken_down):
-            if row.is_document:
-                tables["crawl_documents"].append([row.values])
-                progress.advance()
-            else:
-                tables["rejected_documents"].append([row.values])
-        lost = list(links.rows())
-        tables["link_rot"].append(lost)
-    step.preview("crawl_documents", ["title", "segments"])
-    step.preview("rejected_documents", ["kind", "reference", "rule", "reason"])
-    step.report("link_rot", lost=links.num_lost, taken=links.num_taken)
-    step.preview("link_rot", ["host", "rule", "num_references", "share"], [link_rot_plot(lost)])
-    yield from step.results("crawl_documents", "rejected_documents", "link_rot")
+    def take(step: Step) -> None:
+        landed = home.tables.read("landed_crawl", partition=step.partition).to_pylist()
+        delivery = delivery_from_rows(str(step.partition), landed)
+        progress = step.progress("pages", delivery.num_rows)
+        schemas = {"link_rot": LINK_ROT, "rejected_documents": REJECTED_DOCUMENTS, "crawl_documents": CRAWL_DOCUMENTS}
+        taken_down = TakenDown.of(home)
+        store = taken_down.store(home)
+        with web_pictures.session(store, recipe.pictures) as session, step.tables(schemas) as tables:
+            links = WebLinks(session)
+            for row in documents_of(delivery, store, recipe.pictures, links, taken_down):
+                if row.is_document:
+                    tables["crawl_documents"].append([row.values])
+                    progress.advance()
+                else:
+                    tables["rejected_documents"].append([row.values])
+            lost = list(links.rows())
+            tables["link_rot"].append(lost)
+        step.preview("crawl_documents", ["title", "segments"])
+        step.preview("rejected_documents", ["kind", "reference", "rule", "reason"])
+        step.report("link_rot", lost=links.num_lost, taken=links.num_taken)
+        step.preview("link_rot", ["host", "rule", "num_references", "share"], [link_rot_plot(lost)])
+
+    yield from each_partition(context, home, take, "crawl_documents", "rejected_documents", "link_rot")
 
 
 @dg.asset(
@@ -110,6 +112,7 @@ def taken_pages(
     kinds={"parquet"},
     code_version="1",
     partitions_def=CRAWL,
+    backfill_policy=ONE_RUN,
     metadata=settings("chunking", "backbone"),
 )
 def chunked_corpus(
@@ -117,18 +120,21 @@ def chunked_corpus(
 ) -> Iterator[dg.MaterializeResult]:
     from training_kernels.tokenizer import load_text_tokenizer
 
-    step = Step(context, home)
-    documents = (
-        row for batch in home.tables.batches("crawl_documents", partition=step.partition) for row in batch.to_pylist()
-    )
-    progress = step.progress("pages", home.tables.num_rows("crawl_documents", step.partition))
-    with step.tables({"chunked_corpus": CHUNKED_CORPUS}) as tables:
-        for chunk in split_into_chunks(
-            progress.over(documents), tokenizer=load_text_tokenizer(recipe.backbone), recipe=recipe.chunking
-        ):
-            tables["chunked_corpus"].append([chunk])
-    step.preview("chunked_corpus", ["position", "text_tokens", "segments"])
-    yield from step.results("chunked_corpus")
+    def chunk(step: Step) -> None:
+        documents = (
+            row
+            for batch in home.tables.batches("crawl_documents", partition=step.partition)
+            for row in batch.to_pylist()
+        )
+        progress = step.progress("pages", home.tables.num_rows("crawl_documents", step.partition))
+        with step.tables({"chunked_corpus": CHUNKED_CORPUS}) as tables:
+            for chunk in split_into_chunks(
+                progress.over(documents), tokenizer=load_text_tokenizer(recipe.backbone), recipe=recipe.chunking
+            ):
+                tables["chunked_corpus"].append([chunk])
+        step.preview("chunked_corpus", ["position", "text_tokens", "segments"])
+
+    yield from each_partition(context, home, chunk, "chunked_corpus")
 
 
 @dg.multi_asset(
@@ -142,20 +148,21 @@ def chunked_corpus(
     ],
     group_name="corpus",
     partitions_def=CRAWL,
+    backfill_policy=ONE_RUN,
 )
 def signed_pages(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> Iterator[dg.MaterializeResult]:
-    step = Step(context, home)
+    def sign(step: Step) -> None:
+        def pages() -> Iterator[dict[str, Any]]:
+            for batch in home.tables.batches("crawl_documents", partition=step.partition):
+                yield from batch.to_pylist()
 
-    def pages() -> Iterator[dict[str, Any]]:
-        for batch in home.tables.batches("crawl_documents", partition=step.partition):
-            yield from batch.to_pylist()
+        progress = step.progress("pages", home.tables.num_rows("crawl_documents", step.partition))
+        schemas = {"picture_signatures": PICTURE_SIGNATURES, "page_signatures": PAGE_SIGNATURES}
+        with step.tables(schemas) as tables:
+            tables["page_signatures"].append(page_signatures(pages()))
+            tables["picture_signatures"].append(picture_signatures(progress.over(pages()), home.images))
 
-    progress = step.progress("pages", home.tables.num_rows("crawl_documents", step.partition))
-    schemas = {"picture_signatures": PICTURE_SIGNATURES, "page_signatures": PAGE_SIGNATURES}
-    with step.tables(schemas) as tables:
-        tables["page_signatures"].append(page_signatures(pages()))
-        tables["picture_signatures"].append(picture_signatures(progress.over(pages()), home.images))
-    yield from step.results("page_signatures", "picture_signatures")
+    yield from each_partition(context, home, sign, "page_signatures", "picture_signatures")
 
 
 @dg.asset(
@@ -166,15 +173,19 @@ def signed_pages(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]
     kinds={"parquet"},
     code_version="1",
     partitions_def=CRAWL,
+    backfill_policy=ONE_RUN,
 )
 def signed_chunks(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> Iterator[dg.MaterializeResult]:
-    step = Step(context, home)
-    chunks = (
-        row for batch in home.tables.batches("chunked_corpus", partition=step.partition) for row in batch.to_pylist()
-    )
-    with step.tables({"chunk_signatures": CHUNK_SIGNATURES}) as tables:
-        tables["chunk_signatures"].append(chunk_signatures(chunks))
-    yield from step.results("chunk_signatures")
+    def sign(step: Step) -> None:
+        chunks = (
+            row
+            for batch in home.tables.batches("chunked_corpus", partition=step.partition)
+            for row in batch.to_pylist()
+        )
+        with step.tables({"chunk_signatures": CHUNK_SIGNATURES}) as tables:
+            tables["chunk_signatures"].append(chunk_signatures(chunks))
+
+    yield from each_partition(context, home, sign, "chunk_signatures")
 
 
 @dg.asset(

@@ -8,6 +8,7 @@ looked through in seconds; of JSON lines, which have no footer, the lines are co
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,9 @@ ROW_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")
 PAGE_SUFFIXES = (".md", ".markdown", ".html", ".htm")
 OBELICS_COLUMNS = "images list<string>, texts list<string>, metadata string, general_metadata string"
 
+
+_States = Mapping[str, os.stat_result | None]
+"""By name of a file: what the operating system says of it; None for one that went away."""
 
 CountedRows = Callable[[str, str], Mapping[Path, int]]
 """Rows by file of a delivery of this key and fingerprint, where they were counted before; else nothing."""
@@ -69,7 +73,7 @@ class Delivery:
 
     def name_of(self, file: DeliveredFile) -> str:
         """The file's name relative to the crawl folder."""
-        is_single_file = _key_of(file.path) == self.key and len(self.files) == 1 and self.folder.name != self.key
+        is_single_file = _key_of(file.path.name) == self.key and len(self.files) == 1 and self.folder.name != self.key
         return file.path.name if is_single_file else f"{self.key}/{file.path.relative_to(self.folder).as_posix()}"
 
 
@@ -99,7 +103,8 @@ class _Listing:
     name: str
     """Of the file or sub-folder."""
     folder: Path
-    files: tuple[Path, ...]
+    files: tuple[str, ...]
+    """From `folder`."""
     fingerprint: str
     is_marked_complete: bool
 
@@ -180,70 +185,92 @@ def _kind_of(path: Path) -> Literal["parquet", "json_rows", "page"]:
     return "page"
 
 
-def _key_of(path: Path) -> str:
-    return next((path.name.removesuffix(suffix) for suffix in ROW_SUFFIXES if path.name.endswith(suffix)), path.name)
+def _key_of(name: str) -> str:
+    return next((name.removesuffix(suffix) for suffix in ROW_SUFFIXES if name.endswith(suffix)), name)
 
 
 def _files(crawl_folder: Path) -> Iterable[_Listing]:
-    for path in _row_files(crawl_folder):
-        key = _key_of(path)
-        markers = (path.with_name(f"{path.name}.done"), path.with_name(f"{key}.{MARKER}"))
+    names = set(os.listdir(crawl_folder))
+    for name in sorted(one for one in names if one.endswith(ROW_SUFFIXES)):
+        state = _state(f"{crawl_folder}/{name}")
+        if state is None or not stat.S_ISREG(state.st_mode):
+            continue
+        key = _key_of(name)
         yield _Listing(
             key=key,
-            name=path.name,
+            name=name,
             folder=crawl_folder,
-            files=(path,),
-            fingerprint=_fingerprint(crawl_folder, [path]),
-            is_marked_complete=any(marker.exists() for marker in markers),
+            files=(name,),
+            fingerprint=_fingerprint({name: state}),
+            is_marked_complete=f"{name}.done" in names or f"{key}.{MARKER}" in names,
         )
 
 
 def _folders(crawl_folder: Path) -> Iterable[_Listing]:
-    for folder in sorted(path for path in crawl_folder.iterdir() if path.is_dir()):
-        all_files = _all_files(folder)
+    with os.scandir(crawl_folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir())
+    for name in names:
+        states, is_marked_complete = _all_files(f"{crawl_folder}/{name}")
         # beside files of pages, a README.md is no page
-        if files := _row_files(folder) or _page_files(folder, all_files):
+        if files := _row_files(states) or _page_files(states):
             yield _Listing(
-                key=folder.name,
-                name=f"{folder.name}/",
-                folder=folder,
+                key=name,
+                name=f"{name}/",
+                folder=crawl_folder / name,
                 files=tuple(files),
-                fingerprint=_fingerprint(folder, all_files),
-                is_marked_complete=(folder / MARKER).exists(),
+                fingerprint=_fingerprint(states),
+                is_marked_complete=is_marked_complete,
             )
 
 
-def _row_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.name.endswith(ROW_SUFFIXES) and path.is_file())
-
-
-def _page_files(folder: Path, files: Iterable[Path]) -> list[Path]:
-    """Markdown and HTML files that are not hidden, nor in a hidden folder such as .git."""
+def _row_files(states: _States) -> list[str]:
     return [
-        path
-        for path in files
-        if path.suffix.lower() in PAGE_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
+        name for name, state in states.items() if "/" not in name and name.endswith(ROW_SUFFIXES) and _is_file(state)
     ]
 
 
-def _all_files(folder: Path) -> list[Path]:
-    """Every file below a delivery's own folder but its marker, whose coming changes nothing."""
-    paths = (Path(parent) / name for parent, _, names in os.walk(folder) for name in names)
-    return sorted(path for path in paths if path != folder / MARKER)
+def _page_files(states: _States) -> list[str]:
+    """Markdown and HTML files that are not hidden, nor in a hidden folder such as .git."""
+    return [
+        name
+        for name, state in states.items()
+        if os.path.splitext(name)[1].lower() in PAGE_SUFFIXES
+        and not any(part.startswith(".") for part in name.split("/"))
+        and _is_file(state)
+    ]
 
 
-def _fingerprint(folder: Path, files: Iterable[Path]) -> str:
+def _all_files(folder: str) -> tuple[_States, bool]:
+    """Every file below a delivery's own folder but its marker, whose coming changes nothing; and whether that is there.
+
+    Names are relative, in the order of their parts.
+    """
+    names = []
+    for parent, _, own in os.walk(folder):
+        below = parent[len(folder) + 1 :]
+        names += [f"{below}/{name}" if below else name for name in own]
+    is_marked_complete = MARKER in names
+    ordered = sorted((name for name in names if name != MARKER), key=lambda name: name.split("/"))
+    return {name: _state(f"{folder}/{name}") for name in ordered}, is_marked_complete
+
+
+def _state(path: str) -> os.stat_result | None:
+    """None for a link that leads nowhere, or a temporary file of whoever is copying."""
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None
+
+
+def _is_file(state: os.stat_result | None) -> bool:
+    return state is not None and stat.S_ISREG(state.st_mode)
+
+
+def _fingerprint(states: _States) -> str:
     digest = hashlib.sha256()
-    for path in files:
-        try:
-            status = path.stat()
-            state = f"{status.st_size}\0{status.st_mtime_ns}"
-        except FileNotFoundError:
-            state = "gone"  # a link that leads nowhere, or a temporary file of whoever is copying
-        line = f"{path.relative_to(folder)}\0{state}\0"
-        digest.update(line.encode("utf-8", "surrogateescape"))
+    for name, state in states.items():
+        said = "gone" if state is None else f"{state.st_size}\0{state.st_mtime_ns}"
+        digest.update(f"{name}\0{said}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -273,7 +300,7 @@ def _open(listing: _Listing, num_rows: Mapping[Path, int]) -> Delivery:
                 num_rows=num_rows[path] if path in num_rows else _count_rows(path),
                 num_bytes=path.stat().st_size,
             )
-            for path in listing.files
+            for path in (listing.folder / name for name in listing.files)
         ),
         fingerprint=listing.fingerprint,
         is_marked_complete=listing.is_marked_complete,

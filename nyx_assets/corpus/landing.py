@@ -21,7 +21,8 @@ def has_landed(home: Home, delivery: Delivery) -> bool:
 def landed_rows(home: Home, key: str, fingerprint: str) -> Mapping[Path, int]:
     """Rows by file of a delivery that landed with this very fingerprint; {} if none did."""
     commit = home.tables.commit("landed_crawl", key)
-    if commit is None or commit.provenance != _provenance(fingerprint):
+    is_out = home.tables.quarantine_reason("landed_crawl", key) is not None
+    if commit is None or is_out or commit.provenance != _provenance(fingerprint):
         return {}
     rows = home.tables.read("landed_crawl", partition=key, columns=["file", "num_rows"]).to_pylist()
     return {Path(row["file"]): row["num_rows"] for row in rows}

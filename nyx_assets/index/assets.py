@@ -7,8 +7,8 @@ import dagster as dg
 
 from nyx_assets.index.building import build_version, recommended_dims
 from nyx_assets.index.embedding import embedded_rows, known_embeddings
-from nyx_assets.materialization import Step, key_of, settings
-from nyx_assets.partitions import CRAWL
+from nyx_assets.materialization import Step, each_partition, key_of, settings
+from nyx_assets.partitions import CRAWL, ONE_RUN
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.records import FINAL_INDEX, chunk_embeddings_schema
 from nyx_assets.retrievers import DENSE_RETRIEVERS, RetrieverSpec
@@ -31,26 +31,29 @@ def embeddings_asset(retriever: RetrieverSpec) -> dg.AssetsDefinition:
         kinds={"torch", "parquet"},
         code_version="1",
         partitions_def=CRAWL,
+        backfill_policy=ONE_RUN,
         pool="gpu",
         metadata=settings("backbone"),
     )
     def chunk_embeddings(
         context: dg.AssetExecutionContext, home: dg.ResourceParam[Home], embedders: dg.ResourceParam[Embedders]
     ) -> Iterator[dg.MaterializeResult]:
-        step = Step(context, home)
         embedder = embedders.open(retriever.folder(home, embedders))
-        known = known_embeddings(home, retriever, step.partition, embedder.dim)
-        progress = step.progress("chunks", home.tables.num_rows("chunked_corpus", step.partition))
-        batches = home.tables.batches("chunked_corpus", partition=step.partition, columns=["chunk_id", "segments"])
-        num_reused = 0
-        with step.tables({name: chunk_embeddings_schema(embedder.dim)}) as tables:
-            for batch in batches:
-                table, reused = embedded_rows(batch.to_pylist(), embedder, known)
-                tables[name].append_table(table)
-                progress.advance(table.num_rows)
-                num_reused += reused
-        step.report(name, reused=num_reused, dim=embedder.dim)
-        yield from step.results(name)
+
+        def embed(step: Step) -> None:
+            known = known_embeddings(home, retriever, step.partition, embedder.dim)
+            progress = step.progress("chunks", home.tables.num_rows("chunked_corpus", step.partition))
+            batches = home.tables.batches("chunked_corpus", partition=step.partition, columns=["chunk_id", "segments"])
+            num_reused = 0
+            with step.tables({name: chunk_embeddings_schema(embedder.dim)}) as tables:
+                for batch in batches:
+                    table, reused = embedded_rows(batch.to_pylist(), embedder, known)
+                    tables[name].append_table(table)
+                    progress.advance(table.num_rows)
+                    num_reused += reused
+            step.report(name, reused=num_reused, dim=embedder.dim)
+
+        yield from each_partition(context, home, embed, name)
 
     return chunk_embeddings
 

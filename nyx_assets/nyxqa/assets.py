@@ -9,7 +9,7 @@ import dagster as dg
 
 from nyx_assets.figures import funnel_plot
 from nyx_assets.funnels import summed
-from nyx_assets.materialization import Step, settings
+from nyx_assets.materialization import Step, each_partition, settings
 from nyx_assets.miners import ForeignEmbedders, embeds
 from nyx_assets.nyxqa.asking import Tally, ask_all
 from nyx_assets.nyxqa.filters import filter_pairs
@@ -19,7 +19,7 @@ from nyx_assets.nyxqa.pairs import Means
 from nyx_assets.nyxqa.round_trip import open_search
 from nyx_assets.nyxqa.sampling import calls_for, sample_chunks
 from nyx_assets.nyxqa.splits import split_of
-from nyx_assets.partitions import CRAWL, EVERY_CRAWL
+from nyx_assets.partitions import CRAWL, EVERY_CRAWL, ONE_RUN
 from nyx_assets.qa_recipes import QAVariant, RoundTripRecipe
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.records import FILTERED_QA, QA_FUNNEL, RAW_QA, REJECTED_QA, SAMPLED_CHUNKS
@@ -39,25 +39,27 @@ def _rows(home: Home, table: str, partition: str | None) -> Iterator[dict[str, A
     group_name="nyxqa",
     code_version="1",
     partitions_def=CRAWL,
+    backfill_policy=ONE_RUN,
     metadata=settings("qa.sampling", "qa.writing", "seed"),
 )
 def sampled_chunks(
     context: dg.AssetExecutionContext, home: dg.ResourceParam[Home], recipe: dg.ResourceParam[PipelineRecipe]
 ) -> Iterator[dg.MaterializeResult]:
-    step = Step(context, home)
-    rows = sample_chunks(
-        _rows(home, "chunked_corpus", step.partition),
-        recipe=recipe.qa.sampling,
-        variants=recipe.qa.writing.variants,
-        seed=recipe.seed,
-    )
-    drawn: Counter[str] = Counter()
-    with step.tables({"sampled_chunks": SAMPLED_CHUNKS}) as tables:
-        for row in rows:
-            drawn[row["stratum"] if row["reason"] is None else row["reason"].partition(":")[0]] += 1
-            tables["sampled_chunks"].append([row])
-    step.report("sampled_chunks", chunks=dict(drawn))
-    yield from step.results("sampled_chunks")
+    def sample(step: Step) -> None:
+        rows = sample_chunks(
+            _rows(home, "chunked_corpus", step.partition),
+            recipe=recipe.qa.sampling,
+            variants=recipe.qa.writing.variants,
+            seed=recipe.seed,
+        )
+        drawn: Counter[str] = Counter()
+        with step.tables({"sampled_chunks": SAMPLED_CHUNKS}) as tables:
+            for row in rows:
+                drawn[row["stratum"] if row["reason"] is None else row["reason"].partition(":")[0]] += 1
+                tables["sampled_chunks"].append([row])
+        step.report("sampled_chunks", chunks=dict(drawn))
+
+    yield from each_partition(context, home, sample, "sampled_chunks")
 
 
 @dg.asset(

@@ -56,6 +56,9 @@ def test_every_asset_says_what_it_is(pipeline: Pipeline) -> None:
         assert spec.description, name
         assert spec.code_version, name
         assert spec.group_name not in (None, "default"), name
+        assert spec.owners, name
+        assert spec.kinds, name
+        assert "dagster/code_references" in spec.metadata, name
 
 
 def test_what_is_landed_is_external_and_partitioned(pipeline: Pipeline) -> None:

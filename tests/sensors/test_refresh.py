@@ -5,7 +5,9 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import dagster as dg
@@ -17,12 +19,16 @@ from dagster import DagsterInstance
 from nyx_assets.automation import REFRESH
 from nyx_assets.definitions import build_pipeline, resources_of
 from nyx_assets.materialization import key_of
+from nyx_assets.quarantine import quarantined_partitions
 from nyx_assets.query_pictures import query_embedders, query_picture_store
 from nyx_assets.registering import open_instance
+from nyx_assets.retraining import change_since_training
 from nyx_assets.searching import query_document, search_live
 from resources.home import Home
 from resources.settings import Settings
+from sensors.failures import failures_sensor
 from sensors.landings import landings_sensor
+from sensors.retraining import retrain_job, retraining_sensor
 
 Requested = dict[str, set[str | None]]
 
@@ -30,10 +36,13 @@ Requested = dict[str, set[str | None]]
 class Daemon:
     """Ticks of both sensors and the runs that they ask for, one after the other in this process."""
 
-    def __init__(self, home: Path, crawl: Path, instance: DagsterInstance) -> None:
+    def __init__(self, home: Path, crawl: Path, instance: DagsterInstance, **env: str) -> None:
         self.crawl, self.instance, self.home = crawl, instance, Home.at(home)
-        self.settings = Settings.from_env({"NYX_HOME": str(home), "NYX_CRAWL": str(crawl), "NYX_RECIPE": "smoke"})
-        self.defs = build_pipeline(self.settings, self.home).defs
+        self.settings = Settings.from_env(
+            {"NYX_HOME": str(home), "NYX_CRAWL": str(crawl), "NYX_RECIPE": "smoke", **env}
+        )
+        self.pipeline = build_pipeline(self.settings, self.home)
+        self.defs = self.pipeline.defs
         self.landing_cursor: str | None = None
         self.refresh_cursor: Any = None
 
@@ -61,7 +70,8 @@ class Daemon:
         return requested
 
     def run(self, requested: Requested) -> list[dg.ExecuteInProcessResult]:
-        return [
+        """One run a partition, as the daemon starts them; the failures sensor hears of each that fails."""
+        results = [
             self.defs.resolve_implicit_global_asset_job_def().execute_in_process(
                 instance=self.instance,
                 partition_key=partition,
@@ -70,6 +80,21 @@ class Daemon:
             )
             for partition in sorted({key for keys in requested.values() for key in keys}, key=str)
         ]
+        for failed in results:
+            if not failed.success:
+                self.hear_of(failed)
+        return results
+
+    def hear_of(self, failed: dg.ExecuteInProcessResult) -> None:
+        sensor = failures_sensor(self.home, self.settings, lambda: self.pipeline)
+        sensor(
+            dg.build_run_status_sensor_context(
+                sensor_name="failures",
+                dagster_event=failed.get_run_failure_event(),
+                dagster_instance=self.instance,
+                dagster_run=failed.dagster_run,
+            ).for_run_failure()
+        )
 
     def settle(self, *, most_ticks: int = 8) -> list[Requested]:
         """Ticks and runs until nothing more is asked for; what was asked for, tick by tick."""
@@ -125,21 +150,50 @@ def break_rows(file: Path) -> None:
     file.write_bytes(whole[:4] + bytes(200) + whole[204:])
 
 
+class Webhook(ThreadingHTTPServer):
+    """A real server on this machine that keeps what is posted to it."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Keeping)
+        self.posted: list[dict[str, str]] = []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/hook"
+
+
+class _Keeping(BaseHTTPRequestHandler):
+    server: Webhook
+
+    def do_POST(self) -> None:
+        self.server.posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
 @pytest.fixture(scope="module")
-def world(small_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+def webhook() -> Iterator[Webhook]:
+    with Webhook() as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def world(small_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A home that was trained once, and its crawl folder."""
     folder = tmp_path_factory.mktemp("refresh")
     shutil.copytree(small_home, folder / "home")
     shutil.copytree(small_home.parent / "crawl", folder / "crawl")
-    yield folder / "home", folder / "crawl"
+    return folder / "home", folder / "crawl"
 
 
 @pytest.fixture(scope="module")
-def daemon(world: tuple[Path, Path]) -> Iterator[Daemon]:
+def daemon(world: tuple[Path, Path], webhook: "Webhook") -> Iterator[Daemon]:
     """A daemon that has seen the home as it is, and found nothing to do."""
     home, crawl = world
     with open_instance(Home.at(home)) as instance:
-        daemon = Daemon(home, crawl, instance)
+        daemon = Daemon(home, crawl, instance, NYX_ALERT_WEBHOOK=webhook.url)
         daemon.land()
         assert daemon.settle() == []
         yield daemon
@@ -199,10 +253,58 @@ def test_the_same_content_again_ends_at_its_documents(daemon: Daemon) -> None:
     assert daemon.settle() == []
 
 
-def test_a_delivery_that_cannot_be_read_holds_nobody_up(daemon: Daemon) -> None:
+def test_a_delivery_that_cannot_be_read_holds_nobody_up_and_is_quarantined_in_the_end(
+    daemon: Daemon, webhook: Webhook
+) -> None:
     break_rows(deliver(daemon.crawl, "wreck", *(f"Timber {number} of a wreck." for number in range(50))))
     deliver(daemon.crawl, "shore", "Dunes move inland by a yard each year.")
     daemon.land()
-    daemon.settle()
+    asked = daemon.settle()
     assert daemon.home.commit("crawl_documents", "wreck") is None
     assert daemon.found("dunes", crawl="shore") == ["https://shore.example/0"]
+    (told,) = [message["text"] for message in webhook.posted]
+    assert told.startswith("taken_pages of partition wreck failed: ")
+
+    of_wreck: Requested = {name: {"wreck"} for name in asked[0]}
+    for _ in range(2):  # what the daemon does again every ten minutes
+        daemon.run(of_wreck)
+    assert [one.crawl for one in quarantined_partitions(daemon.home)] == ["wreck"]
+    assert len(webhook.posted) == 2, "the same failure is told once"
+    assert "partition wreck is quarantined after 3 attempts at crawl_documents" in webhook.posted[1]["text"]
+    assert not daemon.instance.has_dynamic_partition("crawl", "wreck")
+    assert daemon.settle() == []
+    daemon.landing_cursor = None  # a lost cursor does not let it in
+    daemon.land()
+    assert not daemon.instance.has_dynamic_partition("crawl", "wreck")
+
+    deliver(daemon.crawl, "wreck", "A wreck, delivered whole.")
+    daemon.land()
+    daemon.settle()
+    assert quarantined_partitions(daemon.home) == []
+    assert daemon.found("wreck", crawl="wreck") == ["https://wreck.example/0"]
+
+
+def retraining_tick(daemon: Daemon, **env: str) -> tuple[list[str], str]:
+    """Run keys that the retraining sensor asks for, and why it asks for none."""
+    settings = Settings.from_env({"NYX_HOME": str(daemon.home.root), "NYX_RECIPE": "smoke", **env})
+    job = retrain_job(daemon.home, lambda: daemon.pipeline)
+    with dg.build_sensor_context(instance=daemon.instance) as context:
+        tick = retraining_sensor(daemon.home, settings, job).evaluate_tick(context)
+    return [str(request.run_key) for request in tick.run_requests or []], tick.skip_message or ""
+
+
+def test_a_retraining_is_due_when_enough_is_new_and_never_twice_for_the_same_content(daemon: Daemon) -> None:
+    assert retraining_tick(daemon) == ([], "no retraining is started by itself: set NYX_RETRAIN=on, or use `nyx run`")
+    change = change_since_training(daemon.home)
+    assert {"harbour", "orchard", "meadow", "shore"} <= set(change.crawls)
+    assert not {"2026-01-atlas", "2026-02-almanac"} & set(change.crawls), "what was trained on is no change"
+    assert 0 < change.share < 0.9
+    keys, why = retraining_tick(daemon, NYX_RETRAIN="on", NYX_RETRAIN_SHARE="0.9")
+    assert keys == []
+    assert f"{change.num_pages} pages" in why
+    (by_share,), _ = retraining_tick(daemon, NYX_RETRAIN="on", NYX_RETRAIN_SHARE="0.01")
+    assert retraining_tick(daemon, NYX_RETRAIN="on", NYX_RETRAIN_SHARE="0.9", NYX_RETRAIN_PAGES="2") == ([by_share], "")
+    deliver(daemon.crawl, "fen", "Reeds stand in the fen.")
+    daemon.land()
+    daemon.settle()
+    assert retraining_tick(daemon, NYX_RETRAIN="on", NYX_RETRAIN_SHARE="0.01")[0] != [by_share]

@@ -1,0 +1,14 @@
+"""Telling people: one message, posted as JSON to an address that they chose (Slack, Mattermost and others read `text`)."""
+
+import json
+import urllib.request
+
+TIMEOUT_SECONDS = 10.0
+
+
+def post(url: str, text: str, **facts: str) -> None:
+    """Post {"text": text, **facts}. Raises OSError if the server cannot be reached or refuses."""
+    body = json.dumps({"text": text, **facts}).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+        answer.read()

@@ -1,0 +1,101 @@
+"""Failed runs and failed checks are told once, in the log and by webhook, and counted against their partition."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import dagster as dg
+from dagster import DagsterEventType, DagsterInstance, DagsterRun
+
+from nyx_assets.failures import attempts_of, cause_of, failed_check, faults_of, is_failure
+from nyx_assets.main_job import Pipeline
+from nyx_assets.materialization import name_of
+from nyx_assets.quarantine import note_failure
+from nyx_assets.recovery import MAIN_JOB_TAGS, PARTITION_TAG, take_partition_out
+from resources.home import Home
+from resources.settings import Settings
+from resources.webhook import post
+
+TOLD = "nyx/told"
+"""Key of the records of what was told, in Dagster's own store."""
+
+
+def failures_sensor(home: Home, settings: Settings, pipeline_of: Callable[[], Pipeline]) -> dg.SensorDefinition:
+    """The sensor that hears of every failed run but those inside a main job, which tells of its failures itself."""
+
+    @dg.run_failure_sensor(
+        name="failures",
+        description="Tells of each failed run and failed check once: in its log, and to NYX_ALERT_WEBHOOK.",
+        minimum_interval_seconds=10,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        monitor_all_code_locations=False,
+    )
+    def failures(context: dg.RunFailureSensorContext) -> None:
+        run = context.dagster_run
+        if run.tags.get("nyx/main_job") == MAIN_JOB_TAGS["nyx/main_job"]:
+            return
+        events = list(_events(context.instance, run))
+        messages = list(messages_of(run, events)) or [
+            f"run {run.run_id} of {run.job_name} failed: {context.failure_event.message}"
+        ]
+        pipeline = pipeline_of()
+        for attempt in attempts_of(
+            events,
+            run.tags.get(PARTITION_TAG),
+            asset_of_node=pipeline.asset_of_node,
+            code_version_of=pipeline.code_version_of,
+        ):
+            if note_failure(home, attempt, max_attempts=pipeline.max_attempts):
+                take_partition_out(context.instance, attempt.crawl, f"{attempt.asset}: {attempt.error}")
+                messages.append(
+                    f"partition {attempt.crawl} is quarantined after {pipeline.max_attempts} attempts at {attempt.asset}; "
+                    f"deliver it again, or: nyx quarantine release {attempt.crawl}"
+                )
+        for message in messages:
+            if is_told_before(context.instance, message):
+                continue
+            context.log.error(message)
+            try:
+                if settings.alert_webhook is not None:
+                    post(settings.alert_webhook, message, run_id=run.run_id, job=run.job_name)
+            except OSError as error:  # it is told again when it happens again
+                context.log.warning(f"NYX_ALERT_WEBHOOK {settings.alert_webhook} did not take it: {error}")
+            else:
+                remember(context.instance, message)
+
+    return failures
+
+
+def messages_of(run: DagsterRun, events: list[dg.DagsterEvent]) -> Iterator[str]:
+    """What a person is told of a failed run: a line for each step that failed and each check that did not pass."""
+    of_partition = f" of partition {run.tags[PARTITION_TAG]}" if PARTITION_TAG in run.tags else ""
+    for event in events:
+        if is_failure(event):
+            yield f"{event.node_name}{of_partition} failed: {cause_of(event)}"
+        elif (evaluation := failed_check(event)) is not None:
+            yield (
+                f"{name_of(evaluation.asset_key)}{of_partition} is quarantined, its check {evaluation.check_name} failed: "
+                f"{faults_of(evaluation)}"
+            )
+
+
+def is_told_before(instance: DagsterInstance, message: str) -> bool:
+    """True if this very message was told today (UTC), by this process or an earlier one: what lasts is told once a day."""
+    key = _key(message)
+    return bool(instance.daemon_cursor_storage.get_cursor_values({key}).get(key))
+
+
+def remember(instance: DagsterInstance, message: str) -> None:
+    instance.daemon_cursor_storage.set_cursor_values({_key(message): message})
+
+
+def _key(message: str) -> str:
+    today = datetime.now(UTC).date().isoformat()
+    return f"{TOLD}/{today}/{hashlib.sha256(message.encode()).hexdigest()[:32]}"
+
+
+def _events(instance: DagsterInstance, run: DagsterRun) -> Iterator[dg.DagsterEvent]:
+    kinds = {DagsterEventType.STEP_FAILURE, DagsterEventType.ASSET_CHECK_EVALUATION}
+    for entry in instance.all_logs(run.run_id, of_type=kinds):
+        if entry.dagster_event is not None:
+            yield entry.dagster_event
