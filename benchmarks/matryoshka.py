@@ -55,10 +55,16 @@ class Arms:
 
 
 def one_seed(
-    seed: int, *, num_steps: int, folder: Path, pool: int = POOL, trained_scenes: int = TRAINED_SCENES
+    seed: int,
+    *,
+    num_steps: int,
+    folder: Path,
+    pool: int = POOL,
+    trained_scenes: int = TRAINED_SCENES,
+    num_things: int = THINGS,
 ) -> Arms:
     """Both arms, trained and asked."""
-    scenes = scenes_of_things(THINGS, num_scenes=pool + trained_scenes, seed=seed)
+    scenes = scenes_of_things(num_things, num_scenes=pool + trained_scenes, seed=seed)
     held_out, trained_on = range(pool), range(pool, len(scenes))
     recipe = scene_recipe(num_steps=num_steps, seed=seed)
     with_it, without_it = (

@@ -7,12 +7,14 @@ from benchmarks.matryoshka import DIMS, Arms, benefits, one_seed
 
 @pytest.fixture(scope="module")
 def arms(tmp_path_factory) -> Arms:
-    return one_seed(0, num_steps=30, folder=tmp_path_factory.mktemp("matryoshka"), pool=64, trained_scenes=2_000)
+    """On scenes of one thing, of which so few steps learn something already."""
+    folder = tmp_path_factory.mktemp("matryoshka")
+    return one_seed(0, num_steps=30, folder=folder, pool=64, trained_scenes=1_400, num_things=1)
 
 
 def test_a_short_run_of_either_arm_finds_more_than_the_untrained_control_at_full_width(arms):
-    assert arms.matryoshka[128] > arms.untrained[128]
-    assert arms.full_width_alone[128] > arms.untrained[128]
+    assert arms.matryoshka[128] > 1.5 * arms.untrained[128]
+    assert arms.full_width_alone[128] > 1.5 * arms.untrained[128]
     assert arms.matryoshka != arms.full_width_alone
 
 
