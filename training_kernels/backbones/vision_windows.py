@@ -64,10 +64,11 @@ class _WindowsTogether(Qwen2_5_VLVisionAttention):
         hidden_states: Tensor,
         cu_seqlens: Tensor,
         position_embeddings: tuple[Tensor, Tensor] | None = None,
+        max_seqlen: int | None = None,
         **kwargs: Any,
     ) -> Tensor:
         if position_embeddings is None:
-            return super().forward(hidden_states, cu_seqlens, position_embeddings, **kwargs)
+            return super().forward(hidden_states, cu_seqlens, position_embeddings, max_seqlen, **kwargs)
         query_PHE, key_PHE, value_PHE = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
         query_PHE, key_PHE = apply_rotary_pos_emb_vision(query_PHE, key_PHE, *position_embeddings)
         ends = cu_seqlens.tolist()
@@ -82,10 +83,12 @@ class _WindowsTogether(Qwen2_5_VLVisionAttention):
                 length: (torch.tensor(starts)[:, None] + torch.arange(length)).flatten().to(hidden_states.device)
                 for length, starts in starts_by_length.items()
             }
-            seen = [
-                self._attended(*(part.index_select(0, row_R) for part in (query_PHE, key_PHE, value_PHE)), length)
-                for length, row_R in rows_by_length.items()
-            ]
+            seen = []
+            for length, row_R in rows_by_length.items():
+                query_RHE, key_RHE, value_RHE = (
+                    part.index_select(0, row_R) for part in (query_PHE, key_PHE, value_PHE)
+                )
+                seen.append(self._attended(query_RHE, key_RHE, value_RHE, length))
             place_P = torch.cat(list(rows_by_length.values())).argsort()
             seen_PHE = torch.cat(seen).index_select(0, place_P)
         return self.proj(seen_PHE.flatten(1))
