@@ -228,7 +228,7 @@ def status(as_json: bool) -> None:
 
     settings = Settings.from_env(os.environ)
     home = _home(settings)
-    if not home.root.is_dir():
+    if not home.is_shared and not home.root.is_dir():
         raise Refusal(f"{home.root} does not exist yet: start with `nyx run`")
     with open_instance(home) as instance:
         rows = status_rows(build_pipeline(settings, home), instance, home)

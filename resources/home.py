@@ -23,7 +23,7 @@ from resources.artifacts import Artifacts
 from resources.images import FolderImageStore
 from resources.leases import Leases
 from resources.mirror import Mirror
-from resources.stores import SharedHome, open_store, put_bytes
+from resources.stores import SharedHome, open_store, put_bytes, store_answers
 from resources.tables import Commit, ParquetTables
 from training_kernels.errors import ConfigError, IncompleteArtifact
 
@@ -156,16 +156,18 @@ class Home:
             )
         self.root.mkdir(parents=True, exist_ok=True)
         fs, base = open_store(self.store)
-        put_bytes(fs, f"{base}/{CLAIM}", json.dumps({"crawl_folder": str(crawl_folder.absolute())}).encode())
+        with store_answers(self.store):
+            put_bytes(fs, f"{base}/{CLAIM}", json.dumps({"crawl_folder": str(crawl_folder.absolute())}).encode())
 
     @property
     def crawl_folder(self) -> Path | None:
         """The crawl folder that this home is made from, or None if it is new."""
         fs, base = open_store(self.store)
-        try:
-            return Path(json.loads(fs.cat_file(f"{base}/{CLAIM}"))["crawl_folder"])
-        except FileNotFoundError:
-            return None
+        with store_answers(self.store):
+            try:
+                return Path(json.loads(fs.cat_file(f"{base}/{CLAIM}"))["crawl_folder"])
+            except FileNotFoundError:
+                return None
 
     @property
     def trec_folder(self) -> Path:

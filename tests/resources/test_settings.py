@@ -69,7 +69,9 @@ def test_an_impossible_number_is_named_with_its_variable(name: str, value: str, 
 def test_machines_that_train_together_need_a_place_to_meet() -> None:
     env = {"NYX_TRAIN_NODES": "2", "NYX_TRAIN_PROCESSES": "8"}
     for place in ("", "host-a", "host-a:port"):
-        with pytest.raises(ConfigError, match=r"NYX_TRAIN_NODES=2 machines meet at NYX_TRAIN_RENDEZVOUS=host:port, got"):
+        with pytest.raises(
+            ConfigError, match=r"NYX_TRAIN_NODES=2 machines meet at NYX_TRAIN_RENDEZVOUS=host:port, got"
+        ):
             Settings.from_env(env | {"NYX_TRAIN_RENDEZVOUS": place})
     settings = Settings.from_env(env | {"NYX_TRAIN_RENDEZVOUS": "host-a:29500"})
     assert (settings.train_nodes, settings.train_processes, settings.train_rendezvous) == (2, 8, "host-a:29500")
