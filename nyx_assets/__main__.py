@@ -302,9 +302,10 @@ def _with_crawl(settings: Settings, crawl: Path | None) -> Settings:
         return settings
     settings = replace(settings, crawl_folder=crawl)
     owner = Home.at(settings.home).crawl_folder
-    is_default = not os.environ.get("NYX_HOME") and isinstance(settings.home, Path)
-    if is_default and owner is not None and owner != crawl.absolute():
-        return replace(settings, home=settings.home.with_name(f"{settings.home.name}-{crawl.absolute().name}"))
+    default = settings.home
+    is_another = owner is not None and owner != crawl.absolute()
+    if is_another and not os.environ.get("NYX_HOME") and isinstance(default, Path):
+        return replace(settings, home=default.with_name(f"{default.name}-{crawl.absolute().name}"))
     return settings
 
 

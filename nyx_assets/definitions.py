@@ -207,6 +207,7 @@ def setting_values(recipe: PipelineRecipe, resources: Mapping[str, Any]) -> dict
         values["finetuning_from"] += repr(recipe.mining)
     judge_of_negatives = resources["judge"].model if recipe.mining.judge == "vlm" else ""
     values["web_pictures"] = resources["web_pictures"].setting
+    resources["home"].mirror.send(SUITES)
     resources["home"].mirror.bring(SUITES)
     suites = resources["home"].root / SUITES
     guarded = PublicSets(suites if suites.is_dir() else None)  # a new suite may be leaked by what was drawn before
