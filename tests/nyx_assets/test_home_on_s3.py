@@ -40,7 +40,7 @@ def test_the_corpus_stage_makes_the_very_tables_on_s3_that_it_makes_in_a_folder(
         ]
         assert versions[0] == versions[1], name
     pictures = {path.rpartition("/")[2].partition(".")[0] for path in there.images.fs.find(f"{bucket}/images")}
-    assert pictures == set(here.tables.read("picture_signatures")["image_digest"].to_pylist())
+    assert pictures == set(here.tables.read("picture_signatures")["image"].to_pylist())
     assert {path.name for path in (tmp_path / "one").iterdir()}.isdisjoint({"tables", "images", "crawl.json"})
     assert set(corpus_made(other, crawl).values()) == {0}
     assert Home.at(other.home).crawl_folder == crawl
