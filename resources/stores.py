@@ -91,6 +91,15 @@ def put_file(fs: Any, local: Path, path: str) -> None:
             fs.rm_file(beside)
 
 
+def files_below(fs: Any, folder: str) -> dict[str, dict[str, Any]]:
+    """What a store says of each file below a folder, by path; {} where there is none.
+
+    The folder itself is left out: `find` gives it back where it was empty at the first look and no more at the second.
+    """
+    found = fs.find(folder, detail=True)
+    return {path: info for path, info in found.items() if info["type"] == "file" and path != folder}
+
+
 @contextmanager
 def readable_by(connection: Any, fs: Any) -> Iterator[None]:
     """Let a DuckDB connection read the files of a file system by their URL."""

@@ -86,6 +86,9 @@ def run(home: Home) -> dict[str, dict[str, int]]:
     """What the main job of this host made and found made."""
     with open_instance(home) as instance:
         instance.add_dynamic_partitions(str(CRAWL.name), list(PARTITIONS))
+        (home.root / "ready").touch()
+        while (other := os.environ.get("TOY_WAITS_FOR")) and not Path(other, "ready").exists():
+            time.sleep(0.05)
         report = run_main_job(slow_pipeline(home), instance, home)
     assert report.failures == []
     return {name: {"made": one.made, "reused": one.reused} for name, one in report.by_asset.items()}
@@ -117,7 +120,10 @@ def executions(local: Path) -> list[str]:
 
 def test_two_hosts_share_the_partitions_of_one_home_and_make_each_thing_once(landed: str, tmp_path: Path) -> None:
     locals_ = [tmp_path / "one", tmp_path / "other"]
-    jobs = [start(landed, local, TOY_SLEEP_SECONDS="1") for local in locals_]
+    jobs = [
+        start(landed, local, TOY_SLEEP_SECONDS="2", TOY_WAITS_FOR=str(other))
+        for local, other in zip(locals_, reversed(locals_), strict=True)
+    ]
     try:
         ended = [job.communicate(timeout=PATIENCE_SECONDS) for job in jobs]
     finally:
