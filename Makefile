@@ -28,7 +28,7 @@ check: $(READY)
 
 up: $(READY)
 	dagster_home="$$($(BIN)/nyx dagster-home $(if $(CRAWL),--crawl "$(CRAWL)"))" && \
-	NYX_HOME="$${dagster_home%/dagster}" DAGSTER_HOME="$$dagster_home" $(BIN)/dagster dev -w workspace.yaml
+	NYX_HOME="$${NYX_HOME:-$${dagster_home%/dagster}}" DAGSTER_HOME="$$dagster_home" $(BIN)/dagster dev -w workspace.yaml
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -335,7 +335,7 @@ def status(as_json: bool) -> None:
 
     settings = Settings.from_env(os.environ)
     home = _home(settings)
-    if not home.root.is_dir():
+    if not home.is_shared and not home.root.is_dir():
         raise Refusal(f"{home.root} does not exist yet: start with `nyx run`")
     with open_instance(home) as instance:
         rows = status_rows(build_pipeline(settings, home), instance, home)
@@ -421,9 +421,10 @@ def _with_crawl(settings: Settings, crawl: Path | None) -> Settings:
         return settings
     settings = replace(settings, crawl_folder=crawl)
     owner = Home.at(settings.home).crawl_folder
-    is_default = not os.environ.get("NYX_HOME") and isinstance(settings.home, Path)
-    if is_default and owner is not None and owner != crawl.absolute():
-        return replace(settings, home=settings.home.with_name(f"{settings.home.name}-{crawl.absolute().name}"))
+    default = settings.home
+    is_another = owner is not None and owner != crawl.absolute()
+    if is_another and not os.environ.get("NYX_HOME") and isinstance(default, Path):
+        return replace(settings, home=default.with_name(f"{default.name}-{crawl.absolute().name}"))
     return settings
 
 

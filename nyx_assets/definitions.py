@@ -248,6 +248,7 @@ def setting_values(recipe: PipelineRecipe, resources: Mapping[str, Any]) -> dict
     values["qa.checks"] += prompt_versions("nyx_assets.nyxqa") + answering
     judge_of_negatives = f"{resources['judge'].model} {answering}" if recipe.mining.judge == "vlm" else ""
     values["web_pictures"] = resources["web_pictures"].setting
+    resources["home"].mirror.send(SUITES)
     resources["home"].mirror.bring(SUITES)
     suites = resources["home"].root / SUITES
     guarded = PublicSets(suites if suites.is_dir() else None)  # a new suite may be leaked by what was drawn before

@@ -181,7 +181,7 @@ def _shown(home: Home, chunk: Mapping[str, Any]) -> dict[str, Any]:
         "source": chunk["source"],
         "position": chunk["position"],
         "text": document.text,
-        "images": [home.images.path(digest) for digest in document.images],
+        "images": [home.images.address(digest) for digest in document.images],
     }
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resources.listings import Listings
-from resources.stores import open_store, put_bytes, put_file
+from resources.stores import files_below, open_store, put_bytes, put_file
 from resources.tables import Commit
 from training_kernels.errors import IncompleteArtifact
 
@@ -117,7 +117,7 @@ class Artifacts:
         draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.writing")
         draft.mkdir(parents=True)
         try:
-            for path in self._fs.find(there):
+            for path in files_below(self._fs, there):
                 place = draft / path.removeprefix(there).strip("/")
                 place.parent.mkdir(parents=True, exist_ok=True)
                 self._fs.get_file(path, str(place))

@@ -55,6 +55,7 @@ def build_catalog(home: Home, assets: Sequence[str]) -> list[str]:
     """
     place = home.root / FILE
     home.root.mkdir(parents=True, exist_ok=True)
+    home.look_again()
     home.mirror.send(LEDGER)
     home.mirror.bring(LEDGER)
     with (home.root / ".catalog.lock").open("w") as lock:

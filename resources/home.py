@@ -23,7 +23,7 @@ from resources.artifacts import Artifacts
 from resources.images import FolderImageStore
 from resources.leases import Leases
 from resources.mirror import Mirror
-from resources.stores import SharedHome, open_store, put_bytes
+from resources.stores import SharedHome, open_store, put_bytes, store_answers
 from resources.tables import Commit, ParquetTables
 from training_kernels.errors import ConfigError, IncompleteArtifact
 
@@ -154,19 +154,22 @@ class Home:
                 f"{self.store} is made from the crawl {remembered}, asked for was {crawl_folder.absolute()}; set NYX_HOME to "
                 f"another folder for another crawl, or delete {self.store}/{CLAIM} to go on with both in one home"
             )
-        if remembered is None:
-            self.root.mkdir(parents=True, exist_ok=True)
-            fs, base = open_store(self.store)
+        if remembered is not None:
+            return
+        self.root.mkdir(parents=True, exist_ok=True)
+        fs, base = open_store(self.store)
+        with store_answers(self.store):
             put_bytes(fs, f"{base}/{CLAIM}", json.dumps({"crawl_folder": str(crawl_folder.absolute())}).encode())
 
     @property
     def crawl_folder(self) -> Path | None:
         """The crawl folder that this home is made from, or None if it is new."""
         fs, base = open_store(self.store)
-        try:
-            return Path(json.loads(fs.cat_file(f"{base}/{CLAIM}"))["crawl_folder"])
-        except FileNotFoundError:
-            return None
+        with store_answers(self.store):
+            try:
+                return Path(json.loads(fs.cat_file(f"{base}/{CLAIM}"))["crawl_folder"])
+            except FileNotFoundError:
+                return None
 
     @property
     def trec_folder(self) -> Path:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from fsspec.implementations.local import LocalFileSystem
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from resources.stores import put_bytes
@@ -117,6 +118,11 @@ class FolderImageStore(PictureFolder):
         if not self.fs.exists(path):  # whole or not at all, so that nobody ever finds half a picture under a digest
             put_bytes(self.fs, path, data)
         return stored
+
+    def address(self, digest: str) -> str:
+        """Where the picture is, for people: its path, or its URL. Raises DataError if the store lacks it."""
+        path = self.path(digest)
+        return path if self.fs.protocol == LocalFileSystem.protocol else self.fs.unstrip_protocol(path)
 
     def remove(self, digest: str) -> bool:
         """Whether the picture was there; it no longer is."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from resources.commits import utc_now
-from resources.stores import open_store
+from resources.stores import files_below, open_store
 from training_kernels.errors import LeaseLost
 
 LEASE_SECONDS = 60.0
@@ -109,7 +109,7 @@ class Leases:
             self._fs.pipe_file(lease.path, _content(lease, renewals=0), mode="create")
         except FileExistsError:
             return None
-        for path in self._fs.find(folder):
+        for path in files_below(self._fs, folder):
             if _number(path) < number:
                 self._remove(path)
         return lease
@@ -143,7 +143,7 @@ class Leases:
         """The highest number and what its file says; 0 where there is none."""
         while True:
             try:
-                path = max(self._fs.find(self._folder(what)), key=_number, default="")
+                path = max(files_below(self._fs, self._folder(what)), key=_number, default="")
                 return (_number(path), self._fs.cat_file(path)) if path else (0, b"")
             except FileNotFoundError:  # a later holder removed it since it was listed
                 continue

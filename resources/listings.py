@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from resources.stores import files_below
+
 LISTING_SECONDS = 5.0
 """Choice: a run asks hundreds of times in a row which of an asset's tables are there; another host's table may be seen so
 much later."""
@@ -29,7 +31,7 @@ class Listings:
         since, files = self._known.get(folder, (0.0, {}))
         if folder not in self._known or self._clock() - since > self._seconds:
             since = self._clock()
-            files = {path: tag_of(info) for path, info in self._fs.find(folder, detail=True).items()}
+            files = {path: tag_of(info) for path, info in files_below(self._fs, folder).items()}
             self._known[folder] = (since, files)
         return files
 

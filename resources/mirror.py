@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from resources.listings import tag_of
-from resources.stores import open_store, put_file
+from resources.stores import files_below, open_store, put_file
 from training_kernels.errors import ConfigError
 
 LAST = ("record.json", "manifest.json")
@@ -34,7 +34,7 @@ class Mirror:
         if not self._is_needed:
             return
         with self._state() as state:
-            held = self._fs.find(f"{self._base}/{folder}", detail=True)
+            held = files_below(self._fs, f"{self._base}/{folder}")
             there = {path.removeprefix(self._base).strip("/"): tag_of(info) for path, info in held.items()}
             for name in sorted(there, key=_order):
                 known, place = state.get(name, {}), self._root / name
@@ -64,7 +64,7 @@ class Mirror:
         """Remove a folder from the store, the file that says that it is complete first."""
         if not self._is_needed:
             return
-        for path in sorted(self._fs.find(f"{self._base}/{folder}"), key=_order, reverse=True):
+        for path in sorted(files_below(self._fs, f"{self._base}/{folder}"), key=_order, reverse=True):
             self._fs.rm_file(path)
 
     def _get(self, name: str) -> None:

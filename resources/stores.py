@@ -9,6 +9,8 @@ from typing import Any
 
 import fsspec
 
+from training_kernels.errors import ConfigError
+
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "memory"})
 """File systems whose upload of a file is seen when it is complete and not before, so that nothing has to be renamed: an S3
 rename is a copy and a deletion."""
@@ -29,8 +31,31 @@ def is_url(text: str) -> bool:
 
 
 def open_store(url: str) -> tuple[Any, str]:
-    """The file system behind a URL or path, and the path there; listings are never remembered, since others write too."""
-    return fsspec.core.url_to_fs(url, use_listings_cache=False)
+    """The file system behind a URL or path, and the path there; listings are never remembered, since others write too.
+
+    Raises ConfigError for a kind of store that is unknown, or whose client is not installed.
+    """
+    try:
+        return fsspec.core.url_to_fs(url, use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(
+            f"{url} cannot be opened: {error}; known are a folder, and s3://, gs://, abfs:// and others whose fsspec client is "
+            "installed (for S3: pip install -c constraints.txt -e '.[s3]')"
+        ) from None
+
+
+@contextmanager
+def store_answers(url: str) -> Iterator[None]:
+    """Say of a store that does not answer which one it is and what to look at: clients raise errors of every kind."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ConfigError(f"{url} cannot be used: {error}; create the bucket, or correct NYX_HOME") from error
+    except Exception as error:
+        raise ConfigError(
+            f"{url} cannot be used: {type(error).__name__}: {error}; look at the address, the credentials (for S3: "
+            "AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, or the machine's role) and the right to write"
+        ) from error
 
 
 def is_object_store(fs: Any) -> bool:
@@ -64,6 +89,15 @@ def put_file(fs: Any, local: Path, path: str) -> None:
     finally:
         if fs.exists(beside):
             fs.rm_file(beside)
+
+
+def files_below(fs: Any, folder: str) -> dict[str, dict[str, Any]]:
+    """What a store says of each file below a folder, by path; {} where there is none.
+
+    The folder itself is left out: `find` gives it back where it was empty at the first look and no more at the second.
+    """
+    found = fs.find(folder, detail=True)
+    return {path: info for path, info in found.items() if info["type"] == "file" and path != folder}
 
 
 @contextmanager

@@ -54,6 +54,9 @@ def published_runs(home: Home) -> Iterator[Runs]:
         yield Runs(draft)
         shutil.rmtree(place, ignore_errors=True)
         draft.rename(place)
+        shared = place.relative_to(home.root).as_posix()
+        home.mirror.remove(shared)
+        home.mirror.send(shared)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

@@ -29,7 +29,7 @@ def report(out: Path | None, is_opened: bool) -> None:
 
     settings = Settings.from_env(os.environ)
     home = Home.at(settings.home)
-    if not home.root.is_dir():
+    if not home.is_shared and not home.root.is_dir():
         raise ConfigError(f"{home.root} does not exist yet: start with `nyx run`, or set NYX_HOME")
     place = (out or home.report_file).absolute()
     write_report(home, place, recipe=recipe_of(settings).name)

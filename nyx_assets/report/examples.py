@@ -120,6 +120,7 @@ def _found(home: Home, name: str, ranking: list[tuple[str, float]], golden: set[
 
 def _runs(home: Home) -> dict[str, Path]:
     """The file of each retriever, baseline first."""
+    home.mirror.bring(TREC.as_posix())
     names = (BM25, *(retriever.name for retriever in DENSE_RETRIEVERS))
     paths = {name: home.root / TREC / f"{SUITE}.{SPLIT}.{name}.run" for name in names}
     return {name: path for name, path in paths.items() if path.is_file()}

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -23,6 +24,7 @@ from nyx_assets.materialization import Step, key_of, name_of
 from nyx_assets.partitions import CRAWL, EVERY_CRAWL
 from nyx_assets.registering import open_instance
 from resources.home import Home
+from resources.leases import Leases
 from resources.stores import SharedHome
 from resources.tables import Provenance
 
@@ -31,8 +33,13 @@ PARTITIONS = tuple("abcd")
 PATIENCE_SECONDS = 400
 
 
+LEASE_SECONDS = 5.0
+"""Shorter than in use, so that a test need not wait for a minute; longer than a renewal takes on a busy machine."""
+
+
 def host(store: str, local: Path) -> Home:
-    return Home.at(SharedHome(store=store, local=local, has_index_server=False))
+    home = Home.at(SharedHome(store=store, local=local, has_index_server=False))
+    return replace(home, leases=Leases(f"{store}/leases", seconds=LEASE_SECONDS))
 
 
 def slow_pipeline(home: Home) -> Pipeline:
@@ -79,6 +86,9 @@ def run(home: Home) -> dict[str, dict[str, int]]:
     """What the main job of this host made and found made."""
     with open_instance(home) as instance:
         instance.add_dynamic_partitions(str(CRAWL.name), list(PARTITIONS))
+        (home.root / "ready").touch()
+        while (other := os.environ.get("TOY_WAITS_FOR")) and not Path(other, "ready").exists():
+            time.sleep(0.05)
         report = run_main_job(slow_pipeline(home), instance, home)
     assert report.failures == []
     return {name: {"made": one.made, "reused": one.reused} for name, one in report.by_asset.items()}
@@ -110,7 +120,10 @@ def executions(local: Path) -> list[str]:
 
 def test_two_hosts_share_the_partitions_of_one_home_and_make_each_thing_once(landed: str, tmp_path: Path) -> None:
     locals_ = [tmp_path / "one", tmp_path / "other"]
-    jobs = [start(landed, local, TOY_SLEEP_SECONDS="1") for local in locals_]
+    jobs = [
+        start(landed, local, TOY_SLEEP_SECONDS="2", TOY_WAITS_FOR=str(other))
+        for local, other in zip(locals_, reversed(locals_), strict=True)
+    ]
     try:
         ended = [job.communicate(timeout=PATIENCE_SECONDS) for job in jobs]
     finally:
@@ -131,6 +144,30 @@ def test_two_hosts_share_the_partitions_of_one_home_and_make_each_thing_once(lan
     assert all(sum(report["doubled"].values()) == len(PARTITIONS) for report in reports)
     assert home.tables.fs.find(f"{landed}/leases"), "leases were taken"
     assert all(home.leases.holder(what) == "nobody" for what in ("main job of a", "total", "doubled of a"))
+
+
+def test_a_host_that_is_killed_holds_the_others_up_for_the_time_of_a_lease_and_leaves_nothing_behind(
+    landed: str, tmp_path: Path
+) -> None:
+    doomed = start(landed, tmp_path / "one", TOY_SLEEP_SECONDS="1000")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not executions(tmp_path / "one") and time.monotonic() < deadline:
+        time.sleep(0.2)
+    doomed.kill()
+    doomed.communicate()
+    assert executions(tmp_path / "one") == ["doubled a"]
+    survivor = start(landed, tmp_path / "other")
+    try:
+        out, errors = survivor.communicate(timeout=PATIENCE_SECONDS)
+    finally:
+        survivor.kill()
+    assert survivor.returncode == 0, errors
+    assert json.loads(out)["doubled"] == {"made": len(PARTITIONS), "reused": 0}
+    assert executions(tmp_path / "other")[len(PARTITIONS) - 1] == "doubled a", "what was held came last"
+    home = host(landed, tmp_path / "other")
+    assert home.tables.read("doubled").num_rows == home.tables.read("landed").num_rows
+    files = home.tables.fs.find(f"{landed}/tables/doubled")
+    assert {path.rpartition("/")[2] for path in files} == {"part-0.parquet"}
 
 
 def test_what_is_asked_of_one_partition_on_two_hosts_is_done_one_after_the_other(landed: str, tmp_path: Path) -> None:

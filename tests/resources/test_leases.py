@@ -124,3 +124,23 @@ def test_a_holder_that_slept_finds_out_before_it_puts_anything_in_place(root: st
         with awake.held("index", log=quiet), gone:
             asleep.require(lost)
     assert awake.take("index") is not None  # the sleeper gave back what was its own, and no more
+
+
+def test_a_lease_that_another_host_takes_between_two_looks_is_only_held(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On S3, `find` asks twice where it found nothing: for files below, then for the path itself."""
+    ours, theirs = Leases(bucket), Leases(bucket)
+    look = type(ours._fs)._info
+
+    async def late(self, path: str, *arguments, **options):
+        with monkeypatch.context() as once:
+            once.setattr(type(ours._fs), "_info", look)
+            await self._pipe_file(f"{path}/00000001.json", b'{"process": 1}')
+        return await look(self, path, *arguments, **options)
+
+    monkeypatch.setattr(type(ours._fs), "_info", late)
+    taken = ours.take("index of a")
+    monkeypatch.undo()
+    assert taken is None
+    assert theirs.take("index of a") is None

@@ -110,6 +110,7 @@ def test_a_picture_and_a_reply_of_one_host_are_there_on_the_other(hosts: tuple[H
     data = next((tmp_path / "crawl" / "images").rglob("*.jpg")).read_bytes()
     stored = one.images.put(data, limits=nyx_paper().pictures)
     assert other.images.open(stored.digest).size == (stored.width, stored.height)
+    assert other.images.address(stored.digest) == f"{other.store}/images/{stored.digest[:2]}/{stored.digest}.jpg"
     assert other.images.fs.cat_file(other.images.path(stored.digest)) == data
     with pytest.raises(PictureRefused):
         one.images.put(data[: len(data) // 2], limits=nyx_paper().pictures)
@@ -128,6 +129,7 @@ def test_a_checkpoint_of_one_host_is_opened_from_a_folder_of_the_other(hosts: tu
     folder = complete_folder(one, "v1", "adapter", weights="../../../backbones/base")
     assert other.artifacts.commit("pretrained_checkpoint") is None
     one.artifacts.publish("pretrained_checkpoint", folder, WEIGHTS)
+    other.look_again()
     assert other.commit("pretrained_checkpoint", None) == WEIGHTS
     assert not (other.root / "checkpoints").exists(), "who asks for a version only brings nothing"
     found = other.artifacts.require("pretrained_checkpoint")
@@ -233,3 +235,24 @@ def test_a_folder_that_hosts_mount_is_shared_as_well_and_needs_no_url(tmp_path: 
     assert Home.at(tmp_path / "mounted").tables.read("pages", partition="a").num_rows == 1
     assert not fsspec.filesystem("file").glob(f"{tmp_path}/here/drafts/*")
     assert not Home.at(tmp_path / "mounted").is_shared
+
+
+def test_a_store_that_cannot_be_used_is_named_with_what_to_look_at(
+    s3_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def home_at(store: str) -> Home:
+        return Home.at(SharedHome(store=store, local=tmp_path, has_index_server=False))
+
+    with pytest.raises(ConfigError, match="s3://no-such-bucket/home cannot be used: .* create the bucket"):
+        home_at("s3://no-such-bucket/home").claim(tmp_path)
+    with pytest.raises(ConfigError, match="s4://bucket.* cannot be opened: Protocol not known: s4; known are a folder"):
+        home_at("s4://bucket")
+    monkeypatch.setattr("s3fs.S3FileSystem._call_s3", refuse)
+    with pytest.raises(ConfigError, match="s3://nyx-tests/home cannot be used: NoCredentialsError: .*AWS_ENDPOINT_URL"):
+        home_at("s3://nyx-tests/home").claim(tmp_path)
+
+
+async def refuse(*arguments: object, **options: object) -> None:
+    from botocore.exceptions import NoCredentialsError
+
+    raise NoCredentialsError
