@@ -24,7 +24,9 @@ def disk_trouble(error: BaseException, root: Path) -> str | None:
                 "not read. Make room, or move the home and set NYX_HOME, and run again"
             )
         if number in FORBIDDEN or (is_of_the_disk and any(words in said for words in FORBIDDEN_WORDS)):
-            return f"{root} may not be written ({said}); make it writable for this user, or set NYX_HOME to another folder"
+            return (
+                f"{root} may not be written ({said}); make it writable for this user, or set NYX_HOME to another folder"
+            )
     return None
 
 

@@ -16,7 +16,7 @@ from dagster import DagsterEventType, DagsterInstance
 
 from nyx_assets.materialization import DATA_VERSION_TAG, expected_provenance, is_current, key_of, name_of
 from nyx_assets.partitions import CRAWL
-from nyx_assets.recovery import MAIN_JOB_TAGS, bury_killed_runs
+from nyx_assets.recovery import MAIN_JOB_TAGS, NO_RETRIES_TAGS, bury_killed_runs
 from nyx_assets.setting_notes import note_settings
 from resources.catalog import drop_foreign_catalog
 from resources.home import Home
@@ -226,7 +226,7 @@ def _make(
         asset_selection=[key_of(name) for name in names],
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
-        tags=MAIN_JOB_TAGS,
+        tags=MAIN_JOB_TAGS | NO_RETRIES_TAGS,
     )
     failed = [
         event
