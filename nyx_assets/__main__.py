@@ -183,7 +183,7 @@ def doctor(crawl: Path | None, no_calls: bool, as_json: bool) -> None:
         pictures = Path(scratch)
         picture = probe_picture(pictures, recipe_of(settings).pictures)
         if not no_calls and (most := most_spent(settings, pictures, picture)).calls:
-            click.echo(f"asking {most.calls} servers, for at most {most}", err=True)
+            click.echo(f"asking {most.calls} servers once each; at most {most}", err=True)
         tell(examine_endpoints(settings, home, pictures, picture, moment=moment_text(), asks=not no_calls))
     if as_json:
         click.echo(json.dumps(findings_json(found), indent=1, ensure_ascii=False))

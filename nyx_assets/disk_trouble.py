@@ -23,11 +23,18 @@ def disk_trouble(error: BaseException, root: Path) -> str | None:
                 f"the disk of {root} is full ({said}); nothing is lost: what was finished is kept, what was half written is "
                 "not read. Make room, or move the home and set NYX_HOME, and run again"
             )
+        if number in FORBIDDEN and isinstance(one, OSError) and not _is_within(one.filename, root):
+            return f"this user may not use {one.filename} ({said}); change its rights, or name another"
         if number in FORBIDDEN or (is_of_the_disk and any(words in said for words in FORBIDDEN_WORDS)):
             return (
                 f"{root} may not be written ({said}); make it writable for this user, or set NYX_HOME to another folder"
             )
     return None
+
+
+def _is_within(file: str | bytes | int | None, root: Path) -> bool:
+    """Whether an error is about a file of the home; one that names no file is taken for one."""
+    return not isinstance(file, str) or Path(file).absolute().is_relative_to(root)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

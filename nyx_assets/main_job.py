@@ -18,7 +18,7 @@ from nyx_assets.failures import attempts_of, cause_of, error_of, faults_of, is_f
 from nyx_assets.materialization import DATA_VERSION_TAG, expected_provenance, is_current, key_of, name_of
 from nyx_assets.partitions import CRAWL
 from nyx_assets.quarantine import note_failure, note_success, quarantined_partitions
-from nyx_assets.recovery import MAIN_JOB_TAGS, bury_killed_runs, take_partition_out
+from nyx_assets.recovery import MAIN_JOB_TAGS, NO_RETRIES_TAGS, bury_killed_runs, take_partition_out
 from nyx_assets.setting_notes import note_settings
 from resources.catalog import drop_foreign_catalog
 from resources.home import Home
@@ -257,7 +257,7 @@ def _make(
         asset_selection=[key_of(name) for name in names],
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
-        tags=MAIN_JOB_TAGS,
+        tags=MAIN_JOB_TAGS | NO_RETRIES_TAGS,
     )
     failed = [event for event in result.all_node_events if is_failure(event)]
     if any(error_of(event).cls_name == INTERRUPTED for event in failed):

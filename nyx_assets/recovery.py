@@ -34,8 +34,8 @@ UNFINISHED = [
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
-STARTS_AGAIN = 2
-"""Times that the daemon starts a killed run again. Choice: one that brings its machine down must not do so for ever."""
+NO_RETRIES_TAGS = {MAX_RETRIES_TAG: "0"}
+"""The daemon leaves a killed run of a main job alone: the next main job makes what it did not."""
 CLOCK_SLACK_SECONDS = 5.0
 """Between the start of a process as the kernel has it and the first word of that process in the log."""
 MAIN_JOB_MESSAGE = "its process was killed; the next main job goes on from here"
@@ -62,13 +62,12 @@ def bury_dead_runs(
 ) -> list[str]:
     """The same for every run whose process is gone, at any time; returns their ids.
 
-    Where dagster.yaml enables run retries, the daemon starts them again, from what had not been finished.
+    Where dagster.yaml enables run retries (that of registering.py does), the daemon starts them again, from what had not
+    been finished.
     """
     dead = list(dead_runs(instance))
     for record in dead:
         run = record.dagster_run
-        if MAX_RETRIES_TAG not in run.tags and not MAIN_JOB_TAGS.items() <= run.tags.items():
-            instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: str(STARTS_AGAIN)})
         log(f"run {run.run_id[:8]} is ended: its process is gone")
         _bury(record, DEAD_MESSAGE, instance, home, graph, log)
     return [record.dagster_run.run_id for record in dead]

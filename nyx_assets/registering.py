@@ -35,10 +35,11 @@ concurrency:
   pools:
     granularity: op
     default_limit: 1
-# a run that was killed is ended by the sensor killed_runs and started again; one that failed by itself is not
+# a run whose process was killed is started again, at most twice, since one may bring its machine down every time; one that
+# failed by itself is not
 run_retries:
   enabled: true
-  max_retries: 0
+  max_retries: 2
   retry_on_asset_or_op_failure: false
 run_monitoring:
   enabled: true

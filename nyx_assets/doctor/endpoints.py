@@ -118,7 +118,7 @@ def _asked(role: Role, endpoint: Endpoint, settings: Settings, home: Home, reque
     vlm = VLMRole.of(role, settings, home)
     try:
         reply = asyncio.run(vlm.for_step(ASKED_AS, None).complete(request))
-    except NyxError as error:
+    except (NyxError, OSError) as error:
         return _refused(role, endpoint, error)
     finally:
         vlm.close()
@@ -135,12 +135,12 @@ def _embedder_asked(endpoint: Endpoint, settings: Settings, home: Home, moment: 
     embedder = EndpointEmbedder.of(settings, home, asset=ASKED_AS)
     try:
         rows = embedder.embed([Document.of(f"The harbour light at {moment} is green.")], side="query")
-    except NyxError as error:
+    except (NyxError, OSError) as error:
         return _refused("embedder", endpoint, error)
     return good("embedder", f"{endpoint.model} at {endpoint.base_url} answered with {rows.shape[1]} dims")
 
 
-def _refused(who: str, endpoint: Endpoint, error: NyxError) -> Finding:
+def _refused(who: str, endpoint: Endpoint, error: NyxError | OSError) -> Finding:
     prefix = f"NYX_{who.upper()}_"
     return bad(
         who,

@@ -82,7 +82,7 @@ def examine_drafts(home: Home) -> Finding:
 
 
 def drafts(root: Path) -> Iterator[Path]:
-    """Every file of the home that is not in its place yet."""
+    """Every file of a table that is not in its place yet."""
     yield from (root / "tables").rglob(DRAFT_NAMES)
 
 

@@ -1,10 +1,12 @@
 """Faults that docs/crashes.md lists and that no other test injects: nothing is lost, nothing twice, and a plain message."""
 
+import errno
 import json
 import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -16,6 +18,7 @@ from pathlib import Path
 import pytest
 from dagster import DagsterInstance
 
+from nyx_assets.disk_trouble import disk_trouble
 from resources.home import Home
 from resources.vlm import Reply, complete_all
 from resources.vlm_folders import replies_in
@@ -96,6 +99,37 @@ def test_a_run_in_a_read_only_home_is_refused_in_one_line(tmp_path: Path) -> Non
     [line] = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
     assert f"{home} may not be written" in line
     assert "set NYX_HOME to another folder" in line
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/home/nyx/tables/x"), "the disk of /home/nyx is full"),
+        (OSError(errno.EACCES, "Permission denied", "/home/nyx/tables/x"), "/home/nyx may not be written"),
+        (PermissionError(errno.EACCES, "Permission denied", "/crawl/one.parquet"), "may not use /crawl/one.parquet"),
+        (sqlite3.OperationalError("database or disk is full"), "the disk of /home/nyx is full"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "/home/nyx may not be written"),
+        (ValueError("a bug, and the disk is full of words"), None),
+        (FileNotFoundError(errno.ENOENT, "No such file", "/home/nyx/x"), None),
+    ],
+    ids=str,
+)
+def test_trouble_with_the_disk_is_found_behind_other_errors_and_nothing_else_is_taken_for_it(
+    error: Exception, says: str | None
+) -> None:
+    for wrapped in (error, caused_by(error)):
+        told = disk_trouble(wrapped, Path("/home/nyx"))
+        assert told is None if says is None else says in str(told)
+
+
+def caused_by(error: Exception) -> Exception:
+    try:
+        try:
+            raise error
+        except Exception as inner:
+            raise RuntimeError("a step failed") from inner
+    except RuntimeError as outer:
+        return outer
 
 
 def crawl_with_a_page(folder: Path) -> Path:
@@ -188,7 +222,7 @@ def test_a_table_that_a_power_cut_tore_is_set_aside_and_made_again(tmp_path: Pat
         file.write_bytes({"emptied": b"", "cut": whole[:-30], "zeroed": whole[:-30] + bytes(30)}[damage])
         made(home)
         assert not run(home, instance).failures
-    assert made(home) == ["cleaned c1"]  # the same content again: nothing that reads it is touched
+    assert made(home) == ["cleaned c1", "halves c1"]  # and the total, which reads all of it, stays
     after = home.tables.commit("cleaned", "c1")
     assert before is not None
     assert after is not None

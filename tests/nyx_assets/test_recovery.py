@@ -15,6 +15,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunRecord
+from dagster._core.execution.retries import auto_reexecution_should_retry_run
 
 import resources.table_writer
 from nyx_assets.materialization import Step, key_of
@@ -86,7 +87,8 @@ def test_a_living_run_is_left_alone_and_a_killed_one_is_ended_and_its_pool_freed
             assert ended(instance, home).startswith("ended 1 whose process was gone: ")
         record = the_run(instance)
         assert record.dagster_run.status == DagsterRunStatus.FAILURE
-        assert record.dagster_run.tags["dagster/max_retries"] == "2"  # the daemon starts it again
+        assert instance.run_retries_enabled  # so that the daemon starts it again
+        assert auto_reexecution_should_retry_run(instance, record.dagster_run, None)
         failures = instance.all_logs(record.dagster_run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
         assert "its process is gone without a last word" in str(failures[0].dagster_event)
         assert_no_run_is_open(instance)
@@ -106,6 +108,9 @@ def test_a_table_that_a_killed_run_of_the_ui_wrote_but_did_not_check_is_made_aga
         made(home)
         report = run(home, instance)
         assert_no_run_is_open(instance)
+        of_main_job = [one for one in instance.get_runs() if "nyx/main_job" in one.tags]
+        assert of_main_job
+        assert not any(auto_reexecution_should_retry_run(instance, one, None) for one in of_main_job)
     assert "cleaned c1" in made(home)
     assert "no_number_is_negative failed" in report.failures[0]
     assert numbers(home, "total", None) == [3]
