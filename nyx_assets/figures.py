@@ -101,8 +101,9 @@ def mined_similarities(negatives: Iterable[Row]) -> Plot | None:
     return histogram_plot("Golden chunks and hard negatives", samples, x=f"{unit} to the question")
 
 
-def preference_similarities(preferences: Iterable[Row]) -> Plot | None:
-    """Cosines of the windows that the generator answered from, and of those that became negatives."""
+def preference_similarities(preferences: Iterable[Row], *, by: str = "pretrained") -> Plot | None:
+    """Cosines, by the retriever that found them, of the windows that the generator answered from, and of those that
+    became negatives."""
     samples: dict[str, list[float]] = {"positive": [], "negative": []}
     for row in preferences:
         if row["role"] in samples and row["similarity"] is not None:
@@ -110,7 +111,7 @@ def preference_similarities(preferences: Iterable[Row]) -> Plot | None:
     if not all(samples.values()):
         return None
     named = {"answered from it": samples["positive"], "failed": samples["negative"]}
-    return histogram_plot("Windows of the feedback", named, x="cosine by pretrained to the question")
+    return histogram_plot("Windows of the feedback", named, x=f"cosine by {by} to the question")
 
 
 def funnel_plot(totals: Sequence[Row]) -> Plot | None:

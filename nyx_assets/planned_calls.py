@@ -117,8 +117,12 @@ class Planner:
         if self.recipe.mining.judge == "vlm" and self.needs("negatives", None):
             yield self._negatives(pairs, shown)
         if self.needs("rag_scores", None):
+            test = pairs * self.recipe.qa.test_share
+            if not any(self.needs("filtered_qa", delivery.key) for delivery in deliveries):
+                test = Range.exactly(self._num_test_questions())
+            queries = test.at_most(self.recipe.evaluation.max_rag_queries)
             for generator in ("generator", *(name for name in self.model_by_role if name not in ROLES)):
-                yield self._rag_scores(generator, pairs, shown)
+                yield self._answers("rag_scores", None, generator, queries * NUM_RAG_RETRIEVERS, shown)
 
     def _raw_qa(self, delivery: Delivery) -> PlannedCalls:
         if self.needs("chunked_corpus", delivery.key):
@@ -256,10 +260,6 @@ class Planner:
         calls = pairs * self._train_share * Range(mining.keep, (mining.keep + mining.depth) / 2, mining.depth)
         return self._answers("negatives", None, "judge", calls, shown)
 
-    def _rag_scores(self, generator: str, pairs: Range, shown: Range) -> PlannedCalls:
-        queries = (pairs * self.recipe.qa.test_share).at_most(self.recipe.evaluation.max_rag_queries)
-        return self._answers("rag_scores", None, generator, queries * NUM_RAG_RETRIEVERS, shown)
-
     def _answers(self, asset: str, partition: str | None, role: str, calls: Range, shown: Range) -> PlannedCalls:
         return self._calls(
             asset,
@@ -332,6 +332,12 @@ class Planner:
         if last in sums and sums["read"]["num_in"]:
             return (SAMPLE_ERROR * (sums[last]["num_out"] / sums["read"]["num_in"])).at_most(1)
         return KEPT_SHARE
+
+    def _num_test_questions(self) -> int:
+        """Each once, though a page may be in several crawls; their share of all pairs goes by clusters of pages, and is
+        known only when they are made."""
+        rows = self.home.tables.read("filtered_qa", columns=["qa_id", "split"]).to_pylist()
+        return len({row["qa_id"] for row in rows if row["split"] == "test"})
 
     def _num_rows(self, asset: str, partition: str) -> int:
         commit = self.home.commit(asset, partition)

@@ -88,7 +88,7 @@ def preferences_asset(one: Round) -> dg.AssetsDefinition:
         step.log(saved)
         step.report(name, queries=len(qa_ids), answered=counts["answered"], calls=saved, generator=generator.described)
         shown = ["window_rank", "answer", "grade", "role"]
-        step.preview(name, shown, [preference_similarities(similarities)])
+        step.preview(name, shown, [preference_similarities(similarities, by=retriever.name)])
         yield from step.results(name)
 
     return feedback_preferences

@@ -46,6 +46,13 @@ def test_a_refused_call_counts_as_wrong_on_every_metric() -> None:
     assert graded(QUERIES["q1"], None) == {"exact_match": 0.0, "token_f1": 0.0, "option_accuracy": 0.0}
 
 
+def test_any_of_several_golden_answers_is_right_and_the_best_counts() -> None:
+    query = {"answer": "1861", "answers": ["1861", "the year of the flood"], "options": [], "right_option": None}
+    assert graded(query, "Year of the flood!") == {"exact_match": 1.0, "token_f1": 1.0}
+    assert graded(query, "in 1861") == {"exact_match": 0.0, "token_f1": pytest.approx(2 / 3)}
+    assert graded(query, "flood")["token_f1"] == 0.5  # one of the three words that are no article
+
+
 def test_a_query_answered_twice_or_unknown_is_named() -> None:
     with pytest.raises(DataError, match="query q1 was answered twice by offline with bm25"):
         grades_of([answer("q1", "x"), answer("q1", "y")], QUERIES)
