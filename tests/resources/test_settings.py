@@ -64,3 +64,30 @@ def test_a_server_without_a_model_is_named() -> None:
 def test_an_impossible_number_is_named_with_its_variable(name: str, value: str, says: str) -> None:
     with pytest.raises(ConfigError, match=f"^NYX_JUDGE_{name} {says}"):
         Settings.from_env({**SERVER, f"NYX_JUDGE_{name}": value})
+
+
+def test_nothing_is_retrained_by_itself_unless_it_is_switched_on() -> None:
+    assert Settings.from_env({"NYX_RETRAIN_SHARE": "0.5"}).retraining is None
+    rule = Settings.from_env({"NYX_RETRAIN": "on", "NYX_RETRAIN_PAGES": "500"}).retraining
+    assert rule is not None
+    assert (rule.min_share, rule.min_pages) == (0.1, 500)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NYX_RETRAIN", "yes"),
+        ("NYX_RETRAIN_SHARE", "-1"),
+        ("NYX_MAX_ATTEMPTS", "0"),
+        ("NYX_ALERT_WEBHOOK", "hooks.me/x"),
+    ],
+)
+def test_a_setting_of_the_daemon_that_makes_no_sense_is_named(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} "):
+        Settings.from_env({"NYX_RETRAIN": "on", name: value})
+
+
+def test_the_address_of_the_webhook_is_not_shown() -> None:
+    settings = Settings.from_env({"NYX_ALERT_WEBHOOK": "https://hooks.example/secret"})
+    assert settings.alert_webhook == "https://hooks.example/secret"
+    assert "secret" not in repr(settings)
