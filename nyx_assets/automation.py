@@ -20,27 +20,38 @@ PUBLISH_CRON = "*/5 * * * *"
 """Choice: where something lands all the time, the index does not wait for a quiet moment longer than this."""
 
 
-def made_from(*inputs: str) -> dg.AutomationCondition:
+def made_from(*inputs: str, before: tuple[str, ...] = (), is_first: bool = False) -> dg.AutomationCondition:
     """True for a partition that is missing, or one of whose inputs got other content; it waits for inputs to be whole.
 
     A partition that is missing together with its inputs is made in one run with them. One that was made before waits
     for each input to be through: only then is it known whether the content changed, and if not, nothing follows. What
     failed is tried again at RETRY_CRON.
+
+    Args:
+        before: what is made of it; while that is at work on the partition, it has to wait, or what it says while the
+            other reads the old content would be taken as read.
+        is_first: its inputs are never made in one run with it.
     """
+    own = _assets(inputs)
     is_new = Condition.missing() & ~Condition.execution_failed()
-    content_changed = Condition.any_deps_match(Condition.data_version_changed()).allow(_assets(inputs))
-    failed_before = Condition.execution_failed() | Condition.any_checks_match(
-        Condition.check_failed(), blocking_only=True
+    content_changed = Condition.any_deps_match(Condition.data_version_changed()).allow(own)
+    handled = (
+        _requested_and_unchanged_since(content_changed)
+        if is_first
+        else Condition.newly_requested() | Condition.newly_updated()
     )
-    try_again = failed_before & Condition.cron_tick_passed(RETRY_CRON)
     not_good = Condition.any_checks_match(Condition.check_failed(), blocking_only=True)
-    return (
-        (is_new | content_changed.since(_handled()) | try_again)
+    try_again = (Condition.execution_failed() | not_good) & Condition.cron_tick_passed(RETRY_CRON)
+    condition = (
+        (is_new | content_changed.since(handled) | try_again)
         & ~Condition.any_deps_missing()
         & ~Condition.any_deps_in_progress()
-        & ~Condition.any_deps_match(not_good & ~Condition.will_be_requested()).allow(_assets(inputs))
+        & ~Condition.any_deps_match(not_good & ~Condition.will_be_requested()).allow(own)
         & ~Condition.in_progress()
-    ).with_label("new, changed or failed")
+    )
+    for name in before:
+        condition = condition & ~Condition.asset_matches(key_of(name), Condition.in_progress())
+    return condition.with_label("new, changed or failed")
 
 
 def made_when_all_is_quiet(*inputs: str) -> dg.AutomationCondition:
@@ -53,23 +64,28 @@ def made_when_all_is_quiet(*inputs: str) -> dg.AutomationCondition:
     is_at_work = Condition.any_deps_match(Condition.in_progress() | Condition.will_be_requested()).allow(own)
     try_again = Condition.execution_failed() & Condition.cron_tick_passed(RETRY_CRON)
     return (
-        (content_changed.since(_handled()) | try_again)
+        (content_changed.since(_requested_and_unchanged_since(content_changed)) | try_again)
         & (~is_at_work | Condition.cron_tick_passed(PUBLISH_CRON))
         & ~Condition.in_progress()
     ).with_label("an input changed and all are through")
 
 
-def _handled() -> dg.AutomationCondition:
-    return Condition.newly_requested() | Condition.newly_updated()
+def _requested_and_unchanged_since(content_changed: dg.AutomationCondition) -> dg.AutomationCondition:
+    """What settles a change: that it was asked for. That it was made does not: the run may have read what was before."""
+    return Condition.newly_requested() & ~content_changed
 
 
 def _assets(names: tuple[str, ...]) -> dg.AssetSelection:
     return dg.AssetSelection.assets(*(key_of(name) for name in names))
 
 
+_CHAIN = ("chunked_corpus", "promoted/chunk_embeddings")
 REFRESH: Mapping[str, dg.AutomationCondition] = {
-    **dict.fromkeys(("crawl_documents", "rejected_documents", "link_rot"), made_from("landed_crawl")),
-    "chunked_corpus": made_from("crawl_documents"),
+    **dict.fromkeys(
+        ("crawl_documents", "rejected_documents", "link_rot"),
+        made_from("landed_crawl", before=_CHAIN, is_first=True),
+    ),
+    "chunked_corpus": made_from("crawl_documents", before=_CHAIN[1:]),
     "promoted/chunk_embeddings": made_from("chunked_corpus", "promoted_checkpoint"),
     "final_index": made_when_all_is_quiet("promoted/chunk_embeddings", "chunked_corpus", "crawl_documents"),
     "catalog": made_when_all_is_quiet("final_index"),

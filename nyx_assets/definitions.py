@@ -281,9 +281,13 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
         digest = settings_digest(values, names.split(", "))
         return spec.replace_attributes(code_version=f"{spec.code_version}-{digest}")
 
-    assets = dg.with_source_code_references(
-        [asset.map_asset_specs(with_settings) for asset in assets_of(resources["recipe"])]
-    )
+    assets = [
+        asset
+        for asset in dg.with_source_code_references(
+            [asset.map_asset_specs(with_settings) for asset in assets_of(resources["recipe"])]
+        )
+        if isinstance(asset, dg.AssetsDefinition)
+    ]
 
     def pipeline_of() -> Pipeline:
         return pipeline

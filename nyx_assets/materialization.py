@@ -171,13 +171,16 @@ class Step:
         return metadata
 
 
+Made = dg.MaterializeResult | dg.AssetMaterialization
+"""What an asset function yields that makes one partition or many."""
+
 FAILED_PARTITIONS_KEY = "failed partitions"
 """Metadata of the failure of a run of several partitions: the kind of error and its message, by partition."""
 
 
 def each_partition(
     context: dg.AssetExecutionContext, home: Home, make: Callable[[Step], None], *names: str
-) -> Iterator[dg.MaterializeResult | dg.AssetMaterialization]:
+) -> Iterator[Made]:
     """What an asset function yields that makes one partition, or any number of them in one run.
 
     A partition that fails does not keep the others from being made; the step fails at the end, and says which.
@@ -211,15 +214,15 @@ def each_partition(
     for step in made:
         yield from step.events(*names)
     if errors:
-        first, error = next(iter(errors.items()))
+        first, cause = next(iter(errors.items()))
         raise dg.Failure(
-            f"{len(errors)} of {len(partitions)} partitions failed, e.g. {first}: {type(error).__name__}: {error}",
+            f"{len(errors)} of {len(partitions)} partitions failed, e.g. {first}: {type(cause).__name__}: {cause}",
             metadata={
                 FAILED_PARTITIONS_KEY: dg.MetadataValue.json(
                     {partition: [type(one).__name__, str(one)] for partition, one in errors.items()}
                 )
             },
-        ) from error
+        ) from cause
 
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:
@@ -250,7 +253,7 @@ def blocking_check(
             examples += [f"{partition}: {fault}" for fault in faults[:1]]
             # the result below has no partition: Dagster takes it for a check of the whole asset
             run.log_event(
-                dg.AssetCheckEvaluation(
+                dg.AssetCheckEvaluation(  # type: ignore[arg-type]  # taken, and kept by partition, says a test
                     asset_key=key_of(asset),
                     check_name=find_faults.__name__,
                     passed=not faults,

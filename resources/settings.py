@@ -136,8 +136,8 @@ class Settings:
     """Configuration of the executor that makes each step in a pod; None: steps are made in the process of their run."""
     retraining: RetrainingRule | None
     """None: the daemon starts no retraining."""
-    alert_webhook: str | None
-    """None: failures are told in the log alone."""
+    alert_webhook: str | None = field(repr=False)
+    """Whoever knows it can post to it. None: failures are told in the log alone."""
     max_attempts: int
     """Of making an asset of a crawl partition, before the partition is quarantined."""
     is_replay: bool
@@ -257,7 +257,7 @@ def _retraining_rule(env: Mapping[str, str]) -> RetrainingRule | None:
 def _webhook(env: Mapping[str, str]) -> str | None:
     value = env.get("NYX_ALERT_WEBHOOK") or None
     if value is not None and not value.startswith(("http://", "https://")):
-        raise ConfigError(f"NYX_ALERT_WEBHOOK must be an http(s) address, got {value!r}")
+        raise ConfigError("NYX_ALERT_WEBHOOK must be an address that begins with http:// or https://")
     return value
 
 

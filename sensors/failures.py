@@ -59,7 +59,7 @@ def failures_sensor(home: Home, settings: Settings, pipeline_of: Callable[[], Pi
                 if settings.alert_webhook is not None:
                     post(settings.alert_webhook, message, run_id=run.run_id, job=run.job_name)
             except OSError as error:  # it is told again when it happens again
-                context.log.warning(f"NYX_ALERT_WEBHOOK {settings.alert_webhook} did not take it: {error}")
+                context.log.warning(f"NYX_ALERT_WEBHOOK did not take it: {error}")
             else:
                 remember(context.instance, message)
 

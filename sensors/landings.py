@@ -1,7 +1,7 @@
 """New deliveries in the crawl folder become crawl partitions once they are complete."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import dagster as dg
@@ -58,7 +58,7 @@ def landings_sensor(home: Home, settings: Settings) -> dg.SensorDefinition:
             }
         )
         if not complete:
-            return dg.SensorResult(skip_reason=_what_is_there(found), cursor=new_cursor)
+            return dg.SensorResult(skip_reason=_what_is_there(found, wanted), cursor=new_cursor)
         return dg.SensorResult(
             # those that landed before are registered again: a lost cursor or instance must not hide them
             dynamic_partitions_requests=[CRAWL.build_add_request([delivery.key for delivery in complete])],
@@ -91,13 +91,17 @@ def _fingerprints(deliveries: Iterable[Delivery]) -> dict[str, str]:
     return {delivery.key: delivery.fingerprint for delivery in deliveries}
 
 
-def _what_is_there(found: FoundDeliveries) -> str:
+def _what_is_there(found: FoundDeliveries, wanted: Sequence[Delivery]) -> str:
     """Why a tick has nothing to register, by number and name."""
     said = [f"{len(found.unchanged)} deliveries landed before"]
     for keys, what in (
         (
-            [delivery.key for delivery in found.deliveries],
+            [delivery.key for delivery in wanted],
             "waiting to be the same at the next tick, or marked complete",
+        ),
+        (
+            sorted({delivery.key for delivery in found.deliveries} - {delivery.key for delivery in wanted}),
+            "quarantined, see `nyx quarantine list`",
         ),
         ([one.key for one in found.refused], "refused, see the log of the tick"),
     ):

@@ -39,7 +39,10 @@ def retrain_job(home: Home, pipeline_of: Callable[[], Pipeline]) -> dg.JobDefini
         with _told_to(context.log):
             report = run_main_job(pipeline_of(), context.instance, home)
         made = {name: asset.made for name, asset in report.by_asset.items() if asset.made}
-        metadata = {"made": dg.MetadataValue.json(made), "seconds": round(report.seconds, 1)}
+        metadata: dict[str, dg.MetadataValue | float] = {
+            "made": dg.MetadataValue.json(made),
+            "seconds": round(report.seconds, 1),
+        }
         if report.stopped_by_cap or report.failures:
             faults = [report.stopped_by_cap, *report.failures] if report.stopped_by_cap else report.failures
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""

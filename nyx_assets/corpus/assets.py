@@ -14,7 +14,7 @@ from nyx_assets.corpus.near_duplicates import cluster_sizes, near_duplicate_rows
 from nyx_assets.corpus.pages import documents_of
 from nyx_assets.corpus.signatures import chunk_signatures, page_signatures, picture_signatures
 from nyx_assets.figures import link_rot_plot
-from nyx_assets.materialization import Step, each_partition, settings
+from nyx_assets.materialization import Made, Step, each_partition, settings
 from nyx_assets.partitions import CRAWL, EVERY_CRAWL, ONE_RUN
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.records import (
@@ -79,7 +79,7 @@ def taken_pages(
     home: dg.ResourceParam[Home],
     recipe: dg.ResourceParam[PipelineRecipe],
     web_pictures: dg.ResourceParam[WebPictures],
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[Made]:
     def take(step: Step) -> None:
         landed = home.tables.read("landed_crawl", partition=step.partition).to_pylist()
         delivery = delivery_from_rows(str(step.partition), landed)
@@ -117,7 +117,7 @@ def taken_pages(
 )
 def chunked_corpus(
     context: dg.AssetExecutionContext, home: dg.ResourceParam[Home], recipe: dg.ResourceParam[PipelineRecipe]
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[Made]:
     from training_kernels.tokenizer import load_text_tokenizer
 
     def chunk(step: Step) -> None:
@@ -150,7 +150,7 @@ def chunked_corpus(
     partitions_def=CRAWL,
     backfill_policy=ONE_RUN,
 )
-def signed_pages(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> Iterator[dg.MaterializeResult]:
+def signed_pages(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> Iterator[Made]:
     def sign(step: Step) -> None:
         def pages() -> Iterator[dict[str, Any]]:
             for batch in home.tables.batches("crawl_documents", partition=step.partition):
@@ -175,7 +175,7 @@ def signed_pages(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]
     partitions_def=CRAWL,
     backfill_policy=ONE_RUN,
 )
-def signed_chunks(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> Iterator[dg.MaterializeResult]:
+def signed_chunks(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> Iterator[Made]:
     def sign(step: Step) -> None:
         chunks = (
             row

@@ -7,7 +7,7 @@ import dagster as dg
 
 from nyx_assets.index.building import build_version, recommended_dims
 from nyx_assets.index.embedding import embedded_rows, known_embeddings
-from nyx_assets.materialization import Step, each_partition, key_of, settings
+from nyx_assets.materialization import Made, Step, each_partition, key_of, settings
 from nyx_assets.partitions import CRAWL, ONE_RUN
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.records import FINAL_INDEX, chunk_embeddings_schema
@@ -37,7 +37,7 @@ def embeddings_asset(retriever: RetrieverSpec) -> dg.AssetsDefinition:
     )
     def chunk_embeddings(
         context: dg.AssetExecutionContext, home: dg.ResourceParam[Home], embedders: dg.ResourceParam[Embedders]
-    ) -> Iterator[dg.MaterializeResult]:
+    ) -> Iterator[Made]:
         embedder = embedders.open(retriever.folder(home, embedders))
 
         def embed(step: Step) -> None:

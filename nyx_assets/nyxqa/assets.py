@@ -9,7 +9,7 @@ import dagster as dg
 
 from nyx_assets.figures import funnel_plot
 from nyx_assets.funnels import summed
-from nyx_assets.materialization import Step, each_partition, settings
+from nyx_assets.materialization import Made, Step, each_partition, settings
 from nyx_assets.miners import ForeignEmbedders, embeds
 from nyx_assets.nyxqa.asking import Tally, ask_all
 from nyx_assets.nyxqa.filters import filter_pairs
@@ -44,7 +44,7 @@ def _rows(home: Home, table: str, partition: str | None) -> Iterator[dict[str, A
 )
 def sampled_chunks(
     context: dg.AssetExecutionContext, home: dg.ResourceParam[Home], recipe: dg.ResourceParam[PipelineRecipe]
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[Made]:
     def sample(step: Step) -> None:
         rows = sample_chunks(
             _rows(home, "chunked_corpus", step.partition),

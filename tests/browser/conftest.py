@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -163,21 +163,20 @@ class Dagster:
         return answer["data"]
 
 
-@pytest.fixture(scope="package")
-def dagster(small_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dagster]:
-    """What `make up` starts, over a copy of the small home."""
-    folder = tmp_path_factory.mktemp("ui")
-    home, log, port = folder / "home", folder / "log", free_port()
-    shutil.copytree(small_home, home)
-    binaries = Path(sys.executable).parent
-    env = {**os.environ, "NYX_HOME": str(home), "NYX_RECIPE": "smoke"}
-    made_ready = subprocess.run([binaries / "nyx", "dagster-home"], env=env, check=True, capture_output=True, text=True)
+@contextmanager
+def serving(home: Path, log: Path, **env: str) -> Iterator[Dagster]:
+    """What `make up` starts, over a home."""
+    port, binaries = free_port(), Path(sys.executable).parent
+    environment = {**os.environ, "NYX_HOME": str(home), "NYX_RECIPE": "smoke", **env}
+    made_ready = subprocess.run(
+        [binaries / "nyx", "dagster-home"], env=environment, check=True, capture_output=True, text=True
+    )
     command = [str(binaries / "dagster"), "dev", "-w", str(ROOT / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
     with log.open("w") as stream:
         server = subprocess.Popen(
             command,
-            env={**env, "DAGSTER_HOME": made_ready.stdout.strip()},
-            cwd=folder,
+            env={**environment, "DAGSTER_HOME": made_ready.stdout.strip()},
+            cwd=log.parent,
             stdout=stream,
             stderr=stream,
             start_new_session=True,
@@ -189,3 +188,17 @@ def dagster(small_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     finally:
         end_group(server)
         wait_for("the end of the Dagster UI", lambda: is_free(port))
+
+
+@pytest.fixture(scope="package")
+def dagster(small_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dagster]:
+    """What `make up` starts, over a copy of the small home."""
+    folder = tmp_path_factory.mktemp("ui")
+    shutil.copytree(small_home, folder / "home")
+    with serving(folder / "home", folder / "log") as dagster:
+        yield dagster
+
+
+@pytest.fixture(scope="session")
+def serve_dagster() -> Callable[..., Any]:
+    return serving

@@ -114,3 +114,30 @@ def test_machines_that_train_together_need_a_place_to_meet() -> None:
             Settings.from_env(env | {"NYX_TRAIN_RENDEZVOUS": place})
     settings = Settings.from_env(env | {"NYX_TRAIN_RENDEZVOUS": "host-a:29500"})
     assert (settings.train_nodes, settings.train_processes, settings.train_rendezvous) == (2, 8, "host-a:29500")
+
+
+def test_nothing_is_retrained_by_itself_unless_it_is_switched_on() -> None:
+    assert Settings.from_env({"NYX_RETRAIN_SHARE": "0.5"}).retraining is None
+    rule = Settings.from_env({"NYX_RETRAIN": "on", "NYX_RETRAIN_PAGES": "500"}).retraining
+    assert rule is not None
+    assert (rule.min_share, rule.min_pages) == (0.1, 500)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NYX_RETRAIN", "yes"),
+        ("NYX_RETRAIN_SHARE", "-1"),
+        ("NYX_MAX_ATTEMPTS", "0"),
+        ("NYX_ALERT_WEBHOOK", "hooks.me/x"),
+    ],
+)
+def test_a_setting_of_the_daemon_that_makes_no_sense_is_named(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} "):
+        Settings.from_env({"NYX_RETRAIN": "on", name: value})
+
+
+def test_the_address_of_the_webhook_is_not_shown() -> None:
+    settings = Settings.from_env({"NYX_ALERT_WEBHOOK": "https://hooks.example/secret"})
+    assert settings.alert_webhook == "https://hooks.example/secret"
+    assert "secret" not in repr(settings)

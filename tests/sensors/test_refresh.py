@@ -211,6 +211,15 @@ def asked_for(asked: list[Requested]) -> Requested:
     return total
 
 
+def test_the_retraining_job_is_the_main_job(daemon: Daemon) -> None:
+    (daemon.home.root / "catalog.duckdb").unlink(missing_ok=True)
+    result = retrain_job(daemon.home, lambda: daemon.pipeline).execute_in_process(instance=daemon.instance)
+    assert result.success
+    assert (daemon.home.root / "catalog.duckdb").is_file()
+    made = result.get_step_success_events()[0]
+    assert made.step_key == "bring_everything_up_to_date"
+
+
 def test_a_landing_is_searchable_and_trains_nothing(daemon: Daemon) -> None:
     trained = daemon.home.artifacts.require("promoted_checkpoint").commit
     deliver(daemon.crawl, "harbour", "The lighthouse keeper of Ostra counts the herring boats.")

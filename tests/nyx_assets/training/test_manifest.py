@@ -78,10 +78,19 @@ def test_training_on_other_tables_than_listed_is_refused(home: Home) -> None:
         require_unchanged(home)
 
 
-def test_a_partition_more_or_fewer_is_a_change(home: Home) -> None:
+def test_what_lands_while_training_is_at_work_is_no_change(home: Home) -> None:
     write_manifest(home)
     write(home, "chunked_corpus", "c", 1)
-    with pytest.raises(IncompleteArtifact, match="chunked_corpus c"):
+    require_unchanged(home)
+    write(home, "chunked_corpus", "b", 1)
+    with pytest.raises(IncompleteArtifact, match="chunked_corpus b"):
+        require_unchanged(home)
+
+
+def test_pairs_of_a_partition_more_or_fewer_are_a_change(home: Home) -> None:
+    write_manifest(home)
+    write(home, "filtered_qa", "b", 1)
+    with pytest.raises(IncompleteArtifact, match="filtered_qa b"):
         require_unchanged(home)
     write_manifest(home)
     home.tables.quarantine("chunked_corpus", "b", "why")

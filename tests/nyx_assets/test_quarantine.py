@@ -1,0 +1,106 @@
+"""A partition that fails for good is out, visible, and comes back by a command or a changed delivery."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+
+from nyx_assets.__main__ import main
+from nyx_assets.quarantine import (
+    FailedAttempt,
+    note_failure,
+    note_success,
+    quarantine_lines,
+    quarantine_partition,
+    quarantined_partitions,
+)
+from nyx_assets.registering import open_instance
+from resources.home import Home
+from resources.tables import Provenance
+
+NUMBERS = pa.schema([("x", pa.int64())])
+ATTEMPT = FailedAttempt(
+    asset="chunked_corpus", crawl="a", code_version="1", error_kind="ValueError", error="ValueError: page 3 has no end"
+)
+
+
+def write(home: Home, name: str, partition: str, *values: int) -> None:
+    with home.tables.write(name, NUMBERS, partition=partition, provenance=Provenance(code_version="1")) as table:
+        table.append({"x": value} for value in values)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home.at(tmp_path / "home")
+    for name in ("landed_crawl", "crawl_documents", "left/chunk_embeddings"):
+        write(home, name, "a", 1, 2)
+        write(home, name, "b", 3)
+    return home
+
+
+def failed(home: Home, attempt: FailedAttempt = ATTEMPT, *, times: int = 1, most: int = 3) -> list[bool]:
+    return [note_failure(home, attempt, max_attempts=most) for _ in range(times)]
+
+
+def test_the_last_attempt_takes_the_partition_out_of_everything_that_is_read_whole(home: Home) -> None:
+    before = home.input_version("crawl_documents", None)
+    assert failed(home, times=3) == [False, False, True]
+    assert failed(home) == [False], "what is out is not taken out again"
+    (out,) = quarantined_partitions(home)
+    assert out.crawl == "a"
+    assert out.reason == "chunked_corpus failed 3 times, last: ValueError: page 3 has no end"
+    for name in ("landed_crawl", "crawl_documents", "left/chunk_embeddings"):
+        assert home.tables.partitions(name) == ["b"]
+    assert home.input_version("crawl_documents", None) != before
+    assert home.input_version("landed_crawl", "a") == ""
+    assert quarantine_lines([out])[0].endswith("deliver it again, or: nyx quarantine release a")
+
+
+def test_attempts_count_for_one_asset_one_code_and_one_delivery(home: Home) -> None:
+    failed(home, times=2)
+    assert failed(home, replace(ATTEMPT, asset="crawl_documents"), times=2) == [False, False]
+    assert failed(home, replace(ATTEMPT, code_version="2"), times=2) == [False, False]
+    assert failed(home, replace(ATTEMPT, crawl="b"), times=2) == [False, False]
+    write(home, "landed_crawl", "a", 9)
+    assert failed(home, times=2) == [False, False]
+    assert quarantined_partitions(home) == []
+
+
+def test_a_success_between_failures_starts_the_count_again(home: Home) -> None:
+    failed(home, times=2)
+    note_success(home, "chunked_corpus", "a")
+    assert failed(home, times=2) == [False, False]
+
+
+@pytest.mark.parametrize("kind", ["BudgetReached", "VLMError", "OSError", "IncompleteArtifact"])
+def test_an_error_of_servers_and_disks_is_no_attempt_of_the_partition(home: Home, kind: str) -> None:
+    assert failed(home, replace(ATTEMPT, error_kind=kind), times=5) == [False] * 5
+    assert home.tables.commit("failed_attempts", None) is None
+
+
+def test_a_released_partition_is_read_and_registered_again_and_its_count_starts_anew(home: Home) -> None:
+    failed(home, times=3)
+    home.tables.quarantine("crawl_documents", "b", "a check of its own")
+    env = {"NYX_HOME": str(home.root)}
+    shown = CliRunner().invoke(main, ["quarantine", "list", "--json"], env=env)
+    assert [one["crawl"] for one in json.loads(shown.output)] == ["a"]
+    done = CliRunner().invoke(main, ["quarantine", "release", "a"], env=env)
+    assert done.exit_code == 0, done.output
+    assert home.tables.partitions("left/chunk_embeddings") == ["a", "b"]
+    assert home.tables.partitions("crawl_documents") == ["a"], "what a check has marked stays marked"
+    assert quarantined_partitions(home) == []
+    with open_instance(home) as instance:
+        assert instance.has_dynamic_partition("crawl", "a")
+    assert failed(home, times=2) == [False, False]
+    refused = CliRunner().invoke(main, ["quarantine", "release", "b"], env=env)
+    assert refused.exit_code == 1
+    assert "crawl 'b' is not quarantined; quarantined: none" in refused.output
+
+
+def test_a_quarantined_table_of_its_own_is_no_quarantined_partition(home: Home) -> None:
+    home.tables.quarantine("landed_crawl", "b", "something else")
+    quarantine_partition(home, "a", "by hand")
+    assert [one.crawl for one in quarantined_partitions(home)] == ["a"]
