@@ -139,6 +139,10 @@ def test_every_setting_in_the_values_is_one_that_nyx_reads(tmp_path: Path) -> No
     settings = Settings.from_env(env)
     home = Home.at(settings.home)
     assert (home.store, home.root) == ("s3://bucket/nyx", Path("/nyx"))
+    steps = loaded("steps.yaml")["per_step_k8s_config"]
+    for training in ("pretrained_checkpoint", "finetuned_checkpoint"):
+        gpus = steps[training]["container_config"]["resources"]["limits"]["nvidia.com/gpu"]
+        assert gpus == settings.train_processes
     assert loaded("values.yaml")["global"]["dagsterHome"] == f"{env['NYX_LOCAL']}/dagster"
     assert set(settings.endpoints) == {"teacher", "generator", "judge"}
     mounts = {mount["mountPath"]: mount["name"] for mount in code_location()["volumeMounts"]}
