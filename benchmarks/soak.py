@@ -146,7 +146,8 @@ def soak(
             for number in range(num_landed, due):
                 land(crawl, number)
             num_landed = due
-            wants_kill = draw.random() < KILLED_SHARE if kills is None else victims.total() < kills
+            is_drawn = draw.random() < KILLED_SHARE or not victims  # on a slow machine there are few runs
+            wants_kill = is_drawn if kills is None else victims.total() < kills
             wants_kill = wants_kill and (kills is not None or num_landed < landings)
             outcome.runs += 1
             run_began = time.monotonic()
@@ -155,6 +156,9 @@ def soak(
                 said = process.communicate()[1]
             if victim:
                 victims[victim] += 1
+            what = f"{victim} killed" if victim else f"exit status {process.returncode}"
+            seconds_taken = time.monotonic() - run_began
+            print(f"run {outcome.runs}, {num_landed} landed: {what} after {seconds_taken:.1f} s", file=sys.stderr)
             if victim != "run" and process.returncode == 0:
                 typical_seconds = time.monotonic() - run_began
                 if num_landed == landings and not wants_kill:
