@@ -79,7 +79,8 @@ def _land(
 ) -> tuple[list[Delivery], list[dg.AssetMaterialization]]:
     """Those that this tick had time to take note of, and what Dagster is to be told of them."""
     last = time.monotonic() + MAX_SECONDS_PER_TICK
-    landed, events = [], []
+    landed: list[Delivery] = []
+    events: list[dg.AssetMaterialization] = []
     for delivery in complete:
         events += landed_events(home, instance, [delivery])
         landed.append(delivery)
