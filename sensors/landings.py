@@ -1,6 +1,7 @@
 """New deliveries in the crawl folder become crawl partitions once they are complete."""
 
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
@@ -17,6 +18,9 @@ from training_kernels.errors import DataError
 
 MAX_LANDINGS_PER_TICK = 500
 """Choice: their listings are written and reported within seconds; what is over waits for the next tick."""
+
+MAX_SECONDS_PER_TICK = 20.0
+"""Choice: a third of what Dagster grants a tick before it counts as failed, and everything in it as not done."""
 
 LANDED_KEY = "nyx/landed"
 """Where Dagster's records keep the fingerprints of what landed."""
@@ -51,22 +55,38 @@ def landings_sensor(home: Home, settings: Settings) -> dg.SensorDefinition:
             context.log.warning(f"delivery {one.key} is refused: {one.reason}")
         wanted = not_quarantined(home, found.deliveries)
         complete = [delivery for delivery in wanted if is_complete(delivery, seen)][:MAX_LANDINGS_PER_TICK]
+        landed_now, events = _land(home, context.instance, complete)
         new_cursor = json.dumps(
             {
                 "seen": _fingerprints(found.deliveries),
-                "landed": _fingerprints(complete),
+                "landed": _fingerprints(landed_now),
             }
         )
-        if not complete:
+        if not landed_now:
             return dg.SensorResult(skip_reason=_what_is_there(found, wanted), cursor=new_cursor)
         return dg.SensorResult(
             # those that landed before are registered again: a lost cursor or instance must not hide them
-            dynamic_partitions_requests=[CRAWL.build_add_request([delivery.key for delivery in complete])],
-            asset_events=list(landed_events(home, context.instance, complete)),
+            dynamic_partitions_requests=[CRAWL.build_add_request([delivery.key for delivery in landed_now])],
+            asset_events=events,
             cursor=new_cursor,
         )
 
     return landings
+
+
+def _land(
+    home: Home, instance: DagsterInstance, complete: Iterable[Delivery]
+) -> tuple[list[Delivery], list[dg.AssetMaterialization]]:
+    """Those that this tick had time to take note of, and what Dagster is to be told of them."""
+    last = time.monotonic() + MAX_SECONDS_PER_TICK
+    landed: list[Delivery] = []
+    events: list[dg.AssetMaterialization] = []
+    for delivery in complete:
+        events += landed_events(home, instance, [delivery])
+        landed.append(delivery)
+        if time.monotonic() > last:
+            break
+    return landed, events
 
 
 def remembered(instance: DagsterInstance) -> dict[str, str]:

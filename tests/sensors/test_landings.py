@@ -1,6 +1,7 @@
 """The landings sensor: what it registers, when, and what it tells Dagster, with a real instance and real deliveries."""
 
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,6 +190,55 @@ def test_a_tick_takes_no_more_than_its_cap_and_the_next_ones_the_rest(
         deliver(world.crawl / f"c{number}.parquet", marked=True)
     assert [len(world.tick(instance)) for _ in range(4)] == [3, 3, 1, 0]
     assert registered(instance) == {f"c{number}" for number in range(7)}
+
+
+def test_a_tick_that_takes_too_long_ends_early_and_the_next_ones_take_the_rest(
+    world: World, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landings, "MAX_SECONDS_PER_TICK", 0.0)
+    for number in range(3):
+        deliver(world.crawl / f"c{number}.parquet", marked=True)
+    assert [len(world.tick(instance)) for _ in range(4)] == [1, 1, 1, 0]
+
+
+def test_a_cursor_that_slipped_back_neither_loses_nor_repeats_a_landing(
+    world: World, instance: DagsterInstance
+) -> None:
+    deliver(world.crawl / "a.parquet", marked=True)
+    world.tick(instance)
+    early = world.cursor
+    deliver(world.crawl / "b.parquet", marked=True)
+    world.tick(instance)
+    world.tick(instance)
+    world.cursor = early
+    assert world.tick(instance) == {}
+    world.cursor = early
+    deliver(world.crawl / "b.parquet", pages=5, marked=True)
+    assert world.tick(instance).keys() == {"b"}
+
+
+def test_clocks_that_run_backwards_change_nothing(world: World, instance: DagsterInstance) -> None:
+    deliver(world.crawl / "a.parquet")
+    os.utime(world.crawl / "a.parquet", (4_000_000_000, 4_000_000_000))  # written in the year 2096
+    assert world.tick(instance) == {}
+    assert world.tick(instance).keys() == {"a"}
+    deliver(world.crawl / "a.parquet", pages=7)
+    os.utime(world.crawl / "a.parquet", (1, 1))  # and again in 1970
+    assert world.tick(instance) == {}
+    assert world.tick(instance).keys() == {"a"}
+    assert world.tick(instance) == {}
+
+
+def test_what_landed_is_forgotten_by_no_tick_that_died_before_its_cursor_was_kept(
+    world: World, instance: DagsterInstance
+) -> None:
+    deliver(world.crawl / "a.parquet", marked=True)
+    sensor = landings_sensor(world.home, world.settings)
+    with dg.build_sensor_context(instance=instance, cursor=None) as context:
+        sensor.evaluate_tick(context)  # the daemon is killed here: nothing of it is kept
+    assert registered(instance) == set()
+    assert world.tick(instance).keys() == {"a"}
+    assert registered(instance) == {"a"}
 
 
 def test_a_lost_cursor_does_no_harm(world: World, instance: DagsterInstance) -> None:
