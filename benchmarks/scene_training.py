@@ -56,10 +56,16 @@ class SceneRun:
 
 
 def trained_on_scenes(
-    scenes: Sequence[Scene], numbers: Sequence[int], config: TrainConfig, *, tasks: Sequence[Task], folder: Path
+    scenes: Sequence[Scene],
+    numbers: Sequence[int],
+    config: TrainConfig,
+    *,
+    tasks: Sequence[Task],
+    folder: Path,
+    num_layers: int = 1,
 ) -> SceneRun:
     """Trains the tiny backbone, its weights drawn from the recipe's seed, on the scenes of these numbers alone."""
-    untrained = ensure_tiny(folder / f"untrained-{config.seed}", seed=config.seed)
+    untrained = ensure_tiny(folder / f"untrained-{config.seed}", seed=config.seed, num_layers=num_layers)
     trained = folder / f"{config.name}-{config.seed}"
     start, start_processor = time.perf_counter(), time.process_time()
     examples = training_set(

@@ -304,8 +304,11 @@ def retraining_tick(daemon: Daemon, **env: str) -> tuple[list[str], str]:
 
 def test_a_retraining_is_due_when_enough_is_new_and_never_twice_for_the_same_content(daemon: Daemon) -> None:
     assert retraining_tick(daemon) == ([], "no retraining is started by itself: set NYX_RETRAIN=on, or use `nyx run`")
+    deliver(daemon.crawl, "marsh", "Sedge grows in the marsh.", "Snipe breed in it.")
+    daemon.land()
+    daemon.settle()
     change = change_since_training(daemon.home)
-    assert {"harbour", "orchard", "meadow", "shore"} <= set(change.crawls)
+    assert "marsh" in change.crawls
     assert not {"2026-01-atlas", "2026-02-almanac"} & set(change.crawls), "what was trained on is no change"
     assert 0 < change.share < 0.9
     keys, why = retraining_tick(daemon, NYX_RETRAIN="on", NYX_RETRAIN_SHARE="0.9")

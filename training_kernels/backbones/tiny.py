@@ -30,20 +30,24 @@ MAX_POSITIONS = 4096
 """Choice: eight times what the tiny recipe reads of a document."""
 
 
-def ensure_tiny(folder: Path, *, seed: int) -> Path:
-    """The folder with the tiny backbone, made if it is not complete. Safe for many processes: the same seed, the same files."""
+def ensure_tiny(folder: Path, *, seed: int, num_layers: int = LAYERS) -> Path:
+    """The folder with the tiny backbone, made if it is not complete. Safe for many processes: the same seed, the same files.
+
+    Args:
+        num_layers: of the language model.
+    """
     try:
         read_manifest(folder)
     except IncompleteArtifact:
         with committed_once(folder) as draft:
-            _write_tiny(draft, seed)
+            _write_tiny(draft, seed, num_layers)
     return folder
 
 
-def _write_tiny(folder: Path, seed: int) -> None:
+def _write_tiny(folder: Path, seed: int, num_layers: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Qwen2_5_VLModel(tiny_config())
+        model = Qwen2_5_VLModel(tiny_config(num_layers))
         with torch.no_grad():
             model.language_model.embed_tokens.weight *= EMBEDDING_SCALE
     model.save_pretrained(folder)
@@ -70,7 +74,7 @@ def _write_tiny(folder: Path, seed: int) -> None:
     write_manifest(folder, manifest)
 
 
-def tiny_config() -> Qwen2_5_VLConfig:
+def tiny_config(num_layers: int = LAYERS) -> Qwen2_5_VLConfig:
     """The architecture of Qwen2.5-VL with every size cut down; ratios as in the 3B model where two cores allow."""
     special = load_text_tokenizer(TINY).special_id
     heads = 4
@@ -80,7 +84,7 @@ def tiny_config() -> Qwen2_5_VLConfig:
             "vocab_size": special("<|video_pad|>") + 1,  # the last special token
             "hidden_size": WIDTH,
             "intermediate_size": 2 * WIDTH,
-            "num_hidden_layers": LAYERS,
+            "num_hidden_layers": num_layers,
             "num_attention_heads": heads,
             "num_key_value_heads": heads,  # fewer would squeeze what is gathered into less than the width
             "max_position_embeddings": MAX_POSITIONS,
