@@ -65,6 +65,7 @@ def _is_here(host: str | bytes | None) -> bool:
 sys.addaudithook(_refuse_to_leave)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run in several processes (`-n 2 --dist loadgroup`), those of a file share one, and those of the browser."""
     for item in items:
