@@ -85,10 +85,8 @@ class Artifacts:
     def _current(self, asset: str) -> dict | None:
         if self._is_shared:
             return self._listings.content(f"{self._base}/artifacts", self._pointer(asset), self._read)
-        try:
-            return self._read(self._pointer(asset))
-        except FileNotFoundError:
-            return None
+        pointer = self._pointer(asset)
+        return self._read(pointer) if self._fs.exists(pointer) else None
 
     def _read(self, pointer: str) -> dict:
         try:

@@ -46,16 +46,25 @@ def open_store(url: str) -> tuple[Any, str]:
 
 @contextmanager
 def store_answers(url: str) -> Iterator[None]:
-    """Say of a store that does not answer which one it is and what to look at: clients raise errors of every kind."""
+    """Say of a store that does not answer which one it is and what to look at: clients raise errors of every kind.
+
+    A folder of this machine is no such store: what is wrong with it, the system says.
+    """
     try:
         yield
-    except FileNotFoundError as error:
-        raise ConfigError(f"{url} cannot be used: {error}; create the bucket, or correct NYX_HOME") from error
     except Exception as error:
-        raise ConfigError(
-            f"{url} cannot be used: {type(error).__name__}: {error}; look at the address, the credentials (for S3: "
-            "AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, or the machine's role) and the right to write"
-        ) from error
+        if "://" not in url:
+            raise
+        raise _unusable(url, error) from error
+
+
+def _unusable(url: str, error: Exception) -> ConfigError:
+    if isinstance(error, FileNotFoundError):
+        return ConfigError(f"{url} cannot be used: {error}; create the bucket, or correct NYX_HOME")
+    return ConfigError(
+        f"{url} cannot be used: {type(error).__name__}: {error}; look at the address, the credentials (for S3: "
+        "AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, or the machine's role) and the right to write"
+    )
 
 
 def is_object_store(fs: Any) -> bool:

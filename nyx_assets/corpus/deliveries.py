@@ -5,6 +5,7 @@ of Markdown and HTML files, at any depth. Only listings and Parquet footers are 
 looked through in seconds; of JSON lines, which have no footer, the lines are counted, once for each version of a file.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -208,7 +209,7 @@ def _files(crawl_folder: Path) -> Iterable[_Listing]:
 
 def _folders(crawl_folder: Path) -> Iterable[_Listing]:
     with os.scandir(crawl_folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir())
+        names = sorted(entry.name for entry in entries if _is_folder(entry))
     for name in names:
         states, is_marked_complete = _all_files(f"{crawl_folder}/{name}")
         # beside files of pages, a README.md is no page
@@ -221,6 +222,11 @@ def _folders(crawl_folder: Path) -> Iterable[_Listing]:
                 fingerprint=_fingerprint(states),
                 is_marked_complete=is_marked_complete,
             )
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether an entry is a folder, or a link to one. A link to itself is none, and its entry would raise when asked."""
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
 
 
 def _row_files(states: _States) -> list[str]:
@@ -255,11 +261,13 @@ def _all_files(folder: str) -> tuple[_States, bool]:
 
 
 def _state(path: str) -> os.stat_result | None:
-    """None for a link that leads nowhere, or a temporary file of whoever is copying."""
+    """None for a link that leads nowhere or to itself, or a temporary file of whoever is copying."""
     try:
         return os.stat(path)
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return None
+        raise
 
 
 def _is_file(state: os.stat_result | None) -> bool:

@@ -18,7 +18,7 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 DATA_VERSION = re.compile(r"[0-9a-f]{32}")
 VERSION = re.compile(r"v[0-9a-f]{16}\w*")
 PREFERENCE = re.compile(r"(?P<qa>[0-9a-f]{20})/(?P<rank>\d+)")
-ANSWER = re.compile(r"(?P<qa>[0-9a-f]{20})@(?P<retriever>[\w-]+)")
+ANSWER = re.compile(r"(?P<qa>[0-9a-f]{20})@(?P<retriever>[\w+-]+)")
 VECTOR = re.compile(r"(?P<version>v[0-9a-f]{16}\w*)/(?P<chunk>[0-9a-f]{20})")
 
 FORMS = (

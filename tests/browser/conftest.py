@@ -72,7 +72,7 @@ class Browser:
         self._pictures = pictures
         options = {
             "binary": shutil.which("chromium"),
-            "args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=2600,1500"],
+            "args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=2600,2000"],
         }
         wanted = {"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}}
         session_id = ask(f"{driver_url}/session", wanted)["value"]["sessionId"]
