@@ -65,14 +65,6 @@ def _is_here(host: str | bytes | None) -> bool:
 sys.addaudithook(_refuse_to_leave)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes (`-n 2 --dist loadgroup`), those of a file share one, and those of the browser."""
-    for item in items:
-        path = item.path.relative_to(ROOT / "tests")
-        item.add_marker(pytest.mark.xdist_group(path.parts[0] if path.parts[0] == "browser" else path.as_posix()))
-
-
 @pytest.fixture(autouse=True)
 def network_guard() -> Iterator[list[str]]:
     """Fails a test that tried to leave the machine, even if it caught the refusal."""
