@@ -147,7 +147,7 @@ def test_a_home_that_is_a_file_is_refused(nyx: Nyx, tmp_path: Path, command: tup
 
 def test_status_lists_every_asset_as_current_after_a_run(nyx: Nyx, small_home: Path) -> None:
     rows = {row["asset"]: row for row in json.loads(nyx("status", "--json", home=small_home).output)}
-    assert len(rows) == 41
+    assert len(rows) == 43
     assert [name for name, row in rows.items() if row["stale"] or row["missing"] or row["quarantined"]] == []
     assert rows["chunked_corpus"]["current"] == 2
     assert rows["chunked_corpus"]["rows"] == Home.at(small_home).tables.read("chunked_corpus").num_rows
