@@ -19,7 +19,7 @@ demo: $(READY)
 # two processes, the tests of a file in one: `make test TESTS=tests/resources PROCESSES=0` runs a part in this one
 PROCESSES ?= 2
 test: $(READY)
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -104,13 +104,13 @@ def test_a_run_in_a_read_only_home_is_refused_in_one_line(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (OSError(errno.ENOSPC, "No space left on device", "/home/nyx/tables/x"), "the disk of /home/nyx is full"),
-        (OSError(errno.EACCES, "Permission denied", "/home/nyx/tables/x"), "/home/nyx may not be written"),
+        (OSError(errno.ENOSPC, "No space left on device", "/data/nyx/tables/x"), "the disk of /data/nyx is full"),
+        (OSError(errno.EACCES, "Permission denied", "/data/nyx/tables/x"), "/data/nyx may not be written"),
         (PermissionError(errno.EACCES, "Permission denied", "/crawl/one.parquet"), "may not use /crawl/one.parquet"),
-        (sqlite3.OperationalError("database or disk is full"), "the disk of /home/nyx is full"),
-        (sqlite3.OperationalError("attempt to write a readonly database"), "/home/nyx may not be written"),
+        (sqlite3.OperationalError("database or disk is full"), "the disk of /data/nyx is full"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "/data/nyx may not be written"),
         (ValueError("a bug, and the disk is full of words"), None),
-        (FileNotFoundError(errno.ENOENT, "No such file", "/home/nyx/x"), None),
+        (FileNotFoundError(errno.ENOENT, "No such file", "/data/nyx/x"), None),
     ],
     ids=str,
 )
@@ -118,7 +118,7 @@ def test_trouble_with_the_disk_is_found_behind_other_errors_and_nothing_else_is_
     error: Exception, says: str | None
 ) -> None:
     for wrapped in (error, caused_by(error)):
-        told = disk_trouble(wrapped, Path("/home/nyx"))
+        told = disk_trouble(wrapped, Path("/data/nyx"))
         assert told is None if says is None else says in str(told)
 
 
