@@ -6,7 +6,8 @@ until somebody releases it or its delivery changes.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from nyx_assets.records import FAILED_ATTEMPTS
@@ -74,7 +75,7 @@ def note_failure(home: Home, attempt: FailedAttempt, *, max_attempts: int) -> bo
         "error": attempt.error[:MAX_ERROR_CHARACTERS],
         "attempted_at": utc_now(),
     }
-    with home.alone(TABLE, log=console.info):
+    with _alone(home):
         rows = [*_rows(home), row]
         _write(home, rows)
     same = [
@@ -92,7 +93,7 @@ def note_success(home: Home, asset: str, crawl: str) -> None:
     """Forget the failures of an asset of a partition: it can be made after all."""
     if not any(row["asset"] == asset and row["crawl"] == crawl for row in _rows(home)):
         return
-    with home.alone(TABLE, log=console.info):
+    with _alone(home):
         _write(home, [row for row in _rows(home) if (row["asset"], row["crawl"]) != (asset, crawl)])
 
 
@@ -110,7 +111,7 @@ def release_partition(home: Home, crawl: str) -> bool:
     """
     if not is_quarantined(home, crawl):
         return False
-    with home.alone(TABLE, log=console.info):
+    with _alone(home):
         _write(home, [row for row in _rows(home) if row["crawl"] != crawl])
     # landed_crawl last: while it is marked, a release that was cut short can be repeated
     for asset in [*(name for name in home.tables.assets() if name != LANDED), LANDED]:
@@ -139,6 +140,13 @@ def quarantine_lines(partitions: Sequence[QuarantinedPartition]) -> list[str]:
         f"crawl {one.crawl} is quarantined: {one.reason}; deliver it again, or: nyx quarantine release {one.crawl}"
         for one in partitions
     ]
+
+
+@contextmanager
+def _alone(home: Home) -> Iterator[None]:
+    """Nobody else changes the table, on this machine or on another host of a shared home."""
+    with home.alone(TABLE, log=console.info), home.held(TABLE, log=console.info):
+        yield
 
 
 def _rows(home: Home) -> list[dict[str, str]]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from resources.commits import utc_now
-from resources.stores import files_below, open_store
+from resources.stores import create_bytes, files_below, open_store
 from training_kernels.errors import LeaseLost
 
 LEASE_SECONDS = 60.0
@@ -106,7 +106,7 @@ class Leases:
         self._fs.makedirs(folder, exist_ok=True)
         lease = Lease(what, number, f"{folder}/{number:08d}.json", utc_now())
         try:
-            self._fs.pipe_file(lease.path, _content(lease, renewals=0), mode="create")
+            create_bytes(self._fs, lease.path, _content(lease, renewals=0))
         except FileExistsError:
             return None
         for path in files_below(self._fs, folder):

@@ -9,6 +9,7 @@ from typing import Any
 
 import fsspec
 
+from resources.file_work import is_near
 from training_kernels.errors import ConfigError
 
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "memory"})
@@ -53,7 +54,7 @@ def store_answers(url: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if "://" not in url:
+        if not is_url(url):
             raise
         raise _unusable(url, error) from error
 
@@ -74,26 +75,36 @@ def is_object_store(fs: Any) -> bool:
 
 def put_bytes(fs: Any, path: str, content: bytes) -> None:
     """The content in its place, whole: whoever reads meanwhile sees what was there before."""
-    if is_object_store(fs):
-        fs.pipe_file(path, content)
-        return
-    beside = _beside(fs, path)
-    try:
-        fs.pipe_file(beside, content)
-        fs.mv(beside, path)
-    finally:
-        if fs.exists(beside):
-            fs.rm_file(beside)
+    with _put_in_place(fs, path) as draft:
+        fs.pipe_file(draft, content)
+
+
+def create_bytes(fs: Any, path: str, content: bytes) -> None:
+    """The content in a new file. Of many who ask at once one is served; raises FileExistsError for the others."""
+    if is_near(fs):  # fsspec looks first and writes then, and two may both have seen nothing
+        with open(path, "xb") as file:
+            file.write(content)
+    else:
+        fs.pipe_file(path, content, mode="create")
 
 
 def put_file(fs: Any, local: Path, path: str) -> None:
     """A file of this machine in its place, whole."""
+    with _put_in_place(fs, path) as draft:
+        fs.put_file(str(local), draft)
+
+
+@contextmanager
+def _put_in_place(fs: Any, path: str) -> Iterator[str]:
+    """Where to write a file that is in its place when it is whole: beside it, or there where a store sees to that itself."""
     if is_object_store(fs):
-        fs.put_file(str(local), path)
+        yield path
         return
-    beside = _beside(fs, path)
+    folder, _, name = path.rpartition("/")
+    fs.makedirs(folder, exist_ok=True)
+    beside = f"{folder}/.{name}.{uuid.uuid4().hex}.writing"
     try:
-        fs.put_file(str(local), beside)
+        yield beside
         fs.mv(beside, path)
     finally:
         if fs.exists(beside):
@@ -122,9 +133,3 @@ def readable_by(connection: Any, fs: Any) -> Iterator[None]:
     finally:  # what stays registered when the process ends is reported as a leak
         for name in names:
             connection.unregister_filesystem(name)
-
-
-def _beside(fs: Any, path: str) -> str:
-    folder, _, name = path.rpartition("/")
-    fs.makedirs(folder, exist_ok=True)
-    return f"{folder}/.{name}.{uuid.uuid4().hex}.writing"

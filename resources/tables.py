@@ -249,6 +249,7 @@ class ParquetTables:
         mark = self._mark(asset, partition)
         if self.fs.exists(mark):
             self.fs.rm(mark)
+            self.look_again()
 
     def quarantined(self, asset: str) -> dict[str, str]:
         """Why, by crawl partition, of those that are quarantined; found by one listing."""

@@ -22,7 +22,7 @@ from resources.gpu import Launcher
 from resources.home import Home
 from resources.public_sets import PublicSets
 
-FINETUNED = "finetuned_checkpoint"
+FINETUNED_CHECKPOINT = "finetuned_checkpoint"
 
 
 @dg.multi_asset(
@@ -145,7 +145,7 @@ FINETUNED_DESCRIPTION = (
 def finetuning_asset(one: Round, recipe: PipelineRecipe) -> dg.AssetsDefinition:
     """The checkpoint of a round: `finetuned_checkpoint` if it is the only one, else `round_<n>/checkpoint`."""
     is_only = recipe.rounds.number == 1
-    name = FINETUNED if is_only else one.checkpoint
+    name = FINETUNED_CHECKPOINT if is_only else one.checkpoint
     earlier = rounds_of(one.number - 1)
     trained_on = [*earlier, one] if recipe.rounds.preferences == "joined" else [one]
 
@@ -202,7 +202,7 @@ def finetuning_asset(one: Round, recipe: PipelineRecipe) -> dg.AssetsDefinition:
             provenance=step.provenance(name),
             log=step.log,
             beside={"pretrained": pretrained},
-            kept_under=FINETUNED,  # so that a round is trained once, whatever number of rounds the recipe has
+            kept_under=FINETUNED_CHECKPOINT,  # so that a round is trained once, whatever number of rounds the recipe has
         )
         step.report(name, **report | {"curves": dg.MetadataValue.md(report["curves"])})
         yield from step.results(name)
@@ -232,7 +232,7 @@ def chosen_round_asset(recipe: PipelineRecipe) -> dg.AssetsDefinition:
                     "parquet",
                     "Each feedback round that took place: dev score, gain with its interval, calls and cost, and whether its checkpoint was chosen.",
                 ),
-                (FINETUNED, "torch", "The checkpoint of the feedback round with the best dev score."),
+                (FINETUNED_CHECKPOINT, "torch", "The checkpoint of the feedback round with the best dev score."),
             )
         ],
     )
@@ -242,11 +242,11 @@ def chosen_round_asset(recipe: PipelineRecipe) -> dg.AssetsDefinition:
         chosen = best_round(rows)
         with step.tables({"feedback_rounds": FEEDBACK_ROUNDS}) as tables:
             tables["feedback_rounds"].append(row | {"is_chosen": row["round"] == chosen} for row in rows)
-        published_again(home, Round(chosen).checkpoint, FINETUNED, step.provenance(FINETUNED))
+        published_again(home, Round(chosen).checkpoint, FINETUNED_CHECKPOINT, step.provenance(FINETUNED_CHECKPOINT))
         step.log(f"round {chosen} of {len(rows)} is the best on the dev questions")
-        step.report(FINETUNED, round=chosen, rounds=len(rows))
+        step.report(FINETUNED_CHECKPOINT, round=chosen, rounds=len(rows))
         step.preview("feedback_rounds", ["round", "dev_score", "gain", "calls", "cost_usd", "reason", "is_chosen"])
-        yield from step.results("feedback_rounds", FINETUNED)
+        yield from step.results("feedback_rounds", FINETUNED_CHECKPOINT)
 
     return chosen_round
 
