@@ -2,17 +2,18 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import fields
 
-from training_kernels.examples import ExampleSet
+from training_kernels.examples import Example, ExampleSet
+
+FIELDS = sorted(field.name for field in fields(Example))
 
 
 def data_identity(training: ExampleSet) -> str:
     """SHA-256 of the examples in their order and of every document, pictures by their own digest."""
-    digest = hashlib.sha256()
-    for example in training.examples:
-        digest.update(json.dumps(asdict(example), sort_keys=True).encode() + b"\n")
+    digest, encode = hashlib.sha256(), json.JSONEncoder(sort_keys=True).encode
+    for example in training.examples:  # not by asdict, which copies every value: ten times as long
+        digest.update(encode({name: getattr(example, name) for name in FIELDS}).encode() + b"\n")
     for document_id in sorted(training.documents):
-        rows = training.documents[document_id].to_rows()
-        digest.update(json.dumps([document_id, rows], sort_keys=True).encode() + b"\n")
+        digest.update(encode([document_id, training.documents[document_id].to_rows()]).encode() + b"\n")
     return digest.hexdigest()
