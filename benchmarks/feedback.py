@@ -38,8 +38,8 @@ from resources.vlm_roles import VLMRole
 from resources.vlm_server import OfflineService, serve_offline_vlm
 from training_kernels.documents import Document
 
-DELAY_SECONDS, PLACES = 0.2, 16
-"""80 calls a second at best: 31,000 calls in 6.5 minutes, on a processor that also runs the server."""
+DELAY_SECONDS, PLACES = 0.5, 16
+"""32 calls a second at best: 31,000 calls in 16 minutes, on a processor that also runs the server."""
 KILLS = 5
 COUNTED_QUERIES = 200
 """Of the part with kills: its server works answers out in Python, beside everything else on this machine."""
@@ -57,26 +57,30 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1, help="of the part without early stop")
     parser.add_argument("--delay", type=float, default=DELAY_SECONDS, help="seconds that an answer takes")
     parser.add_argument("--places", type=int, default=PLACES, help="answers that the server works on at once")
-    parser.add_argument("--worker", nargs=3, metavar=("HOME", "URL", "PLACES"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--in-flight", type=int, help="calls under way; a quarter more than places where nothing is said"
+    )
+    parser.add_argument("--worker", nargs=3, metavar=("HOME", "URL", "IN_FLIGHT"), help=argparse.SUPPRESS)
     parser.add_argument("--early-stop", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     recipe = replace(FEEDBACK_RECIPES["guarded"], top_k=options.windows, early_stop=options.early_stop)
     if options.worker:
-        home, base_url, places = options.worker
+        home, base_url, in_flight = options.worker
         queries = made_queries(options.queries, recipe)
-        print(json.dumps(work(Path(home), base_url, int(places), queries, recipe)))
+        print(json.dumps(work(Path(home), base_url, int(in_flight), queries, recipe)))
         return
     few, whole = options.queries // 10, options.queries
+    in_flight = options.in_flight or -(-5 * options.places // 4)  # as the README advises: the next request is at hand
     ideal = options.places / options.delay
     ours, bare, peaks = [], [], {}
     for num_queries in [few] + [whole] * options.rounds:
         with tempfile.TemporaryDirectory() as folder, fixed_delay_server(options.delay, options.places) as base_url:
-            done = worker(Path(folder), base_url, options.places, num_queries, recipe)
+            done = worker(Path(folder), base_url, in_flight, num_queries, recipe)
             peaks[num_queries] = done["peak_mb"]
             ours.append((done["calls"] / done["seconds"], ideal))
             bodies = list(bodies_of(Path(folder), base_url, made_queries(few, recipe), recipe))
-            bare.append((bare_calls_a_second(base_url, bodies, options.places), ideal))
-    scene = f"{options.places} places of {options.delay} s, load {os.getloadavg()[0]:.1f}"
+            bare.append((bare_calls_a_second(base_url, bodies, in_flight), ideal))
+    scene = f"{options.places} places of {options.delay} s, {in_flight} calls under way, load {os.getloadavg()[0]:.1f}"
     whole_name = f"feedback, {whole:,} queries x {options.windows} windows, {scene}"
     for name, rounds in ((whole_name, ours[1:]), (f"bare client, {few:,} queries, {scene}", bare)):
         print_comparison(comparison_of(name, rounds, unit="calls/s, peer: ideal"), as_json=options.json)
@@ -145,10 +149,10 @@ class Chunks(dict[str, Document]):
 
 
 def work(
-    folder: Path, base_url: str, places: int, queries: Iterator[Query], recipe: FeedbackRecipe
+    folder: Path, base_url: str, in_flight: int, queries: Iterator[Query], recipe: FeedbackRecipe
 ) -> dict[str, float]:
     """Try the queries and keep their rows, as the asset does."""
-    settings = settings_of(folder, base_url, places)
+    settings = settings_of(folder, base_url, in_flight)
     home = Home.at(settings.home)
     role = VLMRole.of("generator", settings, home)
     calls = left = 0
@@ -166,14 +170,14 @@ def work(
     return {"calls": calls, "left": left, "seconds": seconds, "peak_mb": round(peak_mb, 1)}
 
 
-def settings_of(folder: Path, base_url: str, places: int) -> Settings:
+def settings_of(folder: Path, base_url: str, in_flight: int) -> Settings:
     """A home whose generator is served at `base_url`."""
     return Settings.from_env(
         {
             "NYX_HOME": str(folder),
             "NYX_GENERATOR_BASE_URL": base_url,
             "NYX_GENERATOR_MODEL": STAND_IN_MODEL,
-            "NYX_GENERATOR_MAX_IN_FLIGHT": str(places),
+            "NYX_GENERATOR_MAX_IN_FLIGHT": str(in_flight),
             "NYX_MAX_TOKENS": str(10**15),  # a cap that is looked at and never reached
         }
     )
@@ -189,17 +193,17 @@ def bodies_of(folder: Path, base_url: str, queries: Iterator[Query], recipe: Fee
 
 
 def start_worker(
-    folder: Path, base_url: str, places: int, num_queries: int, recipe: FeedbackRecipe
+    folder: Path, base_url: str, in_flight: int, num_queries: int, recipe: FeedbackRecipe
 ) -> "subprocess.Popen[str]":
     """A process of its own, which can be killed and whose memory is its own."""
-    told = ["--worker", str(folder), base_url, str(places), "--queries", str(num_queries)]
+    told = ["--worker", str(folder), base_url, str(in_flight), "--queries", str(num_queries)]
     told += ["--windows", str(recipe.top_k), *(["--early-stop"] if recipe.early_stop else [])]
     return subprocess.Popen([sys.executable, "-m", "benchmarks.feedback", *told], stdout=subprocess.PIPE, text=True)
 
 
-def worker(folder: Path, base_url: str, places: int, num_queries: int, recipe: FeedbackRecipe) -> dict[str, Any]:
+def worker(folder: Path, base_url: str, in_flight: int, num_queries: int, recipe: FeedbackRecipe) -> dict[str, Any]:
     """What a process that was left alone did."""
-    process = start_worker(folder, base_url, places, num_queries, recipe)
+    process = start_worker(folder, base_url, in_flight, num_queries, recipe)
     said, _ = process.communicate()
     if process.returncode != 0:
         raise RuntimeError(f"the worker ended with status {process.returncode}")
