@@ -12,15 +12,22 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("chromium", "chromedriver")
+
+LAUNCH = """
+mutation Launch($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } } ... on InvalidSubsetError { message }
+} }"""
 
 
 def ask(url: str, body: dict[str, Any] | None = None, *, method: str | None = None) -> Any:
@@ -161,6 +168,34 @@ class Dagster:
         answer = ask(f"{self.url}/graphql", {"query": graphql, "variables": variables})
         assert "errors" not in answer, answer
         return answer["data"]
+
+    def launch(
+        self,
+        *,
+        job: str = "__ASSET_JOB",
+        assets: Sequence[str] = (),
+        checks: Mapping[str, str] = MappingProxyType({}),
+        partition: str | None = None,
+    ) -> str:
+        """Start a run, as the buttons of the UI do; its id.
+
+        Args:
+            checks: name of the check by its asset.
+        """
+        selector = {
+            "repositoryLocationName": "nyx",
+            "repositoryName": "__repository__",
+            "pipelineName": job,
+            "assetSelection": [{"path": name.split("/")} for name in assets],
+            "assetCheckSelection": [
+                {"assetKey": {"path": asset.split("/")}, "name": name} for asset, name in checks.items()
+            ],
+        }
+        tags = [] if partition is None else [{"key": "dagster/partition", "value": partition}]
+        params = {"selector": selector, "mode": "default", "executionMetadata": {"tags": tags}}
+        launched = self.query(LAUNCH, params=params)["launchPipelineExecution"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return launched["run"]["runId"]
 
 
 @contextmanager

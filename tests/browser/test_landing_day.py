@@ -1,12 +1,14 @@
-"""A day with a running `dagster dev`: what lands is searchable, a subset is back-filled, a failed check is told and mended.
+"""A day with a running `dagster dev`, asked over GraphQL and seen in a browser.
 
-It takes a minute or two on a quiet machine, most of it the daemon's own pace (a look into the folder every 30 seconds).
+Three deliveries land (a duplicate, one that comes in two parts), one of them changes, two partitions are back-filled, a
+broken delivery fails alone and is mended, a failed check is told once and mended, and a retraining is refused by the gate.
+Scenes build on each other; most of their time is the daemon's own pace, and a run is a process of its own.
 """
 
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,9 @@ from nyx_assets.query_pictures import query_embedders, query_picture_store
 from nyx_assets.searching import query_document, search_live
 from resources.home import Home
 from resources.settings import Settings
+from tests.webhook import Webhook, serving_webhook
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.long]
 
 OBELICS = pa.schema(
     [
@@ -31,6 +34,10 @@ OBELICS = pa.schema(
     ]
 )
 PATIENCE_SECONDS = 420.0
+LIGHTHOUSE = "The lighthouse keeper of Ostra counts the herring boats."
+TRAINED = ("raw_qa", "filtered_qa", "pretrained_checkpoint", "finetuned_checkpoint", "quality_gate")
+CORPUS_STEP = ("crawl_documents", "rejected_documents", "link_rot")
+"""Made together, by one function."""
 
 EVENTS = """
 query Events($path: [String!]!) { assetNodeOrError(assetKey: {path: $path}) { ... on AssetNode {
@@ -43,20 +50,22 @@ mutation Fill($params: LaunchBackfillParams!) { launchPartitionBackfill(backfill
 STATUS = """
 query Status($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"""
 RUNS = """
-{ runsOrError(limit: 200) { ... on Runs { results { runId jobName status tags { key value } } } } }"""
+{ runsOrError(limit: 200) { ... on Runs { results { runId status } } } }"""
 
 
 class Day:
     """A home, its crawl folder, and Dagster at work on both."""
 
-    def __init__(self, folder: Path, dagster: Any, wait_until: Callable[..., Any]) -> None:
-        self.home, self.crawl, self.dagster, self._wait = (
-            Home.at(folder / "home"),
-            folder / "crawl",
-            dagster,
-            wait_until,
-        )
+    def __init__(self, folder: Path, dagster: Any, wait_until: Callable[..., Any], webhook: Webhook) -> None:
+        self.home, self.crawl = Home.at(folder / "home"), folder / "crawl"
+        self.dagster, self._wait, self._webhook = dagster, wait_until, webhook
         self.settings = Settings.from_env({"NYX_HOME": str(self.home.root), "NYX_RECIPE": "smoke"})
+        self.num_before = self.num_live()
+
+    @property
+    def told(self) -> list[str]:
+        """What the alerts said so far."""
+        return self._webhook.told
 
     def deliver(self, key: str, *texts: str, is_whole: bool = True) -> None:
         """A delivery of one page a text; marked whole, or left to be seen unchanged twice."""
@@ -94,13 +103,40 @@ class Day:
             hits = search_live(self.home, index, embedders, query, top_k=50, where={"crawl": crawl})
         return {hit["url"] for hit in hits}
 
-    def num_live(self) -> int:
-        """Chunks in the live version of the index, by the table."""
+    def live(self) -> dict[str, Any]:
+        """The live version of the index, by its row in the table."""
         (row,) = [row for row in self.home.tables.read("final_index").to_pylist() if row["is_live"]]
-        return row["num_chunks"]
+        return row
+
+    def num_live(self) -> int:
+        return self.live()["num_chunks"]
 
     def runs(self) -> list[dict[str, Any]]:
         return self.dagster.query(RUNS)["runsOrError"]["results"]
+
+    def end_of(self, run_id: str) -> str:
+        """What a run ended with."""
+        status = lambda: next((run["status"] for run in self.runs() if run["runId"] == run_id), "")  # noqa: E731
+        self.wait(f"the end of run {run_id}", lambda: status() in ("SUCCESS", "FAILURE", "CANCELED"))
+        return status()
+
+    def picture_of_one_crawl(self) -> tuple[Path, str]:
+        """The file of a picture that only one crawl shows, and that crawl."""
+        shown = self.home.tables.query(
+            "SELECT segment.image AS digest, any_value(crawl) AS crawl FROM (SELECT unnest(segments) AS segment, crawl "
+            "FROM crawl_documents) WHERE digest IS NOT NULL GROUP BY digest HAVING count(DISTINCT crawl) = 1 ORDER BY digest"
+        ).to_pylist()
+        return Path(self.home.images.path(shown[0]["digest"])), shown[0]["crawl"]
+
+    @contextmanager
+    def shown(self, browser: Any, page: str, picture: Path, *, until: str = "") -> Iterator[str]:
+        """What a page of the UI says, once it says something; its picture is kept. The page is left again: one that is
+        open asks its server all the time."""
+        browser.open(f"{self.dagster.url}/{page}")
+        browser.wait("return document.body.innerText.includes(arguments[0])", until or page.split("/")[1].split("?")[0])
+        browser.picture(picture)
+        yield browser.text()
+        browser.open("about:blank")
 
 
 @pytest.fixture(scope="module")
@@ -114,27 +150,30 @@ def day(
     shutil.copytree(small_home, folder / "home")
     shutil.copytree(small_home.parent / "crawl", folder / "crawl")
     (folder / "home" / "crawl.json").unlink()  # it is made from this folder from now on
-    with serve_dagster(folder / "home", folder / "log", NYX_CRAWL=str(folder / "crawl")) as dagster:
-        yield Day(folder, dagster, wait_until)
+    with serving_webhook() as webhook:
+        env = {"NYX_CRAWL": str(folder / "crawl"), "NYX_ALERT_WEBHOOK": webhook.url}
+        with serve_dagster(folder / "home", folder / "log", **env) as dagster:
+            yield Day(folder, dagster, wait_until, webhook)
 
 
-def test_a_day_of_landings_a_backfill_and_a_repair(day: Day, browser: Any, tmp_path: Path) -> None:
-    browser.open("about:blank")  # a page that is open asks its server all the time
-    num_chunks = day.num_live()
-    day.deliver("harbour", "The lighthouse keeper of Ostra counts the herring boats.")
-    day.deliver("twin", "The lighthouse keeper of Ostra counts the herring boats.")  # a duplicate
-    day.deliver(
-        "slow", "Half of it.", is_whole=False
-    )  # a part of it; nobody marks it, and it stays the same for a while
-    day.wait("all three in the live index", lambda: day.num_live() == num_chunks + 3)
+def test_three_deliveries_land_and_are_searchable_and_none_is_trained_on(day: Day) -> None:
+    day.deliver("harbour", LIGHTHOUSE)
+    day.deliver("twin", LIGHTHOUSE)  # a duplicate
+    day.deliver("slow", "Half of it.", is_whole=False)  # nobody marks it, and it stays the same for a while
+    day.wait("all three in the live index", lambda: day.num_live() == day.num_before + 3)
     assert day.indexed("harbour") == {"https://harbour.example/0"}
+    assert not {crawl for name in TRAINED for crawl in ("harbour", "twin", "slow") if day.made(name, crawl)}
 
-    # the rest of the slow one comes, and nobody marks it
+
+def test_the_rest_of_a_delivery_comes_later_and_it_is_made_again_alone(day: Day) -> None:
+    before = day.made("chunked_corpus", "harbour")
     day.deliver("slow", "Half of it.", "The other half.", is_whole=False)
-    day.wait("both pages of slow", lambda: day.num_live() == num_chunks + 4)
+    day.wait("both pages of slow", lambda: day.num_live() == day.num_before + 4)
     assert len(day.indexed("slow")) == 2
+    assert day.made("chunked_corpus", "harbour") == before
 
-    # a backfill of two partitions by name
+
+def test_a_backfill_makes_two_partitions_by_name_and_no_other(day: Day, browser: Any, tmp_path: Path) -> None:
     before = {crawl: day.made("chunked_corpus", crawl) for crawl in ("harbour", "twin", "slow")}
     params = {"assetSelection": [{"path": ["chunked_corpus"]}], "partitionNames": ["harbour", "twin"]}
     answer = day.dagster.query(BACKFILL, params=params)["launchPartitionBackfill"]
@@ -146,8 +185,12 @@ def test_a_day_of_landings_a_backfill_and_a_repair(day: Day, browser: Any, tmp_p
     after = {crawl: day.made("chunked_corpus", crawl) for crawl in before}
     assert after["slow"] == before["slow"]
     assert min(after["harbour"] - before["harbour"], after["twin"] - before["twin"]) >= 1
+    with day.shown(browser, f"runs/b/{backfill}", tmp_path / "backfill.png") as text:
+        assert "100% completed" in text
+        assert "chunked_corpus" in text
 
-    # a delivery that is broken fails alone; delivered again it is mended, and search finds it
+
+def test_a_broken_delivery_fails_alone_and_is_mended_by_delivering_it_again(day: Day) -> None:
     file = day.crawl / "wreck" / "part-0.parquet"
     file.parent.mkdir()
     day.deliver("wreck", *(f"Timber {number}" for number in range(50)), is_whole=False)
@@ -156,11 +199,56 @@ def test_a_day_of_landings_a_backfill_and_a_repair(day: Day, browser: Any, tmp_p
     (file.parent / "_SUCCESS").touch()
     day.wait("the failed run", lambda: any(run["status"] == "FAILURE" for run in day.runs()))
     day.deliver("wreck", "Salvaged timber.")
-    day.wait("the wreck in the live index", lambda: day.num_live() == num_chunks + 5)
+    day.wait("the wreck in the live index", lambda: day.num_live() == day.num_before + 5)
+    (told,) = [text for text in day.told if "crawl_documents of partition wreck failed" in text]
+    assert "part-0.parquet" in told
 
-    trained = ("raw_qa", "filtered_qa", "pretrained_checkpoint", "finetuned_checkpoint", "quality_gate")
-    assert not {crawl for name in trained for crawl in ("harbour", "twin", "slow") if day.made(name, crawl)}
-    browser.open(f"{day.dagster.url}/assets/chunked_corpus?view=partitions")
-    browser.wait("return document.body.innerText.includes('Materialized (6)')")
-    browser.picture(tmp_path / "partitions.png")
-    assert "Missing (0)" in browser.text()
+
+def test_a_failed_check_is_told_once_and_passes_when_its_partition_is_made_again(
+    day: Day, browser: Any, tmp_path: Path
+) -> None:
+    (lost, crawl) = day.picture_of_one_crawl()
+    content = lost.read_bytes()
+    lost.unlink()
+    asset, check = "crawl_documents", "every_picture_is_stored"
+    for _ in range(2):  # what lasts is told once
+        day.end_of(day.dagster.launch(checks={asset: check}, partition=crawl))
+    assert (
+        day.home.tables.quarantine_reason(asset, crawl)
+        == f"{check}: picture {lost.stem} is missing in {lost.parents[1]}"
+    )
+    told = lambda: [text for text in day.told if check in text]  # noqa: E731
+    day.wait("the alert", told)
+    assert f"{asset} of partition {crawl} is quarantined, its check {check} failed" in told()[0]
+    with day.shown(browser, f"assets/{asset}?view=checks", tmp_path / "failed_check.png") as text:
+        assert check in text
+
+    assert day.end_of(day.dagster.launch(assets=CORPUS_STEP, checks={asset: check}, partition=crawl)) == "SUCCESS"
+    assert day.home.tables.quarantine_reason(asset, crawl) is None
+    assert lost.read_bytes() == content
+    assert len(told()) == 1
+    assert day.num_live() == day.num_before + 5, "nothing else followed"
+
+
+def test_a_retraining_that_is_no_better_is_refused_and_what_is_live_stays(
+    day: Day, browser: Any, tmp_path: Path
+) -> None:
+    live = day.live()
+    assert day.end_of(day.dagster.launch(job="retrain")) == "SUCCESS"
+    assert all(day.made(name, "harbour") for name in ("raw_qa", "filtered_qa")), "it asked about what had landed"
+    assert len(day.events("finetuned_checkpoint")) > 1
+    (row,) = day.home.tables.read("quality_gate").to_pylist()
+    assert (row["promoted"], row["live_before"], row["decided_by"]) == (False, live["checkpoint"], "gate")
+    assert row["candidate"] != live["checkpoint"]
+    assert day.live()["checkpoint"] == live["checkpoint"]
+    assert day.indexed("wreck") == {"https://wreck.example/0"}
+    with day.shown(browser, "assets/quality_gate?view=events", tmp_path / "refused.png") as text:
+        assert "quality_gate" in text
+
+
+def test_the_partitions_page_shows_the_day(day: Day, browser: Any, tmp_path: Path) -> None:
+    with day.shown(
+        browser, "assets/chunked_corpus?view=partitions", tmp_path / "partitions.png", until="Materialized (6)"
+    ) as text:
+        assert "Missing (0)" in text
+        assert "Failed (0)" in text

@@ -5,10 +5,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import cache
 from pathlib import Path
-from threading import Thread
 from typing import Any
+from unittest import mock
 
 import dagster as dg
 import pyarrow as pa
@@ -29,6 +29,7 @@ from resources.settings import Settings
 from sensors.failures import failures_sensor
 from sensors.landings import landings_sensor
 from sensors.retraining import retrain_job, retraining_sensor
+from tests.webhook import Webhook, serving_webhook
 
 Requested = dict[str, set[str | None]]
 
@@ -59,7 +60,12 @@ class Daemon:
 
     def tick(self) -> Requested:
         """What the refresh sensor asks for now."""
-        result = dg.evaluate_automation_conditions(self.defs, self.instance, cursor=self.refresh_cursor)
+        # the daemon reads the keys once a tick, Dagster's tester hundreds of times
+        read_once = mock.patch.object(
+            self.instance, "get_dynamic_partitions", cache(self.instance.get_dynamic_partitions)
+        )
+        with read_once:
+            result = dg.evaluate_automation_conditions(self.defs, self.instance, cursor=self.refresh_cursor)
         self.refresh_cursor = result.cursor
         requested: Requested = {}
         for name in REFRESH:
@@ -150,33 +156,10 @@ def break_rows(file: Path) -> None:
     file.write_bytes(whole[:4] + bytes(200) + whole[204:])
 
 
-class Webhook(ThreadingHTTPServer):
-    """A real server on this machine that keeps what is posted to it."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Keeping)
-        self.posted: list[dict[str, str]] = []
-        self.url = f"http://127.0.0.1:{self.server_address[1]}/hook"
-
-
-class _Keeping(BaseHTTPRequestHandler):
-    server: Webhook
-
-    def do_POST(self) -> None:
-        self.server.posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def webhook() -> Iterator[Webhook]:
-    with Webhook() as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+    with serving_webhook() as server:
         yield server
-        server.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +172,7 @@ def world(small_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 
 @pytest.fixture(scope="module")
-def daemon(world: tuple[Path, Path], webhook: "Webhook") -> Iterator[Daemon]:
+def daemon(world: tuple[Path, Path], webhook: Webhook) -> Iterator[Daemon]:
     """A daemon that has seen the home as it is, and found nothing to do."""
     home, crawl = world
     with open_instance(Home.at(home)) as instance:
