@@ -1,5 +1,6 @@
 # make demo [CRAWL=folder]   set up, then run the whole pipeline: on the bundled sample, or on any folder of OBELICS Parquet
 # make test                  set up, then run the tests
+# make test-long             those that play a whole day or kill processes again and again
 # make check                 lint, format, types
 # make up [CRAWL=folder]     the Dagster UI and daemon on http://127.0.0.1:3000, over the same home; new deliveries are registered
 # make clean                 remove the environment; what the pipeline made stays
@@ -11,15 +12,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check up clean
+.PHONY: demo test test-long check up clean
 
 demo: $(READY)
 	$(BIN)/nyx run $(if $(CRAWL),--crawl "$(CRAWL)")
 
 # two processes, the tests of a file in one: `make test TESTS=tests/resources PROCESSES=0` runs a part in this one
 PROCESSES ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 test: $(READY)
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
+	$(PYTEST) -m "not long" $(TESTS)
+
+test-long: $(READY)
+	$(PYTEST) -m long $(TESTS)
 
 check: $(READY)
 	$(BIN)/ruff check .

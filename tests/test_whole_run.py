@@ -167,6 +167,7 @@ SAYS_WHEN = ("final_index", "index_settings", "quality_gate", "gate_comparisons"
 """Tables that hold a time, or what was live before: two homes with one content may differ in them."""
 
 
+@pytest.mark.long
 def test_a_run_killed_again_and_again_ends_with_the_same_tables(small_home: Path, tmp_path: Path) -> None:
     draw = random.Random(5)
     home = Home.at(tmp_path / "home")

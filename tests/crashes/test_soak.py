@@ -3,10 +3,13 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from benchmarks.soak import PAGES_A_LANDING, Outcome, faults, soak
 from resources.home import Home
 
 
+@pytest.mark.long
 def test_two_landings_and_a_kill_end_with_every_page_once_in_tables_and_index(small_home: Path, tmp_path: Path) -> None:
     home = Path(shutil.copytree(small_home, tmp_path / "home"))
     crawl = Path(shutil.copytree(small_home.parent / "crawl", tmp_path / "crawl"))

@@ -434,6 +434,7 @@ def wait_for_execution(home: Home, process: subprocess.Popen[bytes] | None = Non
         time.sleep(0.02)
 
 
+@pytest.mark.long
 def test_a_job_killed_at_any_moment_goes_on_where_it_stopped(home: Home, tmp_path: Path) -> None:
     landed: dict[str, Any] = {"c1": [10, 21], "c2": [35], "c3": [80, 91, 44]}
     land(home, **landed)

@@ -146,6 +146,7 @@ def test_two_hosts_share_the_partitions_of_one_home_and_make_each_thing_once(lan
     assert all(home.leases.holder(what) == "nobody" for what in ("main job of a", "total", "doubled of a"))
 
 
+@pytest.mark.long
 def test_a_host_that_is_killed_holds_the_others_up_for_the_time_of_a_lease_and_leaves_nothing_behind(
     landed: str, tmp_path: Path
 ) -> None:

@@ -106,6 +106,7 @@ def ledger_rows(home: Path) -> list[dict]:
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
+@pytest.mark.long
 def test_ten_kills_at_random_moments_and_a_finish_pay_for_every_request_exactly_once(tmp_path):
     draw = random.Random(7)
     home = tmp_path / "home"

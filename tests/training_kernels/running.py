@@ -6,9 +6,12 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import numpy as np
 
+from tests import warm
+from tests.warm import Warm
 from training_kernels.dev_examples import write_dev_examples
 from training_kernels.documents import Document
 from training_kernels.examples import Example, ExampleSet, write_examples
@@ -43,33 +46,58 @@ def write_task(folder: Path, *, num_examples: int = 60, num_dev: int = 8) -> Pat
     return folder
 
 
-def command(examples: Path, out: Path, start_from: Path, *overrides: str, processes: int = 1) -> list[str]:
-    """`python -m training_kernels tiny …` on a batch of 16, under torchrun where there are several processes."""
-    torchrun = (
-        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
-    )
+def command(examples: Path, out: Path, start_from: Path, *overrides: str) -> list[str]:
+    """What follows `python -m training_kernels`: the recipe tiny on a batch of 16."""
     settings = ("batch_size=16", "token_budget=512", "epochs=100", *overrides)
     return [
-        sys.executable, *torchrun, "-m", "training_kernels", "tiny", str(examples), str(out),
-        "--images", str(examples), "--start-from", str(start_from),
+        "tiny", str(examples), str(out), "--images", str(examples), "--start-from", str(start_from),
         *(word for setting in settings for word in ("--set", setting)),
     ]  # fmt: skip
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-
-
 def finish(told: Sequence[str]) -> str:
     """What the command printed; it must end well."""
-    done = subprocess.run(told, env=environment(), capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    with NamedTemporaryFile("r") as said:
+        process = warm.start("training_kernels", told, said=Path(said.name))
+        assert process.wait(900) == 0, said.read()[-3000:]
+        return said.read()
 
 
 def kill_after_state(told: Sequence[str], out: Path, *, step: int, seconds: float) -> int:
     """Starts the command, kills it some time after a state of at least `step` is written; returns the newest state's step."""
-    process = subprocess.Popen(told, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return killed_after_state(
+        warm.start("training_kernels", told, said=Path(os.devnull)), out, step=step, seconds=seconds
+    )
+
+
+def finish_torchrun(told: Sequence[str], *, processes: int) -> str:
+    """The same of processes that train together, by the command that users give."""
+    return finished([*torchrun(processes), "-m", "training_kernels", *told])
+
+
+def kill_torchrun_after_state(told: Sequence[str], out: Path, *, processes: int, step: int, seconds: float) -> int:
+    command = [*torchrun(processes), "-m", "training_kernels", *told]
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return killed_after_state(process, out, step=step, seconds=seconds)
+
+
+def torchrun(processes: int) -> list[str]:
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **warm.ONE_THREAD}
+
+
+def finished(command: Sequence[str]) -> str:
+    """What a command printed; it must end well."""
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def killed_after_state(process: Warm | subprocess.Popen[bytes], out: Path, *, step: int, seconds: float) -> int:
+    """Kills a training some time after a state of at least `step` is written; returns the newest state's step."""
     try:
         deadline = time.monotonic() + 600
         while newest_state(out) < step and process.poll() is None:

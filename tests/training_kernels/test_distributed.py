@@ -13,7 +13,10 @@ from tests.training_kernels.running import (
     LORA,
     command,
     finish,
-    kill_after_state,
+    finish_torchrun,
+    finished,
+    kill_torchrun_after_state,
+    torchrun,
     write_task,
 )
 
@@ -21,11 +24,9 @@ SCRIPT = Path(__file__).with_name("rank_gradients.py")
 
 
 def gradients(folder: Path, start_from: Path, *, processes: int, distribution: str) -> dict:
-    torchrun = (
-        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
-    )
     out = folder / f"{processes}-{distribution}.pt"
-    finish([sys.executable, *torchrun, str(SCRIPT), str(start_from), str(out), distribution])
+    python = torchrun(processes) if processes > 1 else [sys.executable]
+    finished([*python, str(SCRIPT), str(start_from), str(out), distribution])
     return torch.load(out)
 
 
@@ -76,7 +77,9 @@ def alone(examples, tiny_folder, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("distribution", ["ddp", "fsdp"])
 def test_two_processes_end_with_the_weights_of_one(examples, alone, tiny_folder, tmp_path, distribution):
-    finish(command(examples, tmp_path / "two", tiny_folder, *SETTINGS, f"distribution={distribution}", processes=2))
+    finish_torchrun(
+        command(examples, tmp_path / "two", tiny_folder, *SETTINGS, f"distribution={distribution}"), processes=2
+    )
     folders = (alone, tmp_path / "two")
     one, two = (load_file(folder / "model.safetensors") for folder in folders)
     start = load_file(tiny_folder / "model.safetensors")
@@ -97,15 +100,16 @@ def test_two_processes_end_with_the_weights_of_one(examples, alone, tiny_folder,
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("distribution", ["ddp", "fsdp"])
 def test_two_processes_killed_together_end_with_the_same_bytes(examples, tiny_folder, tmp_path, distribution):
     settings = ("max_steps=16", "state.every_steps=1", "dev.every_steps=9", f"distribution={distribution}", LORA)
-    finish(command(examples, tmp_path / "calm", tiny_folder, *settings, processes=2))
+    finish_torchrun(command(examples, tmp_path / "calm", tiny_folder, *settings), processes=2)
     out = tmp_path / "killed"
-    told = command(examples, out, tiny_folder, *settings, processes=2)
-    reached = kill_after_state(told, out, step=5, seconds=0.1)
+    told = command(examples, out, tiny_folder, *settings)
+    reached = kill_torchrun_after_state(told, out, processes=2, step=5, seconds=0.1)
     assert 5 <= reached < 16
-    said = finish(told)
+    said = finish_torchrun(told, processes=2)
     (step,) = [int(part.split(",")[0]) for part in said.split("going on at step ")[1:]]
     assert step > reached, "ranks may outlive their parent by a step"
     files = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("calm", "killed")]

@@ -39,7 +39,7 @@ def test_a_run_without_memory_says_what_to_lower_and_goes_on_when_it_is_lowered(
     told = command(examples, out, tiny_folder, *settings)
     reached = kill_after_state(told, out, step=2, seconds=0.0)
     failed = subprocess.run(
-        [sys.executable, "-c", LIMITED, *told[3:]], env=environment(), capture_output=True, text=True, timeout=900
+        [sys.executable, "-c", LIMITED, *told], env=environment(), capture_output=True, text=True, timeout=900
     )
     assert failed.returncode == 1, failed.stderr
     said = failed.stderr
