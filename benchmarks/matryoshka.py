@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.report import Comparison, argument_parser, comparison_of
+from benchmarks.learning import NUM_LAYERS
 from benchmarks.scene_training import recall_at_1, scene_recipe, trained_on_scenes
 from benchmarks.scenes import Scene, Task, held_out_pairs, scenes_of_things
 from training_kernels.encoder import Encoder
@@ -31,7 +32,8 @@ WEIGHT_BY_DIM = ((128, 1.0), (64, 1.0), (32, 1.0), (16, 1.0), (8, 1.0))
 
 DIMS = tuple(dim for dim, _ in WEIGHT_BY_DIM)
 
-STEPS, SEEDS = 600, 2
+STEPS, SEEDS = 1_000, 1
+"""Choice: either arm takes some five minutes of one core."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,7 @@ def one_seed(
             replace(recipe, name=name, loss=replace(recipe.loss, weight_by_dim=weights)),
             tasks=TASK_PAIR,
             folder=folder,
+            num_layers=NUM_LAYERS,
         )
         for name, weights in (("matryoshka", WEIGHT_BY_DIM), ("full-width-alone", WEIGHT_BY_DIM[:1]))
     )
@@ -137,13 +140,14 @@ def main() -> None:
     parser = argument_parser(__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--steps", type=int, default=STEPS, help="of either arm")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--things", type=int, default=THINGS, help="of a scene, at most 4")
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     arms = []
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory() as name:
-            arms.append(one_seed(seed, num_steps=options.steps, folder=Path(name)))
+            arms.append(one_seed(seed, num_steps=options.steps, folder=Path(name), num_things=options.things))
     print_benefits(benefits(arms, num_steps=options.steps), as_json=options.json)
 
 

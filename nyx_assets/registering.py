@@ -29,6 +29,9 @@ nux:
   enabled: false
 freshness:
   enabled: true
+# a run that a sensor asks for starts within a second, not within five
+run_queue:
+  dequeue_interval_seconds: 1
 concurrency:
   runs:
     max_concurrent_runs: 2
