@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.report import Comparison, argument_parser, comparison_of
 from benchmarks.learning import NUM_LAYERS
+from benchmarks.report import Comparison, argument_parser, comparison_of
 from benchmarks.scene_training import recall_at_1, scene_recipe, trained_on_scenes
 from benchmarks.scenes import Scene, Task, held_out_pairs, scenes_of_things
 from training_kernels.encoder import Encoder
