@@ -23,7 +23,7 @@ from nyx_assets.takedown.commands import takedown
 from resources.crawl_store import Crawl, crawl_at, crawl_text
 from resources.home import Home
 from resources.settings import Settings
-from training_kernels.errors import ConfigError, IndexUnavailable, NyxError
+from training_kernels.errors import ConfigError, DataError, IndexUnavailable, NyxError
 
 if TYPE_CHECKING:
     from nyx_assets.doctor.findings import Finding
@@ -412,7 +412,10 @@ def _foreseen_bytes(settings: Settings, home: Home) -> float:
     folder = settings.crawl_folder or home.crawl_folder
     if folder is None or (isinstance(folder, Path) and not folder.is_dir()):
         return 0.0
-    ahead = plan_of(build_pipeline(settings, home), settings, home, folder)
+    try:
+        ahead = plan_of(build_pipeline(settings, home), settings, home, folder)
+    except DataError:  # another line says what is wrong with the crawl
+        return 0.0
     return ahead.bytes_of_tables.high + ahead.total("disk_bytes").high
 
 

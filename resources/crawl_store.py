@@ -28,6 +28,8 @@ AHEAD_BYTES = 64 << 20
 """Choice: of files that wait to be asked for; pictures of 64 pages, of which each has a megabyte."""
 BLOCK_BYTES = 8 << 20
 """Choice: what a request for a part of a large file asks for; above this, S3 is no faster."""
+MAX_NAME_BYTES = 1024
+"""No store has longer names, and they do not say of a longer one that there is no such file."""
 TAG_NAMES = ("ETag", "etag", "md5Hash", "content_md5")
 TIME_NAMES = ("LastModified", "last_modified", "mtime", "created")
 """What clients of stores call the tag of a file's content, and the time of its writing."""
@@ -131,6 +133,8 @@ class CrawlStore:
         """
         with self._answers(name):
             try:
+                if len(name.encode()) > MAX_NAME_BYTES:
+                    raise Unread(errno.ENAMETOOLONG)
                 info = self._fs.info(self._path(name))
                 if info["type"] != "file":
                     raise Unread(errno.EISDIR)
