@@ -100,6 +100,7 @@ def run(crawl: Crawl | None, as_json: bool) -> None:
     from nyx_assets.planning import plan_text
     from nyx_assets.registering import open_instance, register_deliveries
     from nyx_assets.reporting import job_report_json, job_report_text
+    from nyx_assets.takedown.this_host import catch_up
 
     _show_progress(sys.stderr if as_json else sys.stdout)
     settings = _with_crawl(Settings.from_env(os.environ), crawl)
@@ -108,6 +109,7 @@ def run(crawl: Crawl | None, as_json: bool) -> None:
     _claim(home, folder)
     console = logging.getLogger("nyx")
     console.info("home %s, crawl %s, recipe %s", home, folder, settings.recipe)
+    catch_up(home, lambda: _index_of(settings, home), log=console.info)
     with open_instance(home) as instance:
         refused = register_deliveries(home, instance, folder)
         pipeline = build_pipeline(settings, home)

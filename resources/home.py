@@ -14,7 +14,7 @@ Dagster's records, the catalogue, the report and an embedded index are of each h
 import fcntl
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +146,16 @@ class Home:
         with self.leases.held_if_free(what) as lease:
             self.look_again()
             yield lease is not None
+
+    def wait_for_others(self, own: Collection[str], *, log: Callable[[str], None]) -> None:
+        """Wait until what other hosts, or other processes of this one, are at work on now is done.
+
+        Args:
+            own: names that this process holds itself. Where the home is one folder of this machine there is no telling.
+        """
+        if self.is_shared:
+            self.leases.wait_for_all(own, log=log)
+            self.look_again()
 
     def claim(self, crawl: Crawl) -> None:
         """Remember which crawl this home is made from. Raises ConfigError if it is made from another."""

@@ -58,7 +58,7 @@ def _lines(source: Path | BinaryIO, place: str) -> Iterator[bytes]:
         ) from error
 
 
-def _opened(source: Path | BinaryIO, *, is_gzip: bool) -> AbstractContextManager[IO[bytes]]:
+def _opened(source: Path | BinaryIO, *, is_gzip: bool) -> AbstractContextManager[IO[bytes] | gzip.GzipFile]:
     if is_gzip:
         return gzip.open(source, "rb")
     return source.open("rb") if isinstance(source, Path) else nullcontext(source)
