@@ -22,7 +22,7 @@ from resources.images import StoredImage
 from resources.leases import Leases
 from resources.settings import Settings
 
-TABLES = ("crawl_documents", "rejected_documents", "chunked_corpus", "raw_qa", "filtered_qa", "final_index")
+TABLES = ("crawl_documents", "rejected_documents", "chunked_corpus", "raw_qa", "final_index")
 SHARED = ("images", "artifacts", "lineage", "suites", *(f"tables/{name}" for name in TABLES))
 """Enough of a home to be quick; that every table is looked through is tested in a folder."""
 OWN = ("index", "dagster", "checkpoints")
@@ -178,10 +178,8 @@ def test_a_takedown_that_is_cut_off_again_and_again_between_store_and_host_is_fi
     one, other = hosts
     page = page_of(one.home)
     for place in (
-        "nyx_assets.takedown.running.remove_from_suites",
         "resources.mirror.Mirror.remove_file",
         "nyx_assets.takedown.running.remove_from_host",
-        "nyx_assets.takedown.this_host.remove_previews",
         "nyx_assets.takedown.running.files_that_still_name",
     ):
         with monkeypatch.context() as patch:
@@ -199,7 +197,7 @@ def test_a_takedown_that_is_cut_off_again_and_again_between_store_and_host_is_fi
 
 
 def test_what_another_host_had_begun_before_is_waited_for_and_does_not_bring_it_back(
-    hosts: tuple[Host, Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hosts: tuple[Host, Host], tmp_path: Path
 ) -> None:
     one, other = hosts
     page = page_of(one.home)
