@@ -1,5 +1,6 @@
 """A crawl in a store, from the landing to the tables: late, partial, changed and removed deliveries on a real S3 server."""
 
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,16 +24,29 @@ LANDED = dg.AssetKey("landed_crawl")
 MADE = ("crawl_documents", "rejected_documents", "link_rot")
 
 
+class Remembering(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
 class Host:
     """A home, the crawl that it is made from, and Dagster's records in the memory."""
 
     def __init__(self, folder: Path, crawl: str, instance: DagsterInstance) -> None:
         self.home, self.instance, self.cursor = Home.at(folder), instance, None
+        self.log = Remembering()
         self.settings = Settings.from_env({"NYX_HOME": str(folder), "NYX_CRAWL": crawl, "NYX_RECIPE": "smoke"})
 
     def tick(self) -> set[str]:
         """One tick of the sensor as the daemon does it; the keys that landed."""
         with dg.build_sensor_context(instance=self.instance, cursor=self.cursor) as context:
+            context.log.addHandler(self.log)
             tick = landings_sensor(self.home, self.settings).evaluate_tick(context)
         self.said = tick.skip_message or ""
         self.cursor = tick.cursor or self.cursor
@@ -130,9 +144,11 @@ def test_late_partial_and_changed_deliveries_land_when_they_are_whole(
     s3.pipe_file(f"{bucket}/late/part-0.parquet", files[0])
     s3.pipe_file(f"{bucket}/torn.parquet", files[1][:-9])
     assert host.tick() == {"whole"}
+    assert host.log.said == [], "what is not complete is not opened"
     s3.pipe_file(f"{bucket}/late/part-1.parquet", files[1])
     assert host.tick() == set()
     assert "1 refused, see the log of the tick: torn" in host.said
+    assert ["delivery torn is refused" in line for line in host.log.said] == [True]
     assert host.tick() == {"late"}
     assert [row["file"] for row in host.home.tables.read("landed_crawl", partition="late").to_pylist()] == [
         f"{bucket}/late/part-0.parquet",

@@ -13,7 +13,13 @@ import pytest
 import s3fs
 
 from nyx_assets.corpus import row_counts
-from nyx_assets.corpus.deliveries import FoundDeliveries, delivery_from_rows, find_deliveries, require_deliveries
+from nyx_assets.corpus.deliveries import (
+    FoundDeliveries,
+    Opening,
+    delivery_from_rows,
+    find_deliveries,
+    require_deliveries,
+)
 from nyx_assets.corpus.landing import land
 from nyx_assets.corpus.links import WebLinks
 from nyx_assets.corpus.pages import documents_of
@@ -151,6 +157,14 @@ def test_a_look_is_one_listing_and_a_footer_for_each_new_file_and_asks_about_no_
     assert len(find_deliveries(bucket, known=known).unchanged) == 40
     require_deliveries(bucket)
     assert requests == {"list_objects_v2": 2}
+    requests.clear()
+    some = find_deliveries(bucket, opening=Opening(is_ripe=lambda one: one.key in ("c03", "c30")))
+    assert [one.key for one in some.deliveries] == ["c03", "c30"]
+    assert len(some.unopened) == 38
+    assert find_deliveries(bucket, opening=Opening(seconds=-1)).deliveries == ()
+    assert requests == {"list_objects_v2": 2, "get_object": 2}
+    enough = find_deliveries(bucket, opening=Opening(at_most=3))
+    assert 3 <= len(enough.deliveries) <= crawl_store.AT_ONCE
 
 
 def test_a_footer_that_is_longer_than_what_is_asked_for_first_is_read_all_the_same(

@@ -12,6 +12,7 @@ import fsspec
 import pytest
 
 from nyx_assets.definitions import build_pipeline, resources_of
+from nyx_assets.doctor.takedowns import examine_takedowns
 from nyx_assets.index_versions import chunk_table, records
 from nyx_assets.takedown.running import TakedownReport, plan_takedown, take_down
 from nyx_assets.takedown.this_host import catch_up
@@ -146,7 +147,10 @@ def test_it_is_gone_from_the_store_and_the_host_and_from_another_host_when_that_
     assert page["url"] in {url for record in records(other.home) for url in chunk_table(other.home, record.version)["url"].to_pylist()}  # fmt: skip
     build_pipeline(other.settings, other.home)  # sends suites, and brings them
     assert in_store(one.home, tmp_path / "store", *texts) == [], "what it still had is not sent back"
+    found = examine_takedowns(other.home)
+    assert (found.verdict, "1 not removed yet" in found.said) == ("note", True)
     [begun, ended] = other.comes_by()
+    assert examine_takedowns(other.home).verdict == "good"
     assert page["url"] in begun
     assert "1 records of fetches" in ended
     assert other.files_with(*texts) == []
