@@ -14,9 +14,12 @@ from resources.home import Home
 from resources.tables import utc_now
 from resources.vector_index import VectorIndex
 from resources.vlm_roles import replies_of
+from training_kernels.errors import DataError
 
 REJECTED = "rejected_documents"
 TAKEDOWN = "takedown"
+MAX_LOOKS = 10
+"""Choice: what was begun before is made of at most as many tables one after the other."""
 OTHER_HOSTS = (
     "it is gone from the store and from this host; every other host has an index, a report, previews of Dagster and a log of "
     "fetches of its own: run `nyx takedown` or `nyx run` there. Previews in a Postgres of Dagster's are not reached"
@@ -70,11 +73,17 @@ def take_down(
         request = _request_of(home, target)
         removal = _found(home, target, request)
         pages, gone = removal.pages, _remove_from_store(home, removal)
-        while home.is_shared:  # what others had begun before they could know of the request may have brought some back
+        for look in range(1, MAX_LOOKS + 1) if home.is_shared else ():
+            # what others had begun before they could know of the request may have brought some back
             home.wait_for_others([TAKEDOWN], log=log)
             removal = _found(home, target, request)
             if not (again := _remove_from_store(home, removal)):
                 break
+            if look == MAX_LOOKS:
+                raise DataError(
+                    f"{target.kind} {target.kept_value} came back to {home.store} {look} times while it was removed "
+                    f"({again}); end what writes there, look at the right to delete, and ask for the same again"
+                )
             pages, gone = [*pages, *removal.pages], gone + again
         own = remove_from_host(
             home,

@@ -22,6 +22,9 @@ from resources.home import Home
 from resources.images import StoredImage
 from resources.leases import Leases
 from resources.settings import Settings
+from resources.vlm import Message, Reply, Request, Sampling
+from resources.vlm_roles import replies_of
+from training_kernels.documents import Document
 
 TABLES = ("crawl_documents", "rejected_documents", "chunked_corpus", "raw_qa", "final_index")
 SHARED = ("images", "artifacts", "lineage", "suites", *(f"tables/{name}" for name in TABLES))
@@ -114,6 +117,21 @@ def page_of(home: Home) -> dict[str, Any]:
     return page | {"phrase": texts[0].split("\n")[-1][:60], "image": image}
 
 
+def a_reply(home: Home, segments: list[dict[str, Any]]) -> str:
+    """The digest of a request about a document, whose reply is kept."""
+    messages = (Message("user", Document.from_rows(segments)),)
+    request = Request(
+        messages=messages, sampling=Sampling(temperature=0, max_output_tokens=9, seed=1), prompt_version="1"
+    )
+    digest = request.digest("model")
+    reply = Reply(
+        text="a question", model="model", request_digest=digest, input_tokens=1, output_tokens=1, cost_usd=0.1,
+        latency_seconds=0.1, finish_reason="stop", is_stand_in=False,
+    )  # fmt: skip
+    replies_of(home).write(digest, reply, segments=request.segment_digests())
+    return digest
+
+
 def in_store(home: Home, scratch: Path, *texts: str) -> list[str]:
     """The same of the store, which is brought here."""
     shutil.rmtree(scratch, ignore_errors=True)
@@ -130,6 +148,7 @@ def test_it_is_gone_from_the_store_and_the_host_and_from_another_host_when_that_
     page = page_of(one.home)
     texts = (page["phrase"], page["image"], page["doc_id"])
     assert in_store(one.home, tmp_path / "store", *texts)
+    digests = [a_reply(one.home, page["segments"]), a_reply(one.home, [{"kind": "text", "text": "x", "image": None}])]
     planned = plan_takedown(one.home, Target.of(page["url"]))
     assert one.home.tables.read("crawl_documents").num_rows > 0
     report = one.take_down(page["url"])
@@ -139,6 +158,7 @@ def test_it_is_gone_from_the_store_and_the_host_and_from_another_host_when_that_
     assert [row["doc_id"] for row in report.pages] == [row["doc_id"] for row in planned.pages] == [page["doc_id"]]
     assert planned.rows.items() <= report.rows.items()
     assert (report.pictures, report.suite_rows, report.fetch_records, report.is_shared) == (1, 2, 1, True)
+    assert (report.replies, [replies_of(other.home).peek(one) is None for one in digests]) == (1, [True, False])
     assert [one["how"] for one in report.checkpoints] == ["trained on it"] * 2
     again = one.take_down(page["url"])
     assert (again.found_nothing, again.pages) == (True, [])
