@@ -8,7 +8,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal
@@ -92,14 +92,15 @@ def _files(crawl_folder: Path) -> Iterable[Listing]:
         state = _state(f"{crawl_folder}/{name}")
         if state is None or not stat.S_ISREG(state.st_mode):
             continue
+        key = key_of(name)
         yield Listing(
-            key=key_of(name),
+            key=key,
             name=name,
             folder=crawl_folder,
             url="",
             files={name: state.st_size},
             fingerprint=_fingerprint({name: state}),
-            is_marked_complete=_is_marked(name, names),
+            is_marked_complete=_is_marked(name, key, names),
         )
 
 
@@ -108,14 +109,13 @@ def _folders(crawl_folder: Path) -> Iterable[Listing]:
         names = sorted(entry.name for entry in entries if _is_folder(entry))
     for name in names:
         states, is_marked_complete = _all_files(f"{crawl_folder}/{name}")
-        sizes = {one: state.st_size for one, state in states.items() if state and stat.S_ISREG(state.st_mode)}
-        if files := _files_of_pages(sizes):
+        if files := _files_of_pages(states):
             yield Listing(
                 key=name,
                 name=f"{name}/",
                 folder=crawl_folder / name,
                 url="",
-                files=files,
+                files={one: state.st_size for one in files if (state := states[one]) is not None},
                 fingerprint=_fingerprint(states),
                 is_marked_complete=is_marked_complete,
             )
@@ -139,21 +139,21 @@ def _in_store(url: str) -> list[Listing]:
             url=url,
             files={name: beside[name].num_bytes},
             fingerprint=_stored_fingerprint({name: beside[name]}),
-            is_marked_complete=_is_marked(name, beside),
+            is_marked_complete=_is_marked(name, key_of(name), beside),
         )
         for name in sorted(beside)
         if name.endswith(ROW_SUFFIXES)
     ]
     for name, files in sorted(by_folder.items()):
         own = _without_marker(files)
-        if pages := _files_of_pages({one: file.num_bytes for one, file in own.items()}):
+        if pages := _files_of_pages(own):
             listings.append(
                 Listing(
                     key=name,
                     name=f"{name}/",
                     folder=place / name,
                     url=f"{url}/{name}",
-                    files=pages,
+                    files={one: own[one].num_bytes for one in pages},
                     fingerprint=_stored_fingerprint(own),
                     is_marked_complete=MARKER in files,
                 )
@@ -161,8 +161,8 @@ def _in_store(url: str) -> list[Listing]:
     return listings
 
 
-def _is_marked(name: str, beside: Iterable[str]) -> bool:
-    return f"{name}.done" in beside or f"{key_of(name)}.{MARKER}" in beside
+def _is_marked(name: str, key: str, beside: Container[str]) -> bool:
+    return f"{name}.done" in beside or f"{key}.{MARKER}" in beside
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
@@ -170,10 +170,14 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
     return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
 
 
-def _files_of_pages(sizes: Mapping[str, int]) -> dict[str, int]:
+def _files_of_pages(files: Mapping[str, os.stat_result | StoredFile | None]) -> list[str]:
     """The files of rows among a sub-folder's files; where there is none, those of pages. Beside rows, a README.md is no page."""
-    rows = {name: size for name, size in sizes.items() if "/" not in name and name.endswith(ROW_SUFFIXES)}
-    return rows or {name: size for name, size in sizes.items() if _is_page(name)}
+    rows = [name for name in files if "/" not in name and name.endswith(ROW_SUFFIXES) and _is_file(files[name])]
+    return rows or [name for name in files if _is_page(name) and _is_file(files[name])]
+
+
+def _is_file(said: os.stat_result | StoredFile | None) -> bool:
+    return isinstance(said, StoredFile) or (said is not None and stat.S_ISREG(said.st_mode))
 
 
 def _is_page(name: str) -> bool:
