@@ -104,7 +104,8 @@ def not_done_here(home: Home) -> list[Takedown]:
     if not home.is_shared:
         return []
     done = _done_here(home)
-    return [one for one in takedowns(home) if one.is_done and done.get(one.name) != _state(one)]
+    found = [one for one in takedowns(home) if one.is_done and any(_state(one))]
+    return [one for one in found if done.get(one.name) != _state(one)]
 
 
 def note_done_here(home: Home, requests: Sequence[Takedown]) -> None:

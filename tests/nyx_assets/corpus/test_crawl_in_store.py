@@ -11,7 +11,9 @@ from typing import Any
 import fsspec
 import pytest
 import s3fs
+from click.testing import CliRunner
 
+from nyx_assets.__main__ import main
 from nyx_assets.corpus import row_counts
 from nyx_assets.corpus.deliveries import (
     FoundDeliveries,
@@ -24,6 +26,7 @@ from nyx_assets.corpus.landing import land
 from nyx_assets.corpus.links import WebLinks
 from nyx_assets.corpus.pages import documents_of
 from nyx_assets.corpus.validating import problems_of
+from nyx_assets.doctor.landing import examine_landing
 from nyx_assets.recipes import tiny
 from resources import crawl_store
 from resources.crawl_store import CrawlStore, FilesAhead, TooManyBytes, Unread, crawl_at, crawl_text
@@ -140,6 +143,16 @@ def test_a_crawl_in_a_store_gives_the_deliveries_and_the_very_rows_of_the_same_c
 def test_what_a_run_would_refuse_is_the_same(url: str, crawl: Path) -> None:
     here, there = (list(problems_of(place, tiny().pictures)) for place in (crawl, url))
     assert [str(one).replace(str(crawl), url) for one in here] == [str(one) for one in there] != []
+    result = CliRunner().invoke(main, ["validate", url])
+    assert (result.exit_code, result.stdout.splitlines()) == (1, [str(one) for one in there])
+    gone = CliRunner().invoke(main, ["validate", "s3://no-such-bucket/x"])
+    assert (gone.exit_code, "create the bucket, or correct NYX_CRAWL" in gone.stderr) == (1, True)
+
+
+def test_doctor_looks_into_the_store(url: str, tmp_path: Path) -> None:
+    found = examine_landing(Home.at(tmp_path / "home"), url)
+    assert (found.verdict, found.said.startswith(f"{url}: 4 deliveries, 4 of them not registered yet")) == ("bad", True)
+    assert "3 refused: a,b: " in found.said
 
 
 def test_a_look_is_one_listing_and_a_footer_for_each_new_file_and_asks_about_no_object_by_itself(

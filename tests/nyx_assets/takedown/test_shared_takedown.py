@@ -10,11 +10,13 @@ from typing import Any
 import duckdb
 import fsspec
 import pytest
+from click.testing import CliRunner
 
+from nyx_assets.__main__ import main
 from nyx_assets.definitions import build_pipeline, resources_of
 from nyx_assets.doctor.takedowns import examine_takedowns
 from nyx_assets.index_versions import chunk_table, records
-from nyx_assets.takedown.running import TakedownReport, plan_takedown, take_down
+from nyx_assets.takedown.running import OTHER_HOSTS, TakedownReport, plan_takedown, report_text, take_down
 from nyx_assets.takedown.this_host import catch_up
 from nyx_assets.taken_down import Target, takedowns
 from resources.fetch_log import FetchLog, FetchRecord
@@ -180,12 +182,17 @@ def test_it_is_gone_from_the_store_and_the_host_and_from_another_host_when_that_
     assert index.count(record.version) == record.num_chunks == chunk_table(other.home, record.version).num_rows
     index.close()
     assert other.comes_by() == []
-    assert other.take_down(page["url"]).found_nothing
+    env = {"NYX_HOME": other.home.store, "NYX_LOCAL": str(other.home.root), "NYX_RECIPE": "smoke"}
+    assert json.loads(CliRunner().invoke(main, ["takedown", page["url"], "--json"], env=env).stdout)["found_nothing"]
     assert one.comes_by() == []
 
-    domain = page["url"].split("/")[2]
-    one.take_down(domain)
-    assert len(other.comes_by()) == 2
+    other.take_down("nowhere.example")
+    assert one.comes_by() == [], "nothing was found"
+    domain = one.home.tables.read("crawl_documents")["url"][0].as_py().split("/")[2]
+    assert OTHER_HOSTS in report_text(one.take_down(domain))
+    said = CliRunner().invoke(main, ["takedown", "nowhere.example"], env=env)
+    assert f"taking down on this host what others took down: domain {domain}" in said.stderr
+    assert "domain nowhere.example: nothing found" in said.stdout
     [record] = records(other.home)
     assert domain not in {url.split("/")[2] for url in chunk_table(other.home, record.version)["url"].to_pylist()}
 
