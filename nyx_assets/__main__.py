@@ -20,12 +20,23 @@ from nyx_assets.index_commands import index_commands
 from nyx_assets.quarantine_commands import quarantine_commands
 from nyx_assets.report.commands import report as report_command
 from nyx_assets.takedown.commands import takedown
+from resources.crawl_store import Crawl, crawl_at, crawl_text
 from resources.home import Home
 from resources.settings import Settings
-from training_kernels.errors import ConfigError, IndexUnavailable, NyxError
+from training_kernels.errors import ConfigError, DataError, IndexUnavailable, NyxError
 
 if TYPE_CHECKING:
     from nyx_assets.doctor.findings import Finding
+
+
+class CrawlArgument(click.ParamType):
+    """A folder, or the URL of one in a store."""
+
+    name = "folder or URL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Crawl:
+        return crawl_at(value) if isinstance(value, str) else value
+
 
 SAMPLE = "sample_crawl"
 SAMPLE_PAGES = 120
@@ -73,11 +84,11 @@ def main() -> None:
 @main.command()
 @click.option(
     "--crawl",
-    type=click.Path(path_type=Path),
-    help="Crawl folder; default: the one of this home, else a bundled sample.",
+    type=CrawlArgument(),
+    help="Crawl folder, or URL of one (s3://…); default: the one of this home, else a bundled sample.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def run(crawl: Path | None, as_json: bool) -> None:
+def run(crawl: Crawl | None, as_json: bool) -> None:
     """Bring everything up to date: register deliveries, make what is new or stale, report.
 
     Exit status 0 only if every delivery was taken and every asset is current; 3 if a cap on calls, tokens or money
@@ -89,6 +100,7 @@ def run(crawl: Path | None, as_json: bool) -> None:
     from nyx_assets.planning import plan_text
     from nyx_assets.registering import open_instance, register_deliveries
     from nyx_assets.reporting import job_report_json, job_report_text
+    from nyx_assets.takedown.this_host import catch_up
 
     _show_progress(sys.stderr if as_json else sys.stdout)
     settings = _with_crawl(Settings.from_env(os.environ), crawl)
@@ -97,6 +109,7 @@ def run(crawl: Path | None, as_json: bool) -> None:
     _claim(home, folder)
     console = logging.getLogger("nyx")
     console.info("home %s, crawl %s, recipe %s", home, folder, settings.recipe)
+    catch_up(home, lambda: _index_of(settings, home), log=console.info)
     with open_instance(home) as instance:
         refused = register_deliveries(home, instance, folder)
         pipeline = build_pipeline(settings, home)
@@ -116,11 +129,11 @@ def run(crawl: Path | None, as_json: bool) -> None:
 @main.command()
 @click.option(
     "--crawl",
-    type=click.Path(path_type=Path),
-    help="Crawl folder; default: the one of this home, else a bundled sample.",
+    type=CrawlArgument(),
+    help="Crawl folder, or URL of one (s3://…); default: the one of this home, else a bundled sample.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
-def plan(crawl: Path | None, as_json: bool) -> None:
+def plan(crawl: Crawl | None, as_json: bool) -> None:
     """What `nyx run` would make and why, and what it would ask of VLMs: calls, tokens, money, hours, disk.
 
     Asks nothing and writes nothing.
@@ -144,12 +157,12 @@ def plan(crawl: Path | None, as_json: bool) -> None:
 @main.command()
 @click.option(
     "--crawl",
-    type=click.Path(path_type=Path),
-    help="Crawl folder; default: the one of this home, else a bundled sample.",
+    type=CrawlArgument(),
+    help="Crawl folder, or URL of one (s3://…); default: the one of this home, else a bundled sample.",
 )
 @click.option("--no-calls", is_flag=True, help="Ask no server.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def doctor(crawl: Path | None, no_calls: bool, as_json: bool) -> None:
+def doctor(crawl: Crawl | None, no_calls: bool, as_json: bool) -> None:
     """Is everything there and well: versions, GPU, disk, locks, records, index, servers? One line a check.
 
     Each configured server is asked once, for a word about a small picture; what that may cost is said before. Exit status
@@ -303,10 +316,10 @@ def evaluate(suite: str, retriever: str, trec: Path | None, answers: int | None,
 
 
 @main.command()
-@click.argument("crawl_folder", type=click.Path(path_type=Path))
+@click.argument("crawl_folder", type=CrawlArgument())
 @click.option("--json", "as_json", is_flag=True)
-def validate(crawl_folder: Path, as_json: bool) -> None:
-    """Say what a run would refuse of CRAWL_FOLDER, one line a problem; nothing is written and nothing fetched.
+def validate(crawl_folder: Crawl, as_json: bool) -> None:
+    """Say what a run would refuse of CRAWL_FOLDER, which may be a URL, one line a problem; nothing is written and nothing fetched.
 
     Exit status 0 only if there is no problem.
     """
@@ -379,13 +392,15 @@ def export(folder: Path, export_format: Any, split: str | None, as_json: bool) -
 
 
 @main.command()
-@click.option("--crawl", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Crawl folder to watch.")
-def dagster_home(crawl: Path | None) -> None:
+@click.option("--crawl", type=CrawlArgument(), help="Crawl folder to watch, or URL of one (s3://…).")
+def dagster_home(crawl: Crawl | None) -> None:
     """Print the folder to use as DAGSTER_HOME, made ready for the UI and the daemon; NYX_HOME is the folder above it."""
     from nyx_assets.registering import prepare_dagster_home
 
     settings = _with_crawl(Settings.from_env(os.environ), crawl)
     home = _home(settings)
+    if isinstance(crawl, Path) and not crawl.is_dir():
+        raise click.BadParameter(f"Directory '{crawl}' does not exist.", param_hint="'--crawl'")
     if settings.crawl_folder is not None:
         home.claim(settings.crawl_folder)
     click.echo(prepare_dagster_home(home))
@@ -397,9 +412,12 @@ def _foreseen_bytes(settings: Settings, home: Home) -> float:
     from nyx_assets.planned_run import plan_of
 
     folder = settings.crawl_folder or home.crawl_folder
-    if folder is None or not folder.is_dir():
+    if folder is None or (isinstance(folder, Path) and not folder.is_dir()):
         return 0.0
-    ahead = plan_of(build_pipeline(settings, home), settings, home, folder)
+    try:
+        ahead = plan_of(build_pipeline(settings, home), settings, home, folder)
+    except DataError:  # another line says what is wrong with the crawl
+        return 0.0
     return ahead.bytes_of_tables.high + ahead.total("disk_bytes").high
 
 
@@ -412,7 +430,7 @@ def _show_progress(stream: Any) -> None:
     console.setLevel(logging.INFO)
 
 
-def _with_crawl(settings: Settings, crawl: Path | None) -> Settings:
+def _with_crawl(settings: Settings, crawl: Crawl | None) -> Settings:
     """Settings for a crawl folder given on the command line.
 
     Where no NYX_HOME is set and the default home belongs to another crawl, the home is `nyx_home-<crawl folder>`.
@@ -422,9 +440,9 @@ def _with_crawl(settings: Settings, crawl: Path | None) -> Settings:
     settings = replace(settings, crawl_folder=crawl)
     owner = Home.at(settings.home).crawl_folder
     default = settings.home
-    is_another = owner is not None and owner != crawl.absolute()
+    is_another = owner is not None and crawl_text(owner) != crawl_text(crawl)
     if is_another and not os.environ.get("NYX_HOME") and isinstance(default, Path):
-        return replace(settings, home=default.with_name(f"{default.name}-{crawl.absolute().name}"))
+        return replace(settings, home=default.with_name(f"{default.name}-{crawl_text(crawl).rpartition('/')[2]}"))
     return settings
 
 
@@ -436,7 +454,7 @@ def _home(settings: Settings) -> Home:
     return home
 
 
-def _claim(home: Home, crawl_folder: Path) -> None:
+def _claim(home: Home, crawl_folder: Crawl) -> None:
     """Make the home that of a crawl folder. A folder without a delivery, a slip of the pen, is refused before that."""
     from nyx_assets.corpus.deliveries import require_deliveries
 
@@ -445,8 +463,8 @@ def _claim(home: Home, crawl_folder: Path) -> None:
     home.claim(crawl_folder)
 
 
-def _crawl_folder(settings: Settings, home: Home) -> Path:
-    """The crawl folder to run on; the bundled sample is generated on first use."""
+def _crawl_folder(settings: Settings, home: Home) -> Crawl:
+    """The crawl to run on; the bundled sample is generated on first use."""
     if settings.crawl_folder is not None:
         return settings.crawl_folder
     if home.crawl_folder is not None:

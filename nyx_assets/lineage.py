@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from resources.artifacts import MANIFEST
 from resources.home import Home
 
 
@@ -35,7 +34,8 @@ def note_seen(home: Home, folder: Path, document_ids: Iterable[str], *, start_fr
 def checkpoints_that_saw(home: Home, document_ids: frozenset[str]) -> list[Seen]:
     """Every checkpoint of the home that was trained on one of the documents, itself or what it started from; and those
     of which nothing is known."""
-    folders = sorted(path.parent for path in (home.root / "checkpoints").glob(f"*/*/{MANIFEST}"))
+    home.mirror.bring("lineage")
+    folders = [home.root / folder for folder in home.artifacts.complete_folders()]
     how = {folder: _how(home, folder, document_ids, set()) for folder in folders}
     return [Seen(os.path.relpath(folder, home.root), said) for folder, said in how.items() if said]
 

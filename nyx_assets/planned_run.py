@@ -1,7 +1,6 @@
 """The plan of the next run: which assets it would make, and what that asks of the VLMs behind the roles."""
 
 from functools import partial
-from pathlib import Path
 
 from nyx_assets.corpus.deliveries import find_deliveries
 from nyx_assets.corpus.landing import has_landed, landed_rows
@@ -12,6 +11,7 @@ from nyx_assets.planned_calls import Planner
 from nyx_assets.planned_work import Foreseen, Landing
 from nyx_assets.planning import Plan, Range, RoleTerms, lines_of
 from nyx_assets.recipes import recipe_of
+from resources.crawl_store import Crawl
 from resources.endpoint_client import Endpoint
 from resources.home import Home
 from resources.settings import ROLES, Settings
@@ -21,9 +21,9 @@ SECONDS_A_CALL = Range(2, 6, 20)
 """Choice: a reply of some hundred tokens from a hosted model or a loaded vLLM; used until the ledger knows better."""
 
 
-def plan_of(pipeline: Pipeline, settings: Settings, home: Home, crawl_folder: Path) -> Plan:
-    """What `nyx run` on that crawl folder has ahead. Asks nothing, writes nothing; raises DataError for a wrong folder."""
-    found = find_deliveries(crawl_folder, counted=partial(landed_rows, home))
+def plan_of(pipeline: Pipeline, settings: Settings, home: Home, crawl: Crawl) -> Plan:
+    """What `nyx run` on that crawl has ahead. Asks nothing, writes nothing; raises DataError for a wrong folder."""
+    found = find_deliveries(crawl, counted=partial(landed_rows, home))
     landing_by_key: dict[str, Landing] = dict.fromkeys(home.tables.partitions("landed_crawl"), "same")
     for delivery in found.deliveries:
         if not has_landed(home, delivery):

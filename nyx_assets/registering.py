@@ -16,6 +16,7 @@ from nyx_assets.materialization import DATA_VERSION_TAG, column_schema
 from nyx_assets.partitions import CRAWL
 from nyx_assets.quarantine import is_quarantined, release_partition
 from nyx_assets.records import LANDED_CRAWL
+from resources.crawl_store import Crawl
 from resources.home import Home
 
 console = logging.getLogger("nyx")
@@ -95,20 +96,20 @@ def landed_events(
                     "dagster/row_count": delivery.num_rows,
                     "files": len(delivery.files),
                     "bytes": sum(file.num_bytes for file in delivery.files),
-                    "folder": dg.MetadataValue.path(str(delivery.folder)),
+                    "folder": dg.MetadataValue.path(delivery.place),
                     "dagster/column_schema": column_schema(LANDED_CRAWL),
                 },
                 tags={DATA_VERSION_TAG: commit.data_version},
             )
 
 
-def register_deliveries(home: Home, instance: DagsterInstance, crawl_folder: Path) -> tuple[RefusedDelivery, ...]:
-    """Register every delivery of the folder as it stands now; returns those that were refused.
+def register_deliveries(home: Home, instance: DagsterInstance, crawl: Crawl) -> tuple[RefusedDelivery, ...]:
+    """Register every delivery of a crawl, a folder or the URL of one, as it stands now; returns those that were refused.
 
     Whoever asks for a run by hand says that the folder is complete; the sensor, which nobody asks, waits for it.
     Raises DataError if the folder is missing or has no delivery.
     """
-    found = find_deliveries(crawl_folder, counted=partial(landed_rows, home))
+    found = find_deliveries(crawl, counted=partial(landed_rows, home))
     deliveries = not_quarantined(home, found.deliveries)
     known = set(instance.get_dynamic_partitions(str(CRAWL.name)))
     instance.add_dynamic_partitions(

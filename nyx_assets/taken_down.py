@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -72,6 +72,8 @@ class Takedown:
     chunk_ids: list[str] = field(default_factory=list)
     left: dict[str, list[str]] = field(default_factory=dict)
     """What is still to be removed, by kind; empty once it is done."""
+    veiled: list[str] = field(default_factory=list)
+    """Digests of pictures and of addresses of pictures that were removed: what a host that comes later knows its own by."""
 
     @property
     def name(self) -> str:
@@ -81,6 +83,22 @@ class Takedown:
 def veiled(digest: str) -> str:
     """A digest of a digest: enough to know a picture again, and nothing to find it by."""
     return hashlib.sha256(f"nyx takedown {digest}".encode()).hexdigest()
+
+
+class Veiled(Collection[str]):
+    """Tells whether something is among what was removed, and not what that was."""
+
+    def __init__(self, digests: Iterable[str]) -> None:
+        self._digests = frozenset(digests)
+
+    def __contains__(self, one: object) -> bool:
+        return isinstance(one, str) and bool(self._digests) and veiled(one) in self._digests
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return len(self._digests)
 
 
 def host_of(address: str) -> str:

@@ -47,6 +47,20 @@ class Artifacts:
         """Where a version of an asset lies on this machine, or would lie; brought from the store if only that has it."""
         return self.brought(f"checkpoints/{asset}/{version}")
 
+    def complete_folders(self) -> list[str]:
+        """Every complete folder of checkpoints, from the root, whether it is on this machine or in the store alone."""
+        found = [
+            path.parent.relative_to(self.root).as_posix() for path in self.root.glob(f"checkpoints/*/*/{MANIFEST}")
+        ]
+        if self._is_shared:
+            paths = (
+                path.removeprefix(self._base).strip("/") for path in files_below(self._fs, f"{self._base}/checkpoints")
+            )
+            found += [
+                path.rpartition("/")[0] for path in paths if path.endswith(f"/{MANIFEST}") and path.count("/") == 3
+            ]
+        return sorted(set(found))
+
     def _pointer(self, asset: str) -> str:
         return f"{self._base}/artifacts/{asset}.json"
 

@@ -14,12 +14,13 @@ Dagster's records, the catalogue, the report and an embedded index are of each h
 import fcntl
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from resources.artifacts import Artifacts
+from resources.crawl_store import Crawl, crawl_at, crawl_text
 from resources.images import FolderImageStore
 from resources.leases import Leases
 from resources.mirror import Mirror
@@ -32,7 +33,7 @@ REPORT_FILE = Path("report") / "nyx.html"
 LEDGER = "vlm/ledger"
 """A row a VLM call (vlm_ledger.py), from the root."""
 CLAIM = "crawl.json"
-"""Which crawl folder a home is made from, in the store."""
+"""Which crawl a home is made from, in the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +147,22 @@ class Home:
             self.look_again()
             yield lease is not None
 
-    def claim(self, crawl_folder: Path) -> None:
-        """Remember which crawl folder this home is made from. Raises ConfigError if it is made from another."""
-        remembered = self.crawl_folder
-        if remembered is not None and remembered != crawl_folder.absolute():
+    def wait_for_others(self, own: Collection[str], *, log: Callable[[str], None]) -> None:
+        """Wait until what other hosts, or other processes of this one, are at work on now is done.
+
+        Args:
+            own: names that this process holds itself. Where the home is one folder of this machine there is no telling.
+        """
+        if self.is_shared:
+            self.leases.wait_for_all(own, log=log)
+            self.look_again()
+
+    def claim(self, crawl: Crawl) -> None:
+        """Remember which crawl this home is made from. Raises ConfigError if it is made from another."""
+        remembered, asked = self.crawl_folder, crawl_text(crawl)
+        if remembered is not None and crawl_text(remembered) != asked:
             raise ConfigError(
-                f"{self.store} is made from the crawl {remembered}, asked for was {crawl_folder.absolute()}; set NYX_HOME to "
+                f"{self.store} is made from the crawl {remembered}, asked for was {asked}; set NYX_HOME to "
                 f"another folder for another crawl, or delete {self.store}/{CLAIM} to go on with both in one home"
             )
         if remembered is not None:
@@ -159,15 +170,15 @@ class Home:
         self.root.mkdir(parents=True, exist_ok=True)
         fs, base = open_store(self.store)
         with store_answers(self.store):
-            put_bytes(fs, f"{base}/{CLAIM}", json.dumps({"crawl_folder": str(crawl_folder.absolute())}).encode())
+            put_bytes(fs, f"{base}/{CLAIM}", json.dumps({"crawl_folder": asked}).encode())
 
     @property
-    def crawl_folder(self) -> Path | None:
-        """The crawl folder that this home is made from, or None if it is new."""
+    def crawl_folder(self) -> Crawl | None:
+        """The crawl that this home is made from, a folder or the URL of one, or None if it is new."""
         fs, base = open_store(self.store)
         with store_answers(self.store):
             try:
-                return Path(json.loads(fs.cat_file(f"{base}/{CLAIM}"))["crawl_folder"])
+                return crawl_at(json.loads(fs.cat_file(f"{base}/{CLAIM}"))["crawl_folder"])
             except FileNotFoundError:
                 return None
 

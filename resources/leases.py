@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,6 +82,26 @@ class Leases:
                 f"{lease.what}: this process was silent for {self._seconds:g} s (asleep, or cut off from the store), and "
                 f"{self.holder(lease.what)} took it over; what was not put in place is dropped, run again"
             )
+
+    def wait_for_all(self, own: Collection[str], *, log: Callable[[str], None]) -> None:
+        """Wait until every lease that another process holds now has ended: given back, taken over, or silent for too long.
+
+        Args:
+            own: names of leases that are not waited for.
+        """
+        names = {urllib.parse.unquote(path.rsplit("/", 2)[1]) for path in files_below(self._fs, self._base)}
+        for what in sorted(names.difference(own)):
+            first = latest = self._latest(what)
+            if not first[0] or _is_given_back(first[1]):
+                continue
+            log(f"waiting: {self.holder(what)} works on {what}")
+            seen_at = time.monotonic()
+            while latest[0] == first[0] and not _is_given_back(latest[1]):
+                if time.monotonic() - seen_at > self._seconds:
+                    break
+                time.sleep(self._seconds / LOOKS_PER_LEASE)
+                before, latest = latest, self._latest(what)
+                seen_at = seen_at if latest == before else time.monotonic()
 
     def take(self, what: str) -> Lease | None:
         """The lease if nobody holds it. A file that its writer has only created counts as held."""

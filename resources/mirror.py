@@ -67,6 +67,12 @@ class Mirror:
         for path in sorted(files_below(self._fs, f"{self._base}/{folder}"), key=_order, reverse=True):
             self._fs.rm_file(path)
 
+    def remove_file(self, name: str) -> None:
+        """Remove one file here and in the store; the other hosts lose theirs when they next bring its folder."""
+        (self._root / name).unlink(missing_ok=True)
+        if self._is_needed and self._fs.exists(f"{self._base}/{name}"):
+            self._fs.rm_file(f"{self._base}/{name}")
+
     def _get(self, name: str) -> None:
         place = self._root / name
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,8 @@
 NYX_HOME      storage root: a folder, or any fsspec URL (s3://bucket/prefix); default nyx_home in the working directory
 NYX_LOCAL     folder of this machine for locks, journals, Dagster's records and copies of checkpoints; needed where NYX_HOME
               is a URL, and for a folder that several hosts mount; default: NYX_HOME itself
-NYX_CRAWL     crawl folder; default the one that the home is made from, else the bundled sample
+NYX_CRAWL     crawl: a folder, or any fsspec URL (s3://bucket/prefix); default the one that the home is made from, else the
+              bundled sample
 NYX_RECIPE    pipeline recipe (nyx_assets/recipes.py); default tiny
 NYX_BACKBONE  backbone in place of the recipe's: a known name, a folder or a hub name
 NYX_INDEX_URI Milvus server in place of the embedded index file
@@ -65,6 +66,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from resources.crawl_store import Crawl, crawl_at
 from resources.endpoint_client import Endpoint
 from resources.fetch_addresses import AllowList, WebAccess
 from resources.stores import SharedHome, is_url
@@ -91,8 +93,8 @@ class Settings:
 
     home: Path | SharedHome
     """A folder, or a store that hosts share with this machine's part of it."""
-    crawl_folder: Path | None
-    """None: the folder that the home is made from, else the bundled sample."""
+    crawl_folder: Crawl | None
+    """A folder, or the URL of one in a store; None: the one that the home is made from, else the bundled sample."""
     recipe: str
     backbone: str | None
     """None: the recipe's."""
@@ -148,7 +150,7 @@ class Settings:
         """Settings from environment variables. Raises ConfigError naming the variable."""
         return cls(
             home=_home(env),
-            crawl_folder=Path(env["NYX_CRAWL"]) if env.get("NYX_CRAWL") else None,
+            crawl_folder=crawl_at(env["NYX_CRAWL"]) if env.get("NYX_CRAWL") else None,
             recipe=env.get("NYX_RECIPE") or "tiny",
             backbone=env.get("NYX_BACKBONE") or None,
             index_uri=env.get("NYX_INDEX_URI") or None,

@@ -56,15 +56,21 @@ def store_answers(url: str) -> Iterator[None]:
     except Exception as error:
         if not is_url(url):
             raise
-        raise _unusable(url, error) from error
+        raise ConfigError(store_trouble(url, error, setting="NYX_HOME")) from error
 
 
-def _unusable(url: str, error: Exception) -> ConfigError:
+def store_trouble(url: str, error: Exception, *, setting: str) -> str:
+    """What a person has to look at where a store does not do what it is asked.
+
+    Args:
+        setting: that named the URL.
+    """
     if isinstance(error, FileNotFoundError):
-        return ConfigError(f"{url} cannot be used: {error}; create the bucket, or correct NYX_HOME")
-    return ConfigError(
+        return f"{url} cannot be used: {error}; create the bucket, or correct {setting}"
+    right = "read" if setting == "NYX_CRAWL" else "write"
+    return (
         f"{url} cannot be used: {type(error).__name__}: {error}; look at the address, the credentials (for S3: "
-        "AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, or the machine's role) and the right to write"
+        f"AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, or the machine's role) and the right to {right}"
     )
 
 

@@ -8,7 +8,8 @@ from functools import partial
 import dagster as dg
 from dagster import DagsterInstance
 
-from nyx_assets.corpus.deliveries import Delivery, FoundDeliveries, find_deliveries
+from nyx_assets.corpus.crawl_listing import Listing
+from nyx_assets.corpus.deliveries import Delivery, FoundDeliveries, Opening, RefusedDelivery, find_deliveries
 from nyx_assets.corpus.landing import landed_rows
 from nyx_assets.partitions import CRAWL
 from nyx_assets.registering import landed_events, not_quarantined
@@ -46,7 +47,16 @@ def landings_sensor(home: Home, settings: Settings) -> dg.SensorDefinition:
         seen: dict[str, str] = cursor.get("seen", {})
         landed = remembered(context.instance) | cursor.get("landed", {})
         try:
-            found = find_deliveries(folder, known=landed, counted=partial(landed_rows, home))
+            found = find_deliveries(
+                folder,
+                known=landed,
+                counted=partial(landed_rows, home),
+                opening=Opening(
+                    is_ripe=lambda listing: is_complete(listing, seen),
+                    at_most=MAX_LANDINGS_PER_TICK,
+                    seconds=MAX_SECONDS_PER_TICK,
+                ),
+            )
         except DataError as error:
             return dg.SkipReason(str(error))
         if cursor.get("landed"):  # of the tick before: now that its cursor came back, its partitions are registered
@@ -58,7 +68,7 @@ def landings_sensor(home: Home, settings: Settings) -> dg.SensorDefinition:
         landed_now, events = _land(home, context.instance, complete)
         new_cursor = json.dumps(
             {
-                "seen": _fingerprints(found.deliveries),
+                "seen": _fingerprints([*found.deliveries, *found.unopened, *found.refused]),
                 "landed": _fingerprints(landed_now),
             }
         )
@@ -102,12 +112,12 @@ def remember(instance: DagsterInstance, landed: Mapping[str, str]) -> None:
     instance.daemon_cursor_storage.set_cursor_values({LANDED_KEY: json.dumps(landed)})
 
 
-def is_complete(delivery: Delivery, seen: Mapping[str, str]) -> bool:
+def is_complete(delivery: Delivery | Listing, seen: Mapping[str, str]) -> bool:
     """True if its writer marked it complete, or nothing of it changed since the last tick."""
     return delivery.is_marked_complete or seen.get(delivery.key) == delivery.fingerprint
 
 
-def _fingerprints(deliveries: Iterable[Delivery]) -> dict[str, str]:
+def _fingerprints(deliveries: Iterable[Delivery | Listing | RefusedDelivery]) -> dict[str, str]:
     return {delivery.key: delivery.fingerprint for delivery in deliveries}
 
 
@@ -116,7 +126,7 @@ def _what_is_there(found: FoundDeliveries, wanted: Sequence[Delivery]) -> str:
     said = [f"{len(found.unchanged)} deliveries landed before"]
     for keys, what in (
         (
-            [delivery.key for delivery in wanted],
+            sorted([*(delivery.key for delivery in wanted), *(listing.key for listing in found.unopened)]),
             "waiting to be the same at the next tick, or marked complete",
         ),
         (

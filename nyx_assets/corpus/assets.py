@@ -89,7 +89,7 @@ def taken_pages(
         store = taken_down.store(home)
         with web_pictures.session(store, recipe.pictures) as session, step.tables(schemas) as tables:
             links = WebLinks(session)
-            for row in documents_of(delivery, store, recipe.pictures, links, taken_down):
+            for row in documents_of(delivery, store, recipe.pictures, links, taken_down, scratch=home.root):
                 if row.is_document:
                     tables["crawl_documents"].append([row.values])
                     progress.advance()

@@ -7,8 +7,9 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO
 
 from nyx_assets.corpus.web_pages import RefusedPage, RowFault, WebPage, page_of_row, refused
 from training_kernels.errors import DataError
@@ -20,9 +21,13 @@ READING_ERRORS = (OSError, EOFError, zlib.error)
 """What a file that is gone, cut off or no gzip raises while it is read."""
 
 
-def read_json_rows(path: Path, *, source_file: str) -> Iterator[WebPage | RefusedPage]:
-    """Every line of a file that is not blank, as a page or refused. Raises DataError if the file cannot be read."""
-    for source_row, line in enumerate(_lines(path)):
+def read_json_rows(file: Path | BinaryIO, place: str, *, source_file: str) -> Iterator[WebPage | RefusedPage]:
+    """Every line of a file that is not blank, as a page or refused. Raises DataError if the file cannot be read.
+
+    Args:
+        place: the file's path or URL; its end says whether it is gzipped.
+    """
+    for source_row, line in enumerate(_lines(file, place)):
         try:
             row = _row(line)
         except RowFault as fault:
@@ -31,15 +36,15 @@ def read_json_rows(path: Path, *, source_file: str) -> Iterator[WebPage | Refuse
             yield page_of_row(row, source_file=source_file, source_row=source_row)
 
 
-def count_json_rows(path: Path) -> int:
+def count_json_rows(file: Path | BinaryIO, place: str) -> int:
     """Number of lines that are not blank; the whole file is read. Raises DataError if it cannot be."""
-    return sum(1 for _ in _lines(path))
+    return sum(1 for _ in _lines(file, place))
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def _lines(source: Path | BinaryIO, place: str) -> Iterator[bytes]:
     """Lines that are not blank; of one that is too long only the beginning, which is no JSON."""
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        with _opened(source, is_gzip=place.endswith(".gz")) as file:
             while line := file.readline(MAX_LINE_BYTES):
                 is_whole = line.endswith(b"\n") or len(line) < MAX_LINE_BYTES
                 if not line.isspace():
@@ -49,8 +54,14 @@ def _lines(path: Path) -> Iterator[bytes]:
                     is_whole = rest.endswith(b"\n") or len(rest) < MAX_LINE_BYTES
     except READING_ERRORS as error:
         raise DataError(
-            f"{path} cannot be read ({error or type(error).__name__}); deliver the file again, its partition is left out"
+            f"{place} cannot be read ({error or type(error).__name__}); deliver the file again, its partition is left out"
         ) from error
+
+
+def _opened(source: Path | BinaryIO, *, is_gzip: bool) -> AbstractContextManager[IO[bytes] | gzip.GzipFile]:
+    if is_gzip:
+        return gzip.open(source, "rb")
+    return source.open("rb") if isinstance(source, Path) else nullcontext(source)
 
 
 def _row(line: bytes) -> dict[str, Any]:

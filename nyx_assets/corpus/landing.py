@@ -1,7 +1,6 @@
 """Taking note that a delivery has landed: the table `landed_crawl`, one row a file of the delivery."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from nyx_assets.corpus.deliveries import Delivery
 from nyx_assets.records import LANDED_CRAWL
@@ -18,14 +17,14 @@ def has_landed(home: Home, delivery: Delivery) -> bool:
     return commit is not None and commit.provenance == _provenance(delivery.fingerprint)
 
 
-def landed_rows(home: Home, key: str, fingerprint: str) -> Mapping[Path, int]:
-    """Rows by file of a delivery that landed with this very fingerprint; {} if none did."""
+def landed_rows(home: Home, key: str, fingerprint: str) -> Mapping[str, int]:
+    """Rows by address of each file of a delivery that landed with this very fingerprint; {} if none did."""
     commit = home.tables.commit("landed_crawl", key)
     is_out = home.tables.quarantine_reason("landed_crawl", key) is not None
     if commit is None or is_out or commit.provenance != _provenance(fingerprint):
         return {}
     rows = home.tables.read("landed_crawl", partition=key, columns=["file", "num_rows"]).to_pylist()
-    return {Path(row["file"]): row["num_rows"] for row in rows}
+    return {row["file"]: row["num_rows"] for row in rows}
 
 
 def land(home: Home, delivery: Delivery) -> Commit:
@@ -36,8 +35,8 @@ def land(home: Home, delivery: Delivery) -> Commit:
         ) as table:
             table.append(
                 {
-                    "file": str(file.path),
-                    "folder": str(delivery.folder),
+                    "file": delivery.address_of(file),
+                    "folder": delivery.place,
                     "num_rows": file.num_rows,
                     "num_bytes": file.num_bytes,
                     "fingerprint": delivery.fingerprint,

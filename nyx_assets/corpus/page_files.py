@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -13,19 +14,20 @@ MAX_PAGE_BYTES = 20_000_000
 """Choice: ten times the largest page that people write; a file above it is a dump and no page."""
 
 
-def read_page_file(path: Path, folder: Path, *, source_file: str) -> WebPage | RefusedPage:
+def read_page_file(place: str, read: Callable[[], bytes], *, source_file: str) -> WebPage | RefusedPage:
     """The page in a file, or the file refused.
 
     A page that does not say its address has its path in the delivery as one, so that it keeps its identity when the
     folder is delivered again.
 
     Args:
-        folder: of the delivery; what a page refers to stays inside it.
+        place: its path in the delivery; what a page refers to stays inside that.
+        read: its content. Raises RowFault.
     """
-    place = path.relative_to(folder).as_posix()
     try:
-        data = _bytes(path, folder)
-        page, about = _html_page(data) if path.suffix.lower().startswith(".htm") else _markdown_page(data)
+        data = read()
+        is_html = posixpath.splitext(place)[1].lower().startswith(".htm")
+        page, about = _html_page(data) if is_html else _markdown_page(data)
     except RowFault as fault:
         return refused(fault, source_file=source_file, source_row=0, address=place)
     here = posixpath.dirname(place)
@@ -64,7 +66,8 @@ def resolved(reference: str, folder: str) -> str:
     return posixpath.normpath(path.lstrip("/") if path.startswith("/") else posixpath.join(folder, path))
 
 
-def _bytes(path: Path, folder: Path) -> bytes:
+def bytes_of_page(path: Path, folder: Path) -> bytes:
+    """The content of a page file in a delivery's folder of this machine. Raises RowFault."""
     real = os.path.realpath(path)
     if not real.startswith(os.path.realpath(folder) + os.sep):
         raise RowFault(
@@ -73,10 +76,18 @@ def _bytes(path: Path, folder: Path) -> bytes:
     try:
         size = os.stat(real).st_size
         if size > MAX_PAGE_BYTES:
-            raise RowFault("too_large", f"the file has {size:,} bytes, at most {MAX_PAGE_BYTES:,} are read as one page")
+            raise too_large(size)
         return Path(real).read_bytes()
     except OSError as error:
-        raise RowFault("unreadable_file", f"the file cannot be read: {error.strerror}; deliver it again") from error
+        raise unreadable(error) from error
+
+
+def too_large(num_bytes: int) -> RowFault:
+    return RowFault("too_large", f"the file has {num_bytes:,} bytes, at most {MAX_PAGE_BYTES:,} are read as one page")
+
+
+def unreadable(error: OSError) -> RowFault:
+    return RowFault("unreadable_file", f"the file cannot be read: {error.strerror}; deliver it again")
 
 
 def _html_page(data: bytes) -> tuple[HtmlPage, dict[str, str]]:

@@ -3,9 +3,11 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from nyx_assets.corpus.deliveries import Delivery
+from nyx_assets.corpus.delivery_files import files_of, require_as_landed
 from nyx_assets.corpus.links import WebLinks
 from nyx_assets.corpus.obelics import PictureReference, RefusedPage, WebPage, read_pages
 from nyx_assets.corpus.pictures import ReferencedPictures, web_address
@@ -31,20 +33,39 @@ class PageRow:
 
 
 def documents_of(
-    delivery: Delivery, store: ImageStore, recipe: PictureRecipe, links: WebLinks, taken_down: TakenDown = NOTHING
+    delivery: Delivery,
+    store: ImageStore,
+    recipe: PictureRecipe,
+    links: WebLinks,
+    taken_down: TakenDown = NOTHING,
+    *,
+    scratch: Path | None = None,
 ) -> Iterator[PageRow]:
     """Every page of a delivery as a document or a rejected page, and every picture that was not taken as a rejection.
 
     Args:
         links: how pictures on the web are had; those of the next PAGES_AHEAD pages are expected of it.
         taken_down: what may not come back.
+        scratch: folder of this machine for files that are brought from a store; None: that of the system for such.
 
-    Raises DataError if a file of the delivery cannot be read any more.
+    Raises DataError if a file of the delivery cannot be read any more, or one in a store is not what landed.
     """
-    pictures = ReferencedPictures(delivery.folder, store, recipe, links)
-    unstored = ReferencedPictures(delivery.folder, ForgetfulImages(UNSTORED, taken_down.images), recipe, links)
+    require_as_landed(delivery)
+    with files_of(delivery, scratch) as files:
+        pictures = ReferencedPictures(files, store, recipe, links)
+        unstored = ReferencedPictures(files, ForgetfulImages(UNSTORED, taken_down.images), recipe, links)
+        pages = _announced(read_pages(delivery, scratch=scratch), pictures, taken_down)
+        yield from _rows(pages, pictures, unstored, taken_down)
+
+
+def _rows(
+    pages: Iterable[WebPage | RefusedPage],
+    pictures: ReferencedPictures,
+    unstored: ReferencedPictures,
+    taken_down: TakenDown,
+) -> Iterator[PageRow]:
     first_place: dict[str, str] = {}
-    for page in _announced(read_pages(delivery), pictures, taken_down):
+    for page in pages:
         if isinstance(page, RefusedPage):
             yield _rejected_page(page, page.reference, rule=page.rule, reason=page.reason)
             continue

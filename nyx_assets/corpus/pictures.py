@@ -1,13 +1,12 @@
 """Finds the pictures that pages refer to, inside the delivery's folder or on the web, and puts them into the store."""
 
-import os
+import errno
 import re
-import stat
-from functools import lru_cache
-from pathlib import Path
 
+from nyx_assets.corpus.delivery_files import DeliveryFiles
 from nyx_assets.corpus.links import WebLinks
 from nyx_assets.recipes import PictureRecipe
+from resources.crawl_store import TooManyBytes
 from resources.images import ImageStore, PictureRefused, StoredImage
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
@@ -23,29 +22,41 @@ REMEMBERED_PICTURES = 10_000
 class ReferencedPictures:
     """The pictures that one delivery refers to. Each file beside its Parquet files is read and verified once."""
 
-    def __init__(self, folder: Path, store: ImageStore, recipe: PictureRecipe, links: WebLinks) -> None:
-        self._folder = os.path.realpath(folder)
+    def __init__(self, files: DeliveryFiles, store: ImageStore, recipe: PictureRecipe, links: WebLinks) -> None:
+        self._files = files
         self._store = store
         self._recipe = recipe
         self._links = links
-        self._outcome = lru_cache(maxsize=REMEMBERED_PICTURES)(self._try_to_take)
+        self._outcome_by_name: dict[str, StoredImage | PictureRefused] = {}
+        """Those asked for last."""
 
     def expect(self, reference: str) -> None:
         """Say that this picture will be asked for soon."""
         if (address := web_address(reference)) is not None:
             self._links.expect(address)
+            return
+        try:
+            name = self._name(reference)
+        except PictureRefused:  # whoever takes it is told
+            return
+        if name not in self._outcome_by_name:
+            self._files.expect(name)
 
     def take(self, reference: str) -> StoredImage:
         """The picture behind a reference, in the store. Raises PictureRefused."""
         if (address := web_address(reference)) is not None:
             return self._links.take(address)
-        outcome = self._outcome(self._path(reference))
+        name = self._name(reference)
+        outcome = self._outcome_by_name.pop(name, None) or self._try_to_take(name)
+        self._outcome_by_name[name] = outcome
+        if len(self._outcome_by_name) > REMEMBERED_PICTURES:
+            del self._outcome_by_name[next(iter(self._outcome_by_name))]
         if isinstance(outcome, PictureRefused):
             raise PictureRefused(outcome.rule, outcome.reason)
         return outcome
 
-    def _path(self, reference: str) -> str:
-        """The real path of a reference, which lies inside the folder."""
+    def _name(self, reference: str) -> str:
+        """The name, from the delivery's folder, of the file that a reference leads to."""
         if not reference.strip():
             raise PictureRefused(
                 "empty_reference", "the reference is blank; it must name a file beside the Parquet file"
@@ -64,10 +75,9 @@ class ReferencedPictures:
             )
         if re.match(r"[A-Za-z]:", reference):
             raise self._outside(reference)
-        path = os.path.realpath(os.path.join(self._folder, reference))
-        if not path.startswith(self._folder + os.sep):
+        if (name := self._files.name_of(reference)) is None:
             raise self._outside(reference)
-        return path
+        return name
 
     def _outside(self, reference: str) -> PictureRefused:
         return PictureRefused(
@@ -75,19 +85,17 @@ class ReferencedPictures:
             f"{_shown(reference)} leads out of the delivery's folder; only relative paths to files inside it are followed",
         )
 
-    def _try_to_take(self, path: str) -> StoredImage | PictureRefused:
-        name = os.path.relpath(path, self._folder)
+    def _try_to_take(self, name: str) -> StoredImage | PictureRefused:
+        limit = self._recipe.max_bytes
         try:
-            status = os.stat(path)
-            if not stat.S_ISREG(status.st_mode):
-                return PictureRefused("missing_file", f"{_shown(name)} is not a file")
-            if status.st_size > self._recipe.max_bytes:
-                return PictureRefused(
-                    "too_large",
-                    f"{_shown(name)} has {status.st_size:,} bytes, at most {self._recipe.max_bytes:,} are taken",
-                )
-            data = Path(path).read_bytes()
+            data = self._files.read(name, max_bytes=limit)
+        except TooManyBytes as error:
+            return PictureRefused(
+                "too_large", f"{_shown(name)} has {error.num_bytes:,} bytes, at most {limit:,} are taken"
+            )
         except OSError as error:
+            if error.errno == errno.EISDIR:
+                return PictureRefused("missing_file", f"{_shown(name)} is not a file")
             return PictureRefused(
                 "missing_file", f"{_shown(name)} cannot be read beside the Parquet file: {error.strerror}"
             )

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from nyx_assets.corpus.deliveries import Delivery, find_deliveries
 from nyx_assets.corpus.links import WebLinks
 from nyx_assets.corpus.pages import documents_of
 from nyx_assets.recipes import PictureRecipe
+from resources.crawl_store import Crawl
 from resources.fetching import NotFetched
 from resources.images import FolderImageStore, PictureLimits, StoredImage, verified
 from training_kernels.errors import DataError
@@ -35,12 +35,12 @@ class _NothingKept(FolderImageStore):
         return verified(data, limits=limits)
 
 
-def problems_of(crawl_folder: Path, limits: PictureRecipe) -> Iterator[Problem]:
-    """Every delivery, page and picture of a crawl folder that a run would refuse, in the order of the deliveries.
+def problems_of(crawl: Crawl, limits: PictureRecipe) -> Iterator[Problem]:
+    """Every delivery, page and picture of a crawl, a folder or the URL of one, that a run would refuse, in the order of the deliveries.
 
     Nothing is written and nothing fetched. Raises DataError if there is no such folder, or no delivery in it.
     """
-    found = find_deliveries(crawl_folder)
+    found = find_deliveries(crawl)
     for refused in found.refused:
         yield Problem(refused.key, "refused_delivery", refused.reason)
     for delivery in found.deliveries:

@@ -14,6 +14,7 @@ from nyx_assets.doctor.live_index import examine_index
 from nyx_assets.doctor.locks import examine_locks
 from nyx_assets.doctor.setting_names import examine_setting_names
 from nyx_assets.doctor.storage import examine_disk, examine_drafts, examine_home
+from nyx_assets.doctor.takedowns import examine_takedowns
 from nyx_assets.doctor.versions import examine_packages, examine_python
 from resources.home import Home
 from resources.settings import Settings
@@ -51,6 +52,7 @@ def examine(
         ("Dagster's records", lambda: examine_records(home)),
         ("landing folder", lambda: examine_landing(home, settings.crawl_folder)),
         ("index", lambda: examine_index(home, open_index)),
+        *([("takedowns", lambda: examine_takedowns(home))] if home.is_shared else []),
     )
     for name, check in checks:
         yield guarded(name, check)

@@ -1,32 +1,32 @@
 """What lies in the crawl folder: deliveries that can be taken, and those that cannot."""
 
 from functools import partial
-from pathlib import Path
 
 from nyx_assets.corpus.deliveries import find_deliveries
 from nyx_assets.corpus.landing import has_landed, landed_rows
 from nyx_assets.doctor.findings import Finding, bad, good, note, one_line
+from resources.crawl_store import Crawl
 from resources.home import Home
 from training_kernels.errors import DataError
 
 MAX_NAMED = 5
 
 
-def examine_landing(home: Home, folder: Path | None) -> Finding:
+def examine_landing(home: Home, crawl: Crawl | None) -> Finding:
     """Whether the crawl folder is there and every delivery in it can be read.
 
     Args:
-        folder: the crawl folder of the settings; None for that of the home.
+        crawl: that of the settings, a folder or the URL of one; None for that of the home.
     """
-    folder = folder or home.crawl_folder
-    if folder is None:
+    crawl = crawl or home.crawl_folder
+    if crawl is None:
         return note("landing folder", "none yet", "`nyx run --crawl FOLDER`, or `nyx run` for the bundled sample")
     try:
-        found = find_deliveries(folder, counted=partial(landed_rows, home))
+        found = find_deliveries(crawl, counted=partial(landed_rows, home))
     except DataError as error:
         return bad("landing folder", one_line(error), "restore the folder, or set NYX_CRAWL to where it is now")
     new = [delivery.key for delivery in found.deliveries if not has_landed(home, delivery)]
-    said = f"{folder}: {len(found.deliveries)} deliveries" + (
+    said = f"{crawl}: {len(found.deliveries)} deliveries" + (
         f", {len(new)} of them not registered yet: {_named(new)}" if new else ""
     )
     if found.refused:

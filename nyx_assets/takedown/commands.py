@@ -21,27 +21,24 @@ def takedown(index_of: IndexOf, target: str, dry_run: bool, as_json: bool) -> No
     """Remove pages from everything that the home holds, for good, and list the checkpoints that have seen them.
 
     The pages of an address, of a domain, with a picture, or of an id. It waits while `nyx run` is at work; cut off, it is
-    run again.
+    run again. Where hosts share the home, the other hosts remove it from what they have of their own at their next
+    `nyx takedown` or `nyx run`.
     """
     from nyx_assets.takedown.running import plan_takedown, report_text, take_down
+    from nyx_assets.takedown.this_host import catch_up
 
     settings = Settings.from_env(os.environ)
     home = Home.at(settings.home)
-    if home.is_shared:
-        raise ConfigError(
-            f"{home.store} is shared by hosts, and each has copies of what it holds: a takedown there would be half done; "
-            "copy the home into one folder, take down there, and copy it back"
-        )
-    if not (home.root / "tables").is_dir():
-        raise ConfigError(f"{home.root} holds nothing yet; NYX_HOME names another home")
+    if not home.tables.assets():
+        raise ConfigError(f"{home} holds nothing yet; NYX_HOME names another home")
     asked = Target.of(target)
+
+    def log(line: str) -> None:
+        click.echo(line, err=True)
+
     if dry_run:
         report = plan_takedown(home, asked)
     else:
-        report = take_down(
-            home,
-            lambda: index_of(settings, home),
-            asked,
-            log=lambda line: click.echo(line, err=True),
-        )
+        catch_up(home, lambda: index_of(settings, home), log=log)
+        report = take_down(home, lambda: index_of(settings, home), asked, log=log)
     click.echo(json.dumps(report.to_json(), indent=1) if as_json else report_text(report))

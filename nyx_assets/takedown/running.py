@@ -1,29 +1,29 @@
 """One takedown from its request to the report; what is done can be done again, so a run that was cut off goes on."""
 
-import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nyx_assets.index_versions import refresh_table
 from nyx_assets.lineage import checkpoints_that_saw
 from nyx_assets.takedown.finding import Removal, find, rows_of, without_removed
-from nyx_assets.takedown.stores import (
-    files_that_still_name,
-    remove_from_index,
-    remove_from_suites,
-    remove_previews,
-    remove_training_examples,
-)
+from nyx_assets.takedown.stores import files_that_still_name, remove_from_suites
+from nyx_assets.takedown.this_host import note_done_here, remove_from_host
 from nyx_assets.taken_down import RULE, Takedown, Target, keep_takedown, takedowns, taken_down_row, veiled
-from resources.fetch_log import FetchLog
 from resources.home import Home
 from resources.tables import utc_now
 from resources.vector_index import VectorIndex
 from resources.vlm_roles import replies_of
+from training_kernels.errors import DataError
 
 REJECTED = "rejected_documents"
-FETCHED = "fetch"
+TAKEDOWN = "takedown"
+MAX_LOOKS = 10
+"""Choice: what was begun before is made of at most as many tables one after the other."""
+OTHER_HOSTS = (
+    "it is gone from the store and from this host; every other host has an index, a report, previews of Dagster and a log of "
+    "fetches of its own: run `nyx takedown` or `nyx run` there. Previews in a Postgres of Dagster's are not reached"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,8 @@ class TakedownReport:
     """Checkpoints that have seen it; weights are not changed by a takedown."""
     files_left: list[str]
     """Files of the home that still name a picture or page of it."""
+    is_shared: bool
+    """Other hosts have a part of their own to remove it from."""
 
     @property
     def found_nothing(self) -> bool:
@@ -64,55 +66,98 @@ def take_down(
     """Remove what the target stands for, and see to it that a later delivery does not bring it back.
 
     The request and all that it has found are written down first, and marked as done last: until then, asking for the
-    same again goes on where it stopped. Raises IndexUnavailable while another process holds the index.
+    same again goes on where it stopped. Of a home that hosts share, the part of this host is removed as well, and that of
+    another one when that comes by (this_host.py). Raises IndexUnavailable while another process holds the index.
     """
-    with home.alone("main_job", log=log), home.alone("index", log=log):
+    with home.alone("main_job", log=log), home.held(TAKEDOWN, log=log):
         request = _request_of(home, target)
-        removal = find(home, target, request.left)
-        known = {veiled(page["url"] or "") for page in removal.pages}
-        if target.kind in ("image", "document"):
-            request.addresses = sorted({*request.addresses, *known})
-        request.doc_ids = sorted({*request.doc_ids, *removal.doc_ids})
-        request.chunk_ids = sorted({*request.chunk_ids, *removal.chunk_ids})
-        request.left, request.is_done = removal.to_lists(), False
-        keep_takedown(home, request)
-        index_chunks: dict[str, int] = {}
-        if removal.chunk_ids and (home.root / "index").is_dir():
-            index = open_index()
-            try:
-                index_chunks = remove_from_index(home, index, removal.chunk_ids)
-                refresh_table(home, index)
-            finally:
-                index.close()
-        rows = remove_from_tables(home, removal)
-        fetched = home.root / FETCHED
-        fetch_records = FetchLog(str(fetched)).remove(removal.images, removal.addresses) if fetched.is_dir() else 0
-        replies = replies_of(home).remove_about(removal.segments, removal.request_digests)
-        suite_rows = remove_from_suites(home, removal.ids, removal.images)
-        pictures = sum(home.images.remove(digest) for digest in sorted(removal.images))
-        previews = remove_previews(home) if removal.ids else 0
-        shutil.rmtree(home.trec_folder, ignore_errors=True)  # names questions and chunks; the next evaluation writes it
-        if removal.ids:
-            remove_training_examples(home)
-            home.report_file.unlink(missing_ok=True)  # it quotes pages; the next run writes it again
+        removal = _found(home, target, request)
+        pages, gone = removal.pages, _remove_from_store(home, removal)
+        for look in range(1, MAX_LOOKS + 1) if home.is_shared else ():
+            # what others had begun before they could know of the request may have brought some back
+            home.wait_for_others([TAKEDOWN], log=log)
+            removal = _found(home, target, request)
+            if not (again := _remove_from_store(home, removal)):
+                break
+            if look == MAX_LOOKS:
+                raise DataError(
+                    f"{target.kind} {target.kept_value} came back to {home.store} {look} times while it was removed "
+                    f"({again}); end what writes there, look at the right to delete, and ask for the same again"
+                )
+            pages, gone = [*pages, *removal.pages], gone + again
+        own = remove_from_host(
+            home,
+            open_index,
+            chunk_ids=removal.chunk_ids,
+            images=removal.images,
+            addresses=removal.addresses,
+            names_pages=bool(removal.ids),
+            log=log,
+        )
         report = TakedownReport(
             target=target.kept_value,
             kind=target.kind,
             is_dry_run=False,
-            pages=removal.pages,
-            rows=rows,
-            pictures=pictures,
-            replies=replies,
-            fetch_records=fetch_records,
-            suite_rows=suite_rows,
-            index_chunks=index_chunks,
-            previews=previews,
+            pages=pages,
+            rows=gone.rows,
+            pictures=gone.pictures,
+            replies=gone.replies,
+            fetch_records=own.fetch_records,
+            suite_rows=gone.suite_rows,
+            index_chunks=own.index_chunks,
+            previews=own.previews,
             checkpoints=_checkpoints(home, removal),
             files_left=files_that_still_name(home, removal.images | removal.doc_ids) if removal.ids else [],
+            is_shared=home.is_shared,
         )
+        request.veiled = sorted({*request.veiled, *map(veiled, removal.images | removal.addresses)})
         request.left, request.is_done = {}, True
         keep_takedown(home, request)
+        note_done_here(home, [request])
     return report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Gone:
+    """What was removed from what hosts share."""
+
+    rows: Mapping[str, int]
+    replies: int
+    suite_rows: int
+    pictures: int
+
+    def __add__(self, other: "_Gone") -> "_Gone":
+        return _Gone(
+            rows=dict(Counter(self.rows) + Counter(other.rows)),
+            replies=self.replies + other.replies,
+            suite_rows=self.suite_rows + other.suite_rows,
+            pictures=self.pictures + other.pictures,
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.replies or self.suite_rows or self.pictures)
+
+
+def _remove_from_store(home: Home, removal: Removal) -> _Gone:
+    return _Gone(
+        rows=remove_from_tables(home, removal),
+        replies=replies_of(home).remove_about(removal.segments, removal.request_digests),
+        suite_rows=remove_from_suites(home, removal.ids, removal.images),
+        pictures=sum(home.images.remove(digest) for digest in sorted(removal.images)),
+    )
+
+
+def _found(home: Home, target: Target, request: Takedown) -> Removal:
+    """What is to be removed, and the request with all of it written down."""
+    removal = find(home, target, request.left)
+    known = {veiled(page["url"] or "") for page in removal.pages}
+    if target.kind in ("image", "document"):
+        request.addresses = sorted({*request.addresses, *known})
+    request.doc_ids = sorted({*request.doc_ids, *removal.doc_ids})
+    request.chunk_ids = sorted({*request.chunk_ids, *removal.chunk_ids})
+    request.left, request.is_done = removal.to_lists(), False
+    keep_takedown(home, request)
+    return removal
 
 
 def plan_takedown(home: Home, target: Target) -> TakedownReport:
@@ -138,6 +183,7 @@ def plan_takedown(home: Home, target: Target) -> TakedownReport:
         previews=0,
         checkpoints=_checkpoints(home, removal),
         files_left=[],
+        is_shared=home.is_shared,
     )
 
 
@@ -206,4 +252,6 @@ def report_text(report: TakedownReport) -> str:
     lines += [f"still named in {file}" for file in report.files_left]
     if not report.is_dry_run:
         lines.append("the delivery itself is not changed; checkpoints are made anew by `nyx run`")
+        if report.is_shared:
+            lines.append(OTHER_HOSTS)
     return "\n".join(lines)

@@ -26,6 +26,7 @@ from nyx_assets.index_versions import (
     write_version,
 )
 from resources.home import Home
+from resources.stores import files_below, open_store
 from resources.vector_index import LIVE, VectorIndex
 
 ROWS_PER_CALL = 5_000
@@ -85,6 +86,7 @@ def _replace_version(home: Home, index: VectorIndex, record: VersionRecord, kept
 def remove_from_suites(home: Home, ids: Collection[str], images: Collection[str]) -> int:
     """Take rows and pictures out of the suite folders of the home; how many there were."""
     removed = 0
+    home.mirror.bring(SUITES)
     folder = home.root / SUITES
     for suite in sorted(folder.iterdir()) if folder.is_dir() else ():
         for name in SUITE_ROWS:
@@ -92,8 +94,9 @@ def remove_from_suites(home: Home, ids: Collection[str], images: Collection[str]
         removed += _filter_lines(suite / QRELS, lambda line: not set(line.rstrip("\n").split("\t")[:2]).isdisjoint(ids))
         for file in sorted(suite.rglob("*")) if suite.is_dir() else ():
             if file.is_file() and file.name not in (*SUITE_ROWS, QRELS) and _digest(file) in images:
-                file.unlink()
+                home.mirror.remove_file(file.relative_to(home.root).as_posix())
                 removed += 1
+    home.mirror.send(SUITES)
     return removed
 
 
@@ -191,4 +194,13 @@ def files_that_still_name(home: Home, texts: Collection[str]) -> list[str]:
             content = b"" if is_weights else (Path(folder) / name).read_bytes()
             if any(text in content or text.decode() in name for text in wanted):
                 found.append(str(place / name))
-    return sorted(found)
+    return sorted([*found, *_stored_files_named(home, texts)])
+
+
+def _stored_files_named(home: Home, texts: Collection[str]) -> list[str]:
+    """Files of the store that hosts share with one of the texts in their name: pictures are called by their digest."""
+    if not home.is_shared:
+        return []
+    fs, base = open_store(home.store)
+    paths = (path.removeprefix(base).strip("/") for path in files_below(fs, base))
+    return [f"{home.store}/{path}" for path in paths if any(text in path for text in texts)]

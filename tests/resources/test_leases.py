@@ -144,3 +144,31 @@ def test_a_lease_that_another_host_takes_between_two_looks_is_only_held(
     monkeypatch.undo()
     assert taken is None
     assert theirs.take("index of a") is None
+
+
+def test_who_waits_for_all_waits_for_what_is_held_now_and_not_for_the_dead_nor_for_itself(root: str) -> None:
+    said: list[str] = []
+    ours, theirs = Leases(root, seconds=0.6), Leases(root, seconds=0.6)
+    dead = theirs.take("of a host that died")
+    assert dead is not None
+    with theirs.held("given/back", log=quiet):
+        pass
+    ended = threading.Event()
+
+    def work() -> None:
+        with theirs.held("pages of one", log=quiet):
+            begun.set()
+            time.sleep(1.3)
+            ended.set()
+
+    begun = threading.Event()
+    working = threading.Thread(target=work)
+    working.start()
+    assert begun.wait(20)
+    with ours.held("takedown", log=quiet):
+        ours.wait_for_all(["takedown"], log=said.append)
+        assert ended.is_set()
+    working.join()
+    assert [line.split(" works on ")[1] for line in said] == ["of a host that died", "pages of one"]
+    Leases(f"{root}-new").wait_for_all([], log=said.append)
+    assert len(said) == 2

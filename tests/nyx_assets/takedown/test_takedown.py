@@ -10,7 +10,6 @@ import pytest
 
 from nyx_assets.definitions import resources_of
 from nyx_assets.index_versions import live_record, records
-from nyx_assets.takedown import running
 from nyx_assets.takedown.finding import find
 from nyx_assets.takedown.running import TakedownReport, plan_takedown, take_down
 from nyx_assets.taken_down import Target, takedowns
@@ -168,7 +167,13 @@ def test_tables_keep_what_they_were_made_from_and_stay_quarantined(home: Home) -
 
 
 @pytest.mark.parametrize(
-    "stop_at", ["remove_from_index", "remove_from_tables", "remove_previews", "files_that_still_name"]
+    "stop_at",
+    [
+        "running.remove_from_tables",
+        "this_host.remove_from_index",
+        "this_host.remove_previews",
+        "running.files_that_still_name",
+    ],
 )
 def test_a_takedown_that_was_cut_off_is_finished_by_the_next(
     home: Home, stop_at: str, monkeypatch: pytest.MonkeyPatch
@@ -182,7 +187,7 @@ def test_a_takedown_that_was_cut_off_is_finished_by_the_next(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(running, stop_at, killed)
+        patch.setattr(f"nyx_assets.takedown.{stop_at}", killed)
         with pytest.raises(Killed):
             run(home, page["url"])
     [request] = takedowns(home)

@@ -1,0 +1,233 @@
+"""What looks like a delivery in a crawl, before any file is opened: a file of rows, or a sub-folder of rows or pages.
+
+A folder of this machine is listed by the operating system; a crawl in a store by one listing of all that lies below its
+URL, so that 10,000 deliveries are ten requests.
+"""
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Literal
+
+from resources.crawl_store import Crawl, CrawlStore, StoredFile
+from training_kernels.errors import DataError
+
+MARKER = "_SUCCESS"
+ROW_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")
+PAGE_SUFFIXES = (".md", ".markdown", ".html", ".htm")
+OBELICS_COLUMNS = "images list<string>, texts list<string>, metadata string, general_metadata string"
+
+Kind = Literal["parquet", "json_rows", "page"]
+
+_States = Mapping[str, os.stat_result | None]
+"""By name of a file: what the operating system says of it; None for one that went away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """A delivery before its footers are read."""
+
+    key: str
+    name: str
+    """Of the file or sub-folder."""
+    folder: PurePath
+    url: str
+    """Of the folder, where it is in a store; "" for a folder of this machine."""
+    files: Mapping[str, int]
+    """Bytes by name from `folder`."""
+    fingerprint: str
+    is_marked_complete: bool
+
+
+def listings_of(crawl: Crawl) -> list[Listing]:
+    """What looks like a delivery. Raises DataError if there is no such crawl, or nothing in it."""
+    listings = _in_store(crawl) if isinstance(crawl, str) else _in_folder(crawl)
+    if not listings:
+        raise DataError(
+            f"crawl folder {crawl} holds no delivery: neither a *.parquet, *.jsonl or *.jsonl.gz file nor a sub-folder with "
+            f"one, or with *.md or *.html files; put Parquet files in the OBELICS schema there ({OBELICS_COLUMNS})"
+        )
+    return listings
+
+
+def kind_of(name: str) -> Kind:
+    if name.endswith(ROW_SUFFIXES):
+        return "parquet" if name.endswith(".parquet") else "json_rows"
+    return "page"
+
+
+def key_of(name: str) -> str:
+    return next((name.removesuffix(suffix) for suffix in ROW_SUFFIXES if name.endswith(suffix)), name)
+
+
+def stored_fingerprints(store: CrawlStore, names: Iterable[str]) -> Iterable[str]:
+    """What the fingerprint of a delivery in a store may be now: as a file beside others, or as a folder of its own.
+
+    Args:
+        names: of the files of pages, from the delivery's folder, which is the store's.
+    """
+    match list(names):
+        case [name]:
+            yield _stored_fingerprint({name: store.file(name)})
+    yield _stored_fingerprint(_without_marker(store.files()))
+
+
+def _in_folder(crawl_folder: Path) -> list[Listing]:
+    if not crawl_folder.is_dir():
+        raise DataError(
+            f"crawl folder {crawl_folder} is not there; give a folder of Parquet files in the OBELICS schema "
+            f"({OBELICS_COLUMNS}), of JSON lines (*.jsonl, *.jsonl.gz) of the same, or of sub-folders that hold such files "
+            "or Markdown and HTML files"
+        )
+    return [*_files(crawl_folder), *_folders(crawl_folder)]
+
+
+def _files(crawl_folder: Path) -> Iterable[Listing]:
+    names = set(os.listdir(crawl_folder))
+    for name in sorted(one for one in names if one.endswith(ROW_SUFFIXES)):
+        state = _state(f"{crawl_folder}/{name}")
+        if state is None or not stat.S_ISREG(state.st_mode):
+            continue
+        key = key_of(name)
+        yield Listing(
+            key=key,
+            name=name,
+            folder=crawl_folder,
+            url="",
+            files={name: state.st_size},
+            fingerprint=_fingerprint({name: state}),
+            is_marked_complete=_is_marked(name, key, names),
+        )
+
+
+def _folders(crawl_folder: Path) -> Iterable[Listing]:
+    with os.scandir(crawl_folder) as entries:
+        names = sorted(entry.name for entry in entries if _is_folder(entry))
+    for name in names:
+        states, is_marked_complete = _all_files(f"{crawl_folder}/{name}")
+        if files := _files_of_pages(states):
+            yield Listing(
+                key=name,
+                name=f"{name}/",
+                folder=crawl_folder / name,
+                url="",
+                files={one: state.st_size for one in files if (state := states[one]) is not None},
+                fingerprint=_fingerprint(states),
+                is_marked_complete=is_marked_complete,
+            )
+
+
+def _in_store(url: str) -> list[Listing]:
+    place = PurePosixPath(url.partition("://")[2])
+    beside: dict[str, StoredFile] = {}
+    by_folder: dict[str, dict[str, StoredFile]] = {}
+    for name, file in CrawlStore(url).files().items():
+        first, is_below, rest = name.partition("/")
+        if is_below:
+            by_folder.setdefault(first, {})[rest] = file
+        else:
+            beside[name] = file
+    listings = [
+        Listing(
+            key=key_of(name),
+            name=name,
+            folder=place,
+            url=url,
+            files={name: beside[name].num_bytes},
+            fingerprint=_stored_fingerprint({name: beside[name]}),
+            is_marked_complete=_is_marked(name, key_of(name), beside),
+        )
+        for name in sorted(beside)
+        if name.endswith(ROW_SUFFIXES)
+    ]
+    for name, files in sorted(by_folder.items()):
+        own = _without_marker(files)
+        if pages := _files_of_pages(own):
+            listings.append(
+                Listing(
+                    key=name,
+                    name=f"{name}/",
+                    folder=place / name,
+                    url=f"{url}/{name}",
+                    files={one: own[one].num_bytes for one in pages},
+                    fingerprint=_stored_fingerprint(own),
+                    is_marked_complete=MARKER in files,
+                )
+            )
+    return listings
+
+
+def _is_marked(name: str, key: str, beside: Container[str]) -> bool:
+    return f"{name}.done" in beside or f"{key}.{MARKER}" in beside
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether an entry is a folder, or a link to one. A link to itself is none, and its entry would raise when asked."""
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+
+
+def _files_of_pages(files: Mapping[str, os.stat_result | StoredFile | None]) -> list[str]:
+    """The files of rows among a sub-folder's files; where there is none, those of pages. Beside rows, a README.md is no page."""
+    rows = [name for name in files if "/" not in name and name.endswith(ROW_SUFFIXES) and _is_file(files[name])]
+    return rows or [name for name in files if _is_page(name) and _is_file(files[name])]
+
+
+def _is_file(said: os.stat_result | StoredFile | None) -> bool:
+    return isinstance(said, StoredFile) or (said is not None and stat.S_ISREG(said.st_mode))
+
+
+def _is_page(name: str) -> bool:
+    """Markdown and HTML files that are not hidden, nor in a hidden folder such as .git."""
+    is_hidden = any(part.startswith(".") for part in name.split("/"))
+    return os.path.splitext(name)[1].lower() in PAGE_SUFFIXES and not is_hidden
+
+
+def _all_files(folder: str) -> tuple[_States, bool]:
+    """Every file below a delivery's own folder but its marker, whose coming changes nothing; and whether that is there.
+
+    Names are relative, in the order of their parts.
+    """
+    names = []
+    for parent, _, own in os.walk(folder):
+        below = parent[len(folder) + 1 :]
+        names += [f"{below}/{name}" if below else name for name in own]
+    is_marked_complete = MARKER in names
+    ordered = sorted((name for name in names if name != MARKER), key=_parts)
+    return {name: _state(f"{folder}/{name}") for name in ordered}, is_marked_complete
+
+
+def _without_marker(files: Mapping[str, StoredFile]) -> dict[str, StoredFile]:
+    return {name: files[name] for name in sorted(files, key=_parts) if name != MARKER}
+
+
+def _parts(name: str) -> list[str]:
+    return name.split("/")
+
+
+def _state(path: str) -> os.stat_result | None:
+    """None for a link that leads nowhere or to itself, or a temporary file of whoever is copying."""
+    try:
+        return os.stat(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return None
+        raise
+
+
+def _fingerprint(states: _States) -> str:
+    digest = hashlib.sha256()
+    for name, state in states.items():
+        said = "gone" if state is None else f"{state.st_size}\0{state.st_mtime_ns}"
+        digest.update(f"{name}\0{said}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _stored_fingerprint(files: Mapping[str, StoredFile]) -> str:
+    digest = hashlib.sha256()
+    for name, file in files.items():
+        digest.update(f"{name}\0{file.num_bytes}\0{file.tag}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
