@@ -156,9 +156,10 @@ def backfill(
         raise Refusal(f"{home.root} does not exist yet: start with `nyx run`")
     keys = tuple(key for part in partitions.split(",") if (key := part.strip()))
     which = WhichPartitions(keys=keys, pattern=partitions_like, is_all=all_partitions)
+    if (folder := settings.crawl_folder or home.crawl_folder) is None:
+        raise Refusal(f"nothing has landed in {home} yet: start with `nyx run`, or set NYX_CRAWL to its crawl folder")
     pipeline = build_pipeline(settings, home)
     scope = scope_of_backfill(pipeline, home, assets, which, with_downstream=with_downstream)
-    folder = _crawl_folder(settings, home)
     stale = stale_inputs(pipeline, home, scope)
     head = backfill_json(pipeline, scope, assets) | {"stale_inputs": stale}
     for line in () if as_json else backfill_lines(pipeline, scope, assets, stale):

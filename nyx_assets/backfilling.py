@@ -11,6 +11,7 @@ import dagster as dg
 from nyx_assets.main_job import Pipeline
 from nyx_assets.materialization import is_current, name_of
 from nyx_assets.planned_work import Foreseen
+from nyx_assets.planning import Outlook
 from nyx_assets.quarantine import quarantined_partitions
 from nyx_assets.scope import Places, Scope
 from resources.home import Home
@@ -155,16 +156,17 @@ def stale_inputs(pipeline: Pipeline, home: Home, scope: Scope) -> dict[str, list
     return {name: sorted(places) for name, places in found.items()}
 
 
-def stale_after(pipeline: Pipeline, home: Home, scope: Scope) -> dict[str, list[str]]:
-    """What depends on the backfill and is stale now, or may become so when that is made; partitions by asset."""
+def stale_after(pipeline: Pipeline, home: Home, scope: Scope) -> dict[Outlook, dict[str, list[str]]]:
+    """What depends on the backfill and is stale now ("will"), or may become so when that is made; partitions by asset."""
     downstream = _with_downstream(pipeline, home, scope.again)
     foreseen = Foreseen(pipeline, home, dict.fromkeys(home.tables.partitions("landed_crawl"), "same"))
-    ahead = {
-        name: sorted(place or "" for place in places if foreseen.is_ahead(name, place))
-        for name in pipeline.specs
-        if (places := downstream.get(name))
-    }
-    return {name: places for name, places in ahead.items() if places}
+    stale: dict[Outlook, dict[str, list[str]]] = {"will": {}, "may": {}}
+    for name in pipeline.specs:
+        for place in sorted(downstream.get(name, ()), key=str):
+            outlook, _ = foreseen.outlook(name, place)
+            if outlook in stale:
+                stale[outlook].setdefault(name, []).append(place or "")
+    return stale
 
 
 def backfill_json(pipeline: Pipeline, scope: Scope, assets: Collection[str]) -> dict[str, Any]:
@@ -187,18 +189,22 @@ def backfill_lines(
         yield f"  reads {name}{_places(places)} as it stands; it is not current: name {name} as well to make it first"
 
 
-def stale_lines(stale: Mapping[str, Sequence[str]]) -> Iterator[str]:
+def stale_lines(stale: Mapping[Outlook, Mapping[str, Sequence[str]]]) -> Iterator[str]:
     """What `nyx run` has to do after a backfill."""
-    if not stale:
+    if not stale["will"]:
         yield "Nothing that depends on it is stale: `nyx run` has nothing to do for it."
         return
-    yield "Stale now, or as soon as what they read is made; `nyx run` makes these and nothing else for it:"
-    for name, places in stale.items():
+    yield "Stale now, made by `nyx run`:"
+    for name, places in stale["will"].items():
         yield f"  {name}{_places(places)}"
+    if stale["may"]:
+        yield f"and, only if the content of what they read changes: {', '.join(stale['may'])}"
 
 
 def _places(places: Sequence[str]) -> str:
-    return f" of {len(places)} partitions: {_some(places)}" if any(places) else ""
+    if not any(places):
+        return ""
+    return f" of {len(places)} partitions: {_some(places)}" if len(places) > 1 else f" of {places[0]}"
 
 
 def _some(names: Collection[str]) -> str:

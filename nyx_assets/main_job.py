@@ -200,14 +200,15 @@ def _make_in_one_run(
     Dagster's ranges go.
     """
     tried: dict[str | None, dict[str, bool]] = {place: {} for place in names_at}
-    registered = [place for place in instance.get_dynamic_partitions(str(CRAWL.name)) if place in names_at]
+    registered = instance.get_dynamic_partitions(str(CRAWL.name))
     for names in dict.fromkeys(pipeline.siblings[name] for here in names_at.values() for name in here):
         if pipeline.defs.resolve_assets_def(key_of(names[0])).backfill_policy != ONE_RUN:
             continue
         parents = {name_of(dependency.asset_key) for name in names for dependency in pipeline.specs[name].deps}
 
         def is_ready(place: str, names: Sequence[str] = names, parents: Collection[str] = parents) -> bool:
-            if place in report.quarantined or not any(scope.makes_again(name, place) for name in names):
+            is_named = place in names_at and any(scope.makes_again(name, place) for name in names)
+            if place in report.quarantined or not is_named:
                 return False
             if not all(tried[place].get(name) for name in parents & set(names_at[place]) - set(names)):
                 return False

@@ -145,7 +145,10 @@ def _metadata_or_failure(report: JobReport, limits: str) -> Mapping[str, Any]:
     metadata = {"made": dg.MetadataValue.json(made), "seconds": round(report.seconds, 1)}
     faults = [*report.failures]
     if report.stopped_by_cap:
-        faults.insert(0, f"{f'limits of this run: {limits}; ' if limits else ''}{report.stopped_by_cap}")
+        faults.insert(
+            0,
+            f"{f'limits of this run: {limits}, from what was spent before; ' if limits else ''}{report.stopped_by_cap}",
+        )
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise dg.Failure(

@@ -23,6 +23,7 @@ from nyx_assets.definitions import build_pipeline, resources_of
 from nyx_assets.materialization import key_of
 from nyx_assets.quarantine import quarantined_partitions
 from nyx_assets.query_pictures import query_embedders, query_picture_store
+from nyx_assets.records import RAW_QA
 from nyx_assets.registering import open_instance
 from nyx_assets.retraining import change_since_training
 from nyx_assets.searching import query_document, search_live
@@ -347,14 +348,30 @@ def run_until(stage: str, daemon: Daemon, request: dg.RunRequest) -> dg.ExecuteI
     )
 
 
+def write_questions_again(daemon: Daemon, *, without: int = 0) -> None:
+    """As a backfill does, with as many questions less."""
+    rows = daemon.home.tables.read("raw_qa", partition="2026-01-atlas")
+    commit = daemon.home.commit("raw_qa", "2026-01-atlas")
+    assert commit is not None
+    with daemon.home.tables.write("raw_qa", RAW_QA, partition="2026-01-atlas", provenance=commit.provenance) as table:
+        table.append(rows.slice(without).to_pylist())
+
+
+def test_questions_that_were_written_again_are_a_change_and_the_same_questions_are_none(daemon: Daemon) -> None:
+    before = change_since_training(daemon.home)
+    assert "2026-01-atlas" not in before.crawls
+    write_questions_again(daemon)
+    assert change_since_training(daemon.home) == before
+    write_questions_again(daemon, without=1)
+    assert change_since_training(daemon.home).crawls == ("2026-01-atlas", *before.crawls)
+
+
 def test_at_its_time_anything_that_is_new_is_trained_on_once_and_the_same_content_starts_nothing(
     daemon: Daemon,
 ) -> None:
-    deliver(daemon.crawl, "moor", "Peat was cut on the moor.")
-    daemon.land()
-    daemon.settle()
+    write_questions_again(daemon, without=1)
     keys, why = retraining_tick(daemon, **AT_NIGHT)
-    assert keys == []  # little as it is, before its time nothing starts
+    assert keys == []  # before its time nothing starts
     assert why.endswith("one starts at anything at 0 3 * * * (Europe/Berlin)")
 
     # landings come in at that very moment: the due time is kept, and used when they are through
@@ -365,9 +382,9 @@ def test_at_its_time_anything_that_is_new_is_trained_on_once_and_the_same_conten
     [kept], _ = retraining_tick(daemon, **AT_NIGHT)
     assert retraining_tick(daemon, **AT_NIGHT)[0] == []  # it is used up
 
-    # at the next one the run is as the schedule asks for it, and makes what both would have asked for
+    # at the next one the run is as the schedule asks for it, under the name that the sensor has for the same content
     [request], _ = schedule_tick(daemon)
-    assert request.run_key == kept, "sensor and schedule know the same content by the same name"
+    assert request.run_key == kept
     assert run_until("negatives", daemon, request).success
     assert change_since_training(daemon.home).num_trained_chunks == 0, "what is listed and not trained on is new"
     assert run_until("pretraining", daemon, request).success
@@ -379,27 +396,11 @@ def test_at_its_time_anything_that_is_new_is_trained_on_once_and_the_same_conten
     assert daemon.home.artifacts.require("pretrained_checkpoint").commit == trained
 
     # what was tried and failed is tried again tomorrow, whoever asks
-    deliver(daemon.crawl, "moor", "Peat was cut on the moor.", "Cotton grass grows there.")
-    daemon.land()
-    daemon.settle()
+    write_questions_again(daemon, without=1)
     [request], _ = schedule_tick(daemon)
     daemon.instance.add_run(dg.DagsterRun("retrain", tags=dict(request.tags), status=RunStatus.FAILURE))
     assert schedule_tick(daemon)[1].startswith("this was tried today and failed: ")
     assert retraining_tick(daemon, NYX_RETRAIN="on", NYX_RETRAIN_SHARE="0")[1].startswith("this was tried today")
-
-
-def test_questions_that_a_backfill_wrote_again_are_a_change_and_the_same_questions_are_none(daemon: Daemon) -> None:
-    before = change_since_training(daemon.home)
-    assert "2026-01-atlas" not in before.crawls
-    draft = daemon.home.tables.read("raw_qa", partition="2026-01-atlas").drop_columns(["crawl"])
-    commit = daemon.home.commit("raw_qa", "2026-01-atlas")
-    assert commit is not None
-    for rows, crawls in ((draft, before.crawls), (draft.slice(1), ("2026-01-atlas", *before.crawls))):
-        with daemon.home.tables.write(
-            "raw_qa", rows.schema, partition="2026-01-atlas", provenance=commit.provenance
-        ) as table:
-            table.append(rows.to_pylist())
-        assert change_since_training(daemon.home).crawls == crawls
 
 
 def test_a_time_that_is_none_is_refused_when_the_pipeline_is_loaded(daemon: Daemon) -> None:
