@@ -206,7 +206,7 @@ def _make_in_one_run(
             continue
         parents = {name_of(dependency.asset_key) for name in names for dependency in pipeline.specs[name].deps}
 
-        def is_ready(place: str, names: Sequence[str] = names, parents: Collection[str] = parents) -> bool:
+        def is_ready(place: str, names: Sequence[str] = names, parents: set[str] = parents) -> bool:
             is_named = place in names_at and any(scope.makes_again(name, place) for name in names)
             if place in report.quarantined or not is_named:
                 return False

@@ -1,6 +1,6 @@
 """How many calls each asset that asks a VLM has ahead: counted from its inputs, or sampled from what is known of others."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from math import sqrt
@@ -177,7 +177,7 @@ class Planner:
         rows = self.home.tables.read("sampled_chunks", partition=partition).to_pylist()
         return [row for row in rows if row["variants"]]
 
-    def _requests(self, chunks: Sequence[Row], drawn: Sequence[Row] | None = None) -> Iterator[Request]:
+    def _requests(self, chunks: Sequence[Row], drawn: Iterable[Row] | None = None) -> Iterator[Request]:
         """What the teacher would be asked about the chunks that the recipe draws, or about those that were drawn."""
         writing = self.recipe.qa.writing
         if drawn is None:

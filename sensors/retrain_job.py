@@ -142,7 +142,7 @@ def _planned(pipeline: Pipeline, settings: Settings, home: Home, scope: Scope) -
 def _metadata_or_failure(report: JobReport, limits: str) -> Mapping[str, Any]:
     """What the run reports; raises dg.Failure if a cap stopped it or something failed."""
     made = {name: asset.made for name, asset in report.by_asset.items() if asset.made}
-    metadata = {"made": dg.MetadataValue.json(made), "seconds": round(report.seconds, 1)}
+    metadata: dict[str, Any] = {"made": dg.MetadataValue.json(made), "seconds": round(report.seconds, 1)}
     faults = [*report.failures]
     if report.stopped_by_cap:
         faults.insert(
