@@ -1,6 +1,7 @@
 """`nyx backfill`: what a person names is made again, and nothing else; with other settings it stands in for what was there."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,15 +57,25 @@ def instance(tmp_path: Path) -> Iterator[DagsterInstance]:
         yield instance
 
 
-@pytest.fixture
-def made_home(home: Home, instance: DagsterInstance) -> Home:
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which everything of the toy graph is made."""
+    home = Home.at(tmp_path_factory.mktemp("toy") / "home")
     land(home, c1=[10, 21], c2=[35], c3=[47])
     for crawl in ("c1", "c2", "c3"):  # what says which partitions there are
         with home.tables.write("landed_crawl", NUMBERS, partition=crawl, provenance=Provenance(code_version="1")):
             pass
-    instance.add_dynamic_partitions(str(CRAWL.name), ["c1", "c2", "c3"])
-    run_main_job(toy_pipeline(home), instance, home)
+    with DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(str(CRAWL.name), ["c1", "c2", "c3"])
+        run_main_job(toy_pipeline(home), instance, home)
     made(home)
+    return home.root
+
+
+@pytest.fixture
+def made_home(finished: Path, home: Home, instance: DagsterInstance) -> Home:
+    shutil.copytree(finished, home.root)
+    instance.add_dynamic_partitions(str(CRAWL.name), ["c1", "c2", "c3"])
     return home
 
 
