@@ -1,6 +1,7 @@
 """`nyx backfill`: what a person names is made again, and nothing else; with other settings it stands in for what was there."""
 
 import json
+import logging
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -285,7 +286,13 @@ class World:
         return sum(self.service.counts()["answers"].values())
 
     def nyx(self, *arguments: str) -> Result:
-        return CliRunner().invoke(main, [*arguments])
+        console = logging.getLogger("nyx")
+        before = console.handlers, console.propagate, console.level
+        try:
+            return CliRunner().invoke(main, [*arguments])
+        finally:  # a command shows its progress on a stream that is closed by now
+            console.handlers, console.propagate = before[:2]
+            console.setLevel(before[2])
 
     def versions(self, asset: str) -> dict[str, tuple[str, str]]:
         """By crawl: the content, and the run that made it."""
