@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from training_kernels.errors import ConfigError, DataError, IndexUnavailable, Ny
 
 if TYPE_CHECKING:
     from nyx_assets.doctor.findings import Finding
+    from nyx_assets.main_job import JobReport
 
 
 class CrawlArgument(click.ParamType):
@@ -118,12 +119,79 @@ def run(crawl: Crawl | None, as_json: bool) -> None:
     click.echo(
         json.dumps(job_report_json(report, home), indent=1) if as_json else job_report_text(report, home, pipeline)
     )
-    if report.stopped_by_cap:
-        ahead = plan_text(plan_of(pipeline, settings, home, folder))
-        click.echo(f"\nStopped: {report.stopped_by_cap}\n\nWhat is left to do:\n{ahead}", err=True)
-        sys.exit(STOPPED_BY_CAP)
-    if report.failures:
-        sys.exit(1)
+    _exit_of(report, lambda: plan_text(plan_of(pipeline, settings, home, folder)))
+
+
+@main.command()
+@click.argument("assets", metavar="ASSET...", nargs=-1, required=True)
+@click.option("--partitions", metavar="A,B", default="", help="Crawl partitions, by name.")
+@click.option("--partitions-like", metavar="GLOB", default="", help="Crawl partitions whose names are like '2026-*'.")
+@click.option("--all-partitions", is_flag=True, help="Every crawl partition.")
+@click.option(
+    "--with-downstream", is_flag=True, help="Then bring up to date what depends on what was made, and nothing else."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be made and what it would cost.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report, or the plan, as JSON.")
+def backfill(
+    assets: tuple[str, ...],
+    partitions: str,
+    partitions_like: str,
+    all_partitions: bool,
+    with_downstream: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Make each ASSET again, of some crawl partitions, whether or not it is current; nothing else is made.
+
+    With other settings, such as NYX_TEACHER_MODEL or NYX_RECIPE, what was paid for before is still answered from the
+    kept replies. What is made stands in for what was there: `nyx run` with the settings of before leaves it, and makes
+    what depends on it. Exit status as that of `nyx run`.
+    """
+    from nyx_assets.backfilling import (
+        WhichPartitions,
+        backfill_json,
+        backfill_lines,
+        scope_of_backfill,
+        stale_after,
+        stale_inputs,
+        stale_lines,
+    )
+    from nyx_assets.definitions import build_pipeline
+    from nyx_assets.main_job import run_main_job
+    from nyx_assets.planned_run import plan_of
+    from nyx_assets.planning import plan_json, plan_text
+    from nyx_assets.registering import make_partition_known, open_instance
+    from nyx_assets.reporting import job_report_json, job_report_text
+
+    settings = Settings.from_env(os.environ)
+    home = _home(settings)
+    if not home.is_shared and not home.root.is_dir():
+        raise Refusal(f"{home.root} does not exist yet: start with `nyx run`")
+    keys = tuple(key for part in partitions.split(",") if (key := part.strip()))
+    which = WhichPartitions(keys=keys, pattern=partitions_like, is_all=all_partitions)
+    if (folder := settings.crawl_folder or home.crawl_folder) is None:
+        raise Refusal(f"nothing has landed in {home} yet: start with `nyx run`, or set NYX_CRAWL to its crawl folder")
+    pipeline = build_pipeline(settings, home)
+    scope = scope_of_backfill(pipeline, home, assets, which, with_downstream=with_downstream)
+    stale = stale_inputs(pipeline, home, scope)
+    head = backfill_json(pipeline, scope, assets) | {"stale_inputs": stale}
+    for line in () if as_json else backfill_lines(pipeline, scope, assets, stale):
+        click.echo(line)
+    if dry_run:
+        ahead = plan_of(pipeline, settings, home, folder, scope)
+        click.echo(json.dumps(head | plan_json(ahead), indent=1) if as_json else f"\n{plan_text(ahead)}")
+        return
+    _show_progress(sys.stderr if as_json else sys.stdout)
+    with open_instance(home) as instance:
+        for key in sorted({place for places in scope.again.values() for place in places if place}):
+            make_partition_known(instance, key)
+        report = run_main_job(pipeline, instance, home, scope)
+    after = stale_after(pipeline, home, scope)
+    if as_json:
+        click.echo(json.dumps(head | job_report_json(report, home) | {"stale_after": after}, indent=1))
+    else:
+        click.echo("\n".join([job_report_text(report, home, pipeline), "", *stale_lines(after)]))
+    _exit_of(report, lambda: plan_text(plan_of(pipeline, settings, home, folder, scope)))
 
 
 @main.command()
@@ -404,6 +472,15 @@ def dagster_home(crawl: Crawl | None) -> None:
     if settings.crawl_folder is not None:
         home.claim(settings.crawl_folder)
     click.echo(prepare_dagster_home(home))
+
+
+def _exit_of(report: "JobReport", left_to_do: Callable[[], str]) -> None:
+    """End with the exit status of a main job; of one that a cap stopped, say what is left to do."""
+    if report.stopped_by_cap:
+        click.echo(f"\nStopped: {report.stopped_by_cap}\n\nWhat is left to do:\n{left_to_do()}", err=True)
+        sys.exit(STOPPED_BY_CAP)
+    if report.failures:
+        sys.exit(1)
 
 
 def _foreseen_bytes(settings: Settings, home: Home) -> float:

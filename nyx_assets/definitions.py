@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from operator import attrgetter
@@ -72,11 +73,13 @@ from resources.home import Home
 from resources.index_milvus import MilvusIndex
 from resources.public_sets import PublicSets
 from resources.settings import ROLES, Settings
+from resources.vlm_budget import Caps
 from resources.vlm_roles import VLMRole
 from sensors.failures import failures_sensor
 from sensors.killed_runs import killed_runs_sensor
 from sensors.landings import landings_sensor
-from sensors.retraining import retrain_job, retraining_sensor
+from sensors.retrain_job import retrain_job
+from sensors.retraining import retraining_schedules, retraining_sensor
 from training_kernels.errors import ConfigError
 from training_kernels.recipes import train_recipe
 
@@ -292,11 +295,15 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
     def pipeline_of() -> Pipeline:
         return pipeline
 
-    retrain = retrain_job(home, pipeline_of)
+    def pipeline_under(caps: Caps) -> Pipeline:
+        return pipeline if caps == settings.caps else build_pipeline(replace(settings, caps=caps), home)
+
+    retrain = retrain_job(home, settings, pipeline_under)
     defs = dg.Definitions(
         assets=[landed_crawl, *assets],
         asset_checks=checks_of(resources["recipe"]),
         jobs=[retrain],
+        schedules=retraining_schedules(home, settings, retrain),
         sensors=[
             landings_sensor(home, settings),
             refresh_sensor(),

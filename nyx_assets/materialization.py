@@ -20,6 +20,10 @@ from resources.tables import Commit, Provenance, TableWriter
 
 PREVIEW_ROWS = 5
 PARTITIONS_A_LINE = 50
+BACKFILL_TAGS = {"nyx/backfill": "yes"}
+"""Runs of the main job that make again what a person named."""
+BY_ITSELF = ("nyx/main_job", "nyx/refresh")
+"""Tags of runs that make what is due; every other run makes what a person named, in the UI or over GraphQL."""
 DATA_VERSION_TAG = "dagster/data_version"
 CODE_VERSION_TAG = "dagster/code_version"
 console = logging.getLogger("nyx")
@@ -66,7 +70,7 @@ def is_current(spec: dg.AssetSpec, partition: str | None, home: Home) -> bool:
     file = spec.metadata.get(FILE_KEY)
     if file is not None and not (home.root / file).exists():
         return False
-    return commit.provenance == expected_provenance(spec, partition, home)
+    return commit.provenance.is_as_expected(expected_provenance(spec, partition, home))
 
 
 @dataclass
@@ -102,8 +106,17 @@ class Step:
         return Progress(self.log, what, total)
 
     def provenance(self, name: str) -> Provenance:
-        """What the asset of this name is being made from."""
-        return expected_provenance(self.context.assets_def.get_asset_spec(key_of(name)), self.partition, self.home)
+        """What the asset of this name is being made from.
+
+        A partition that a person has made again stands in for what it replaces: a later run with the settings of before
+        leaves it, and makes only what depends on it.
+        """
+        expected = expected_provenance(self.context.assets_def.get_asset_spec(key_of(name)), self.partition, self.home)
+        tags = self.context.run.tags.keys()
+        if self.partition is None or (tags & set(BY_ITSELF) and not tags & BACKFILL_TAGS.keys()):
+            return expected
+        before = self.home.tables.commit(name, self.partition)
+        return expected if before is None else expected.put_in_place_of(before.provenance)
 
     @contextmanager
     def tables(self, schemas: Mapping[str, pa.Schema]) -> Iterator[dict[str, TableWriter]]:

@@ -1,6 +1,6 @@
 """How many calls each asset that asks a VLM has ahead: counted from its inputs, or sampled from what is known of others."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from math import sqrt
@@ -129,7 +129,7 @@ class Planner:
             return self._raw_qa_sampled(delivery)
         chunks = self.home.tables.read("chunked_corpus", partition=delivery.key).to_pylist()
         kept, calls, text_tokens, tokens_of_pictures = 0, 0, 0.0, 0
-        for request in self._requests(chunks):
+        for request in self._requests(chunks, self._drawn_before(delivery.key)):
             if self.replies.peek(request.digest(self.model_by_role["teacher"])) is not None:
                 kept += 1
                 continue
@@ -170,10 +170,19 @@ class Planner:
             output_tokens=self._written_tokens() * calls,
         )
 
-    def _requests(self, chunks: Sequence[Row]) -> Iterator[Request]:
-        """What the teacher would be asked about the chunks that the recipe draws."""
+    def _drawn_before(self, partition: str) -> list[Row] | None:
+        """The chunks that are drawn, where they stay as they are; None where they are drawn again."""
+        if self.needs("sampled_chunks", partition) or self.home.tables.commit("sampled_chunks", partition) is None:
+            return None
+        rows = self.home.tables.read("sampled_chunks", partition=partition).to_pylist()
+        return [row for row in rows if row["variants"]]
+
+    def _requests(self, chunks: Sequence[Row], drawn: Iterable[Row] | None = None) -> Iterator[Request]:
+        """What the teacher would be asked about the chunks that the recipe draws, or about those that were drawn."""
         writing = self.recipe.qa.writing
-        drawn = sample_chunks(chunks, recipe=self.recipe.qa.sampling, variants=writing.variants, seed=self.recipe.seed)
+        if drawn is None:
+            sampling = self.recipe.qa.sampling
+            drawn = sample_chunks(chunks, recipe=sampling, variants=writing.variants, seed=self.recipe.seed)
         variants_by_chunk = {row["chunk_id"]: row["variants"] for row in drawn}
         calls = calls_for(chunks, variants_by_chunk=variants_by_chunk, variants=writing.variants)
         return requests_for(calls, recipe=writing, seed=self.recipe.seed)

@@ -11,6 +11,7 @@ from nyx_assets.planned_calls import Planner
 from nyx_assets.planned_work import Foreseen, Landing
 from nyx_assets.planning import Plan, Range, RoleTerms, lines_of
 from nyx_assets.recipes import recipe_of
+from nyx_assets.scope import Scope
 from resources.crawl_store import Crawl
 from resources.endpoint_client import Endpoint
 from resources.home import Home
@@ -21,16 +22,19 @@ SECONDS_A_CALL = Range(2, 6, 20)
 """Choice: a reply of some hundred tokens from a hosted model or a loaded vLLM; used until the ledger knows better."""
 
 
-def plan_of(pipeline: Pipeline, settings: Settings, home: Home, crawl: Crawl) -> Plan:
-    """What `nyx run` on that crawl has ahead. Asks nothing, writes nothing; raises DataError for a wrong folder."""
+def plan_of(pipeline: Pipeline, settings: Settings, home: Home, crawl: Crawl, scope: Scope | None = None) -> Plan:
+    """What `nyx run` on that crawl has ahead; or a main job of that scope, which takes note of no delivery.
+
+    Asks nothing, writes nothing; raises DataError for a wrong folder.
+    """
     found = find_deliveries(crawl, counted=partial(landed_rows, home))
     landing_by_key: dict[str, Landing] = dict.fromkeys(home.tables.partitions("landed_crawl"), "same")
-    for delivery in found.deliveries:
+    for delivery in found.deliveries if scope is None else ():
         if not has_landed(home, delivery):
             landing_by_key[delivery.key] = "changed" if delivery.key in landing_by_key else "new"
         else:
             landing_by_key[delivery.key] = "same"
-    foreseen = Foreseen(pipeline, home, landing_by_key)
+    foreseen = Foreseen(pipeline, home, landing_by_key, scope)
     pages_by_key = {delivery.key: delivery.num_rows for delivery in found.deliveries}
     past = past_calls(home)
     endpoints: dict[str, Endpoint | None] = {role: settings.endpoints.get(role) for role in ROLES}
@@ -49,12 +53,12 @@ def plan_of(pipeline: Pipeline, settings: Settings, home: Home, crawl: Crawl) ->
     terms = {role: _terms(endpoints[role], model, past) for role, model in model_by_role.items()}
     budget = budget_of(settings, home)
     return Plan(
-        lines=lines_of(planner.planned(found.deliveries), terms),
+        lines=lines_of(planner.planned([one for one in found.deliveries if one.key in landing_by_key]), terms),
         spent=budget.spent(),
         interrupted=len(budget.interrupted()),
         caps=settings.caps,
         work=tuple(foreseen.work(past_runs(pipeline, home, pages_by_key))),
-        refused=tuple(f"{one.key}: {one.reason}" for one in found.refused),
+        refused=tuple(f"{one.key}: {one.reason}" for one in found.refused if scope is None),
     )
 
 

@@ -14,6 +14,7 @@ from nyx_assets.main_job import Pipeline
 from nyx_assets.materialization import FILE_KEY, SETTINGS_KEY, name_of
 from nyx_assets.past_runs import PastRuns
 from nyx_assets.planning import Outlook, PlannedWork
+from nyx_assets.scope import Scope
 from nyx_assets.setting_notes import changed_settings
 from resources.commits import Commit
 from resources.home import Home
@@ -26,8 +27,11 @@ MAX_NAMED = 3
 class Foreseen:
     """What a run on this home would do, given how the deliveries stand. Writes nothing."""
 
-    def __init__(self, pipeline: Pipeline, home: Home, landing_by_key: Mapping[str, Landing]) -> None:
+    def __init__(
+        self, pipeline: Pipeline, home: Home, landing_by_key: Mapping[str, Landing], scope: Scope | None = None
+    ) -> None:
         self._pipeline = pipeline
+        self._scope = scope
         self._home = home
         self._landing = landing_by_key
         self.keys = sorted(landing_by_key)
@@ -74,9 +78,13 @@ class Foreseen:
 
     def _own_outlook(self, name: str, partition: str | None) -> tuple[Outlook, tuple[str, ...]]:
         """Of the asset by itself."""
+        if self._scope is not None and not self._scope.reaches(name, partition):
+            return "current", ()
         spec = self._pipeline.specs[name]
         commit = self._home.commit(name, partition)
         certain = list(self._faults(spec, partition, commit))
+        if self._scope is not None and self._scope.makes_again(name, partition):
+            certain.insert(0, "asked for")
         possible, missing = [], []
         for dependency in spec.deps:
             parent = name_of(dependency.asset_key)
@@ -129,7 +137,7 @@ class Foreseen:
 
     def _code_changes(self, spec: dg.AssetSpec, commit: Commit) -> Iterator[str]:
         before, after = commit.provenance.code_version, str(spec.code_version)
-        if before == after:
+        if after in {before, *commit.provenance.in_place_of}:
             return
         (code, _, digest), (code_now, _, digest_now) = before.partition("-"), after.partition("-")
         if code != code_now:

@@ -114,7 +114,10 @@ def scores_of(home: Home) -> list[dict[str, Any]]:
 
 
 def status_rows(pipeline: Pipeline, instance: DagsterInstance, home: Home) -> list[dict[str, Any]]:
-    """How every asset stands: partitions that are current, stale, missing or quarantined, and rows."""
+    """How every asset stands: partitions that are current, stale, missing or quarantined, and rows.
+
+    Those that a backfill made with other settings than these are current; `backfilled` says how many they are.
+    """
     partitions = sorted(instance.get_dynamic_partitions(str(CRAWL.name)))
     rows = []
     for name, spec in pipeline.specs.items():
@@ -127,13 +130,17 @@ def status_rows(pipeline: Pipeline, instance: DagsterInstance, home: Home) -> li
                 states["missing"] += 1
             elif home.tables.quarantine_reason(name, partition) is not None:
                 states["quarantined"] += 1
+            elif is_current(spec, partition, home):
+                states["current"] += 1
+                states["backfilled"] += commit.provenance.code_version != str(spec.code_version)
             else:
-                states["current" if is_current(spec, partition, home) else "stale"] += 1
+                states["stale"] += 1
         rows.append(
             {
                 "asset": name,
                 **{state: states[state] for state in ("current", "stale", "missing", "quarantined")},
                 "rows": num_rows,
+                "backfilled": states["backfilled"],
             }
         )
     return rows
@@ -142,8 +149,17 @@ def status_rows(pipeline: Pipeline, instance: DagsterInstance, home: Home) -> li
 def status_text(rows: Sequence[dict[str, Any]], home: Home) -> str:
     """How things stand, for a person."""
     table = _table(
-        list(rows[0]), [[f"{value:,}" if isinstance(value, int) else value for value in row.values()] for row in rows]
+        [name for name in rows[0] if name != "backfilled"],
+        [
+            [f"{value:,}" if isinstance(value, int) else value for name, value in row.items() if name != "backfilled"]
+            for row in rows
+        ],
     )
+    kept = [
+        f"{row['asset']}: {row['backfilled']:,} partitions stay as a backfill made them, with other settings than now"
+        for row in rows
+        if row["backfilled"]
+    ]
     live = (
         [row for row in home.tables.read("final_index").to_pylist() if row["is_live"]]
         if home.commit("final_index", None)
@@ -152,7 +168,15 @@ def status_text(rows: Sequence[dict[str, Any]], home: Home) -> str:
     out = quarantine_lines(quarantined_partitions(home))
     said = [f"live index: version {row['version']}, {row['num_chunks']:,} chunks, dim {row['dim']}" for row in live]
     return "\n".join(
-        [f"home {home.root}, crawl {home.crawl_folder}", "", table, "", *(said or ["no index is live yet"]), *out]
+        [
+            f"home {home.root}, crawl {home.crawl_folder}",
+            "",
+            table,
+            "",
+            *(said or ["no index is live yet"]),
+            *kept,
+            *out,
+        ]
     )
 
 

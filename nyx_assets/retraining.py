@@ -1,12 +1,16 @@
 """Whether enough has changed since the last training to train again; counted in tables, so a lost cursor forgets nothing."""
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import isfinite
+from typing import Any
 
 from resources.home import Home
 from resources.settings import RetrainingRule
 
-CHUNKS, PAGES, MANIFEST = "chunked_corpus", "crawl_documents", "training_manifest"
+CHUNKS, PAGES, MANIFEST, CHECKPOINT = "chunked_corpus", "crawl_documents", "training_manifest", "pretrained_checkpoint"
+DRAFTS, PAIRS = "raw_qa", "filtered_qa"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +18,7 @@ class Change:
     """What is new or changed since the last training."""
 
     crawls: tuple[str, ...]
-    """Crawl partitions whose chunks are new, or not those that were trained on; by name."""
+    """Crawl partitions whose chunks are new, or whose chunks or questions are not those that were trained on; by name."""
     num_pages: int
     num_chunks: int
     num_trained_chunks: int
@@ -30,35 +34,39 @@ class Change:
         return self.num_chunks / self.num_trained_chunks if self.num_trained_chunks else float("inf")
 
     def is_enough(self, rule: RetrainingRule) -> bool:
-        return bool(self.crawls) and (self.share >= rule.min_share or self.num_pages >= rule.min_pages)
+        """By its size, whatever the time is."""
+        by_share = isfinite(rule.min_share) and self.share >= rule.min_share
+        return bool(self.crawls) and (by_share or self.num_pages >= rule.min_pages)
 
     def __str__(self) -> str:
-        share = f"{self.share:.1%} of what was trained on" if self.num_trained_chunks else "nothing was trained on yet"
+        share = f"{self.share:.1%} of what was trained on" if self.num_trained_chunks else "none of it was trained on"
         return f"{self.num_pages:,} pages, {self.num_chunks:,} chunks in {len(self.crawls):,} crawls ({share})"
 
 
 def change_since_training(home: Home) -> Change:
     """What the next training manifest would list of the corpus that the last one does not.
 
-    A partition that is gone, or quarantined, is no change: there is nothing new to learn from.
+    A partition that is gone, or quarantined, is no change: there is nothing new to learn from. Where the last manifest was
+    made and not trained on, because a run was stopped there or failed, all of it is new.
     """
-    trained = {}
-    if home.tables.commit(MANIFEST, None) is not None:
-        trained = {
-            row["crawl"]: row
-            for row in home.tables.read(MANIFEST).to_pylist()
-            if row["input"] == CHUNKS and row["crawl"]
-        }
+    manifest, checkpoint = home.commit(MANIFEST, None), home.commit(CHECKPOINT, None)
+    trained_on = checkpoint.provenance.inputs.get(MANIFEST) if checkpoint is not None else None
+    is_trained = manifest is not None and trained_on == manifest.data_version
+    listed = home.tables.read(MANIFEST).to_pylist() if is_trained else []
+    trained, trained_pairs = _rows_of(CHUNKS, listed), _rows_of(PAIRS, listed)
     changed, num_chunks, num_pages, digest = [], 0, 0, hashlib.sha256()
     for crawl in home.tables.partitions(CHUNKS):
         commit = home.tables.commit(CHUNKS, crawl)
-        if commit is None or (crawl in trained and trained[crawl]["data_version"] == commit.data_version):
+        if commit is None:
+            continue
+        questions = _new_questions(home, crawl, trained_pairs) if crawl in trained else ""
+        if not questions and crawl in trained and trained[crawl]["data_version"] == commit.data_version:
             continue
         pages = home.tables.commit(PAGES, crawl)
         changed.append(crawl)
         num_chunks += commit.num_rows
         num_pages += pages.num_rows if pages else 0
-        digest.update(f"{crawl}={commit.data_version}\n".encode())
+        digest.update(f"{crawl}={commit.data_version}{questions}\n".encode())
     return Change(
         crawls=tuple(changed),
         num_pages=num_pages,
@@ -66,3 +74,22 @@ def change_since_training(home: Home) -> Change:
         num_trained_chunks=sum(row["num_rows"] for row in trained.values()),
         digest=digest.hexdigest()[:16],
     )
+
+
+def _rows_of(table: str, listed: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Rows of the manifest about one table, by crawl."""
+    return {row["crawl"]: row for row in listed if row["input"] == table and row["crawl"]}
+
+
+def _new_questions(home: Home, crawl: str, trained_pairs: Mapping[str, Mapping[str, Any]]) -> str:
+    """What tells the present questions of a crawl from those that were trained on; "" if they are the same.
+
+    They are others where a backfill wrote them again, or filtered them again.
+    """
+    drafts, pairs = home.tables.commit(DRAFTS, crawl), home.tables.commit(PAIRS, crawl)
+    if drafts is None or pairs is None or crawl not in trained_pairs:
+        return ""
+    is_filtered = pairs.provenance.inputs.get(DRAFTS) == drafts.data_version
+    if is_filtered and pairs.data_version == trained_pairs[crawl]["data_version"]:
+        return ""
+    return f" {drafts.data_version} {pairs.data_version}"

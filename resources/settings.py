@@ -50,9 +50,13 @@ NYX_MAX_ATTEMPTS
               failures of one asset of a crawl partition after which the partition is quarantined; default 3
 NYX_RETRAIN   on: the daemon starts a retraining when enough has changed; off (default): only `nyx run` trains
 NYX_RETRAIN_SHARE
-              share of the trained chunks that has to be new or changed before a retraining starts; default 0.1
+              share of the trained chunks that has to be new or changed before a retraining starts; default 0.1, and no
+              share at all where NYX_RETRAIN_CRON is set
 NYX_RETRAIN_PAGES
               pages, new or changed, that start one whatever their share; default: the share alone counts
+NYX_RETRAIN_CRON, NYX_RETRAIN_TIMEZONE
+              times at which one starts if anything at all is new or changed, as cron writes them ("0 3 * * *"), and the
+              time zone that they are meant in; default: no times, UTC
 NYX_ALERT_WEBHOOK
               address that failures are posted to as JSON, {"text": …}; default: they are told in the log alone
 NYX_VLM       live (default), or replay: answer from kept replies only, and fail on a request without one
@@ -65,6 +69,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from resources.crawl_store import Crawl, crawl_at
 from resources.endpoint_client import Endpoint
@@ -83,8 +88,21 @@ class RetrainingRule:
     """How much has to be new or changed since the last training before the daemon starts another."""
 
     min_share: float
-    """Of the chunks of the last training. Choice of the default, a tenth: less moves no metric beyond its interval."""
+    """Of the chunks of the last training. Choice of the default, a tenth: less moves no metric beyond its interval.
+
+    inf where a cron string is given and no share: then it says when.
+    """
     min_pages: float
+    cron: str = ""
+    """When anything that is new or changed starts one, however little it is; "": never for that reason."""
+    timezone: str = "UTC"
+    """Of the cron string."""
+
+    def __str__(self) -> str:
+        said = [f"{self.min_share:.1%} of the chunks that were trained on"] if self.min_share < math.inf else []
+        said += [f"{self.min_pages:,.0f} pages"] if self.min_pages < math.inf else []
+        said += [f"anything at {self.cron} ({self.timezone})"] if self.cron else []
+        return " or ".join(said)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,15 +263,30 @@ def _rendezvous(env: Mapping[str, str]) -> str:
 
 
 def _retraining_rule(env: Mapping[str, str]) -> RetrainingRule | None:
-    value = env.get("NYX_RETRAIN") or "off"
+    value, cron = env.get("NYX_RETRAIN") or "off", env.get("NYX_RETRAIN_CRON") or ""
     if value not in ("off", "on"):
         raise ConfigError(f"NYX_RETRAIN must be off or on, got {value!r}")
+    if value == "off" and cron:
+        raise ConfigError(
+            f"NYX_RETRAIN_CRON={cron!r} starts nothing while NYX_RETRAIN is off: set NYX_RETRAIN=on as well"
+        )
     if value == "off":
         return None
     return RetrainingRule(
-        min_share=_number(env, "NYX_RETRAIN_SHARE", default=0.1, least=0),
+        min_share=_number(env, "NYX_RETRAIN_SHARE", default=math.inf if cron else 0.1, least=0),
         min_pages=_number(env, "NYX_RETRAIN_PAGES", default=math.inf, least=1),
+        cron=cron,
+        timezone=_timezone(env, "NYX_RETRAIN_TIMEZONE"),
     )
+
+
+def _timezone(env: Mapping[str, str], name: str) -> str:
+    value = env.get(name) or "UTC"
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigError(f"{name} must be a time zone such as Europe/Berlin, got {value!r}") from None
+    return value
 
 
 def _webhook(env: Mapping[str, str]) -> str | None:

@@ -1,20 +1,22 @@
-"""Starts one retraining for a batch of landings, once enough has changed since the last training."""
+"""Starts one retraining for a batch of landings, once enough has changed since the last training, or at its time."""
 
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import dagster as dg
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
 from nyx_assets.automation import REFRESH_TAGS
-from nyx_assets.main_job import Pipeline, run_main_job
-from nyx_assets.retraining import change_since_training
+from nyx_assets.retraining import Change, change_since_training
 from resources.home import Home
 from resources.settings import Settings
+from sensors.retrain_job import JOB
+from training_kernels.errors import ConfigError
 
-JOB = "retrain"
+NOTHING_NEW = "nothing is new or changed since the last training"
+ATTEMPT_TAG = "nyx/retraining_of"
+"""Of a run that was started by itself: the digest of what had changed, and the day."""
+DUE_KEY = "nyx/retraining_due"
+"""Where Dagster's records keep a due time that is still to be used."""
 UNFINISHED = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
@@ -24,101 +26,94 @@ UNFINISHED = [
 ]
 
 
-def retrain_job(home: Home, pipeline_of: Callable[[], Pipeline]) -> dg.JobDefinition:
-    """The main job as a job of Dagster: what `nyx run` does with what landed, started from the UI or by the sensor.
-
-    Args:
-        pipeline_of: the asset graph; asked for when the job runs, since the job is a part of it.
-    """
-
-    @dg.op(
-        name="bring_everything_up_to_date",
-        description="Makes what is missing or stale: questions, negatives, checkpoints, gate, index. Each piece is a run of its own.",
-    )
-    def bring_everything_up_to_date(context: dg.OpExecutionContext) -> None:
-        with _told_to(context.log):
-            report = run_main_job(pipeline_of(), context.instance, home)
-        made = {name: asset.made for name, asset in report.by_asset.items() if asset.made}
-        metadata: dict[str, dg.MetadataValue | float] = {
-            "made": dg.MetadataValue.json(made),
-            "seconds": round(report.seconds, 1),
-        }
-        if report.stopped_by_cap or report.failures:
-            faults = [report.stopped_by_cap, *report.failures] if report.stopped_by_cap else report.failures
-            more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-            raise dg.Failure(
-                f"{faults[0]}{more}; what it did not touch is done, and the next run goes on from here",
-                metadata={**metadata, "failures": dg.MetadataValue.md("\n".join(f"- {fault}" for fault in faults))},
-                allow_retries=False,
-            )
-        context.add_output_metadata(metadata)
-
-    @dg.job(
-        name=JOB,
-        description="Questions, training, the gate and the index of everything that landed; what is current is left as it is.",
-        executor_def=dg.in_process_executor,
-    )
-    def retrain() -> None:
-        bring_everything_up_to_date()
-
-    return retrain
-
-
 def retraining_sensor(home: Home, settings: Settings, job: dg.JobDefinition) -> dg.SensorDefinition:
     """The sensor that asks for the job; it skips, and says why, while NYX_RETRAIN is off."""
+    rule = settings.retraining
 
     @dg.sensor(
         name="retraining",
         job=job,
-        description="One retraining for a batch of landings, when NYX_RETRAIN_SHARE or NYX_RETRAIN_PAGES is reached.",
+        description=f"One retraining for a batch of landings, when enough is new: {rule or 'NYX_RETRAIN is off'}.",
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def retraining(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        rule = settings.retraining
         if rule is None:
             return dg.SkipReason("no retraining is started by itself: set NYX_RETRAIN=on, or use `nyx run`")
         change = change_since_training(home)
+        due = _due(context.instance)
         if not change.crawls:
-            return dg.SkipReason("nothing is new or changed since the last training")
-        if not change.is_enough(rule):
-            return dg.SkipReason(f"since the last training: {change}; NYX_RETRAIN_SHARE is {rule.min_share:.1%}")
-        if _unfinished(context.instance, job_name=JOB):
-            return dg.SkipReason(f"a retraining is at work; since the one before: {change}")
-        if _unfinished(context.instance, tags=REFRESH_TAGS):
-            return dg.SkipReason(f"landings are still coming in; so far: {change}")
-        # one try a day for the same content: what failed may be mended, and a loop of failures is nobody's wish
-        today = datetime.now(UTC).date().isoformat()
-        return dg.RunRequest(run_key=f"{change.digest} {today}", tags={"nyx/changed": str(change)})
+            _set_due(context.instance, "")
+            return dg.SkipReason(NOTHING_NEW)
+        if not change.is_enough(rule) and not due:
+            return dg.SkipReason(f"since the last training: {change}; one starts at {rule}")
+        return _asked_for(context.instance, change)
 
     return retraining
 
 
+def retraining_schedules(home: Home, settings: Settings, job: dg.JobDefinition) -> list[dg.ScheduleDefinition]:
+    """The schedule of NYX_RETRAIN_CRON, if it is set. Raises ConfigError if that is no cron string.
+
+    A due time at which landings come in, or a retraining is at work, is kept for the sensor, which starts the job when
+    they are through.
+    """
+    rule = settings.retraining
+    if rule is None or not rule.cron:
+        return []
+
+    def retraining_at(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        change = change_since_training(home)
+        if not change.crawls:
+            return dg.SkipReason(NOTHING_NEW)
+        _set_due(context.instance, context.scheduled_execution_time.isoformat())
+        return _asked_for(context.instance, change)
+
+    try:
+        return [
+            dg.ScheduleDefinition(
+                name="retraining_at",
+                job=job,
+                cron_schedule=rule.cron,
+                execution_timezone=rule.timezone,
+                execution_fn=retraining_at,
+                description="One retraining at NYX_RETRAIN_CRON, if anything is new or changed since the last one.",
+                default_status=dg.DefaultScheduleStatus.RUNNING,
+            )
+        ]
+    except dg.DagsterInvalidDefinitionError:
+        raise ConfigError(
+            f"NYX_RETRAIN_CRON must be five fields as cron writes them (minute, hour, day, month, weekday), such as "
+            f"0 3 * * *, got {rule.cron!r}"
+        ) from None
+
+
+def _asked_for(instance: DagsterInstance, change: Change) -> dg.RunRequest | dg.SkipReason:
+    """A run on that change; none while one is at work or landings come in, and one a day for the same content.
+
+    What failed may be mended, and a loop of failures is nobody's wish. Should sensor and schedule ask in one moment, the
+    second main job waits for the first, and finds everything made.
+    """
+    if _unfinished(instance, job_name=JOB):
+        return dg.SkipReason(f"a retraining is at work; since the one before: {change}")
+    if _unfinished(instance, tags=REFRESH_TAGS):
+        return dg.SkipReason(f"landings are still coming in; so far: {change}")
+    _set_due(instance, "")
+    attempt = f"{change.digest} {datetime.now(UTC).date().isoformat()}"
+    if instance.get_runs_count(RunsFilter(tags={ATTEMPT_TAG: attempt})):
+        return dg.SkipReason(f"this was tried today and failed: {change}; start the job `{JOB}` once it is mended")
+    return dg.RunRequest(run_key=attempt, tags={"nyx/changed": str(change), ATTEMPT_TAG: attempt})
+
+
+def _due(instance: DagsterInstance) -> str:
+    """The due time that the schedule could not use, or ""."""
+    return instance.daemon_cursor_storage.get_cursor_values({DUE_KEY}).get(DUE_KEY, "")
+
+
+def _set_due(instance: DagsterInstance, moment: str) -> None:
+    if _due(instance) != moment:
+        instance.daemon_cursor_storage.set_cursor_values({DUE_KEY: moment})
+
+
 def _unfinished(instance: DagsterInstance, **what: object) -> bool:
     return instance.get_runs_count(RunsFilter(statuses=UNFINISHED, **what)) > 0  # type: ignore[arg-type]
-
-
-@contextmanager
-def _told_to(log: logging.Logger) -> Iterator[None]:
-    """The pipeline's own lines go to a log of Dagster as well."""
-    console = logging.getLogger("nyx")
-    handler = _Forward(log)
-    level = console.level
-    console.addHandler(handler)
-    console.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        console.removeHandler(handler)
-        console.setLevel(level)
-
-
-class _Forward(logging.Handler):
-    """Says to one log what is said to another."""
-
-    def __init__(self, log: logging.Logger) -> None:
-        super().__init__()
-        self.log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.log.log(record.levelno, record.getMessage())

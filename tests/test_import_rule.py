@@ -28,6 +28,7 @@ DAGSTER_FILES = {
     "registering.py": "tells Dagster of deliveries",
     "reporting.py": "reads Dagster's partitions for the report",
     "planned_work.py": "a plan walks the graph as the main job does",
+    "backfilling.py": "a backfill walks the graph as the main job does",
     "past_runs.py": "how long runs took stands in Dagster's records",
     "dagster_records.py": "the doctor opens Dagster's records",
 }

@@ -15,7 +15,7 @@ from nyx_assets.__main__ import main
 from nyx_assets.evaluation.suites import write_suite
 from resources.home import Home
 
-COMMANDS = ("run", "search", "evaluate", "status", "dagster-home")
+COMMANDS = ("run", "backfill", "search", "evaluate", "status", "dagster-home")
 
 Nyx = Callable[..., Result]
 

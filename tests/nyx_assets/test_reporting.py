@@ -145,8 +145,8 @@ def test_status_counts_partitions_by_how_they_stand(home: Home, pipeline: Pipeli
     write(home, "raw_qa", RAW_QA, {"qa_id": "4"}, partition="r", made_of=current)
     home.tables.quarantine("raw_qa", "r", "why")
     rows = {row.pop("asset"): row for row in status_rows(pipeline, instance, home)}
-    assert rows["raw_qa"] == {"current": 1, "stale": 1, "missing": 1, "quarantined": 1, "rows": 4}
-    assert rows["final_index"] == {"current": 0, "stale": 0, "missing": 1, "quarantined": 0, "rows": 0}
+    assert rows["raw_qa"] == {"current": 1, "stale": 1, "missing": 1, "quarantined": 1, "rows": 4, "backfilled": 0}
+    assert rows["final_index"] == {"current": 0, "stale": 0, "missing": 1, "quarantined": 0, "rows": 0, "backfilled": 0}
     assert list(rows) == list(pipeline.specs)
 
 

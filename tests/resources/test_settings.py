@@ -120,7 +120,13 @@ def test_nothing_is_retrained_by_itself_unless_it_is_switched_on() -> None:
     assert Settings.from_env({"NYX_RETRAIN_SHARE": "0.5"}).retraining is None
     rule = Settings.from_env({"NYX_RETRAIN": "on", "NYX_RETRAIN_PAGES": "500"}).retraining
     assert rule is not None
-    assert (rule.min_share, rule.min_pages) == (0.1, 500)
+    assert (rule.min_share, rule.min_pages, rule.cron) == (0.1, 500, "")
+    at_night = {"NYX_RETRAIN": "on", "NYX_RETRAIN_CRON": "0 3 * * *", "NYX_RETRAIN_TIMEZONE": "Europe/Berlin"}
+    assert str(Settings.from_env(at_night).retraining) == "anything at 0 3 * * * (Europe/Berlin)"
+    both = Settings.from_env(at_night | {"NYX_RETRAIN_SHARE": "0.2"}).retraining
+    assert str(both) == "20.0% of the chunks that were trained on or anything at 0 3 * * * (Europe/Berlin)"
+    with pytest.raises(ConfigError, match="set NYX_RETRAIN=on as well"):
+        Settings.from_env({"NYX_RETRAIN_CRON": "0 3 * * *"})
 
 
 @pytest.mark.parametrize(
@@ -128,6 +134,7 @@ def test_nothing_is_retrained_by_itself_unless_it_is_switched_on() -> None:
     [
         ("NYX_RETRAIN", "yes"),
         ("NYX_RETRAIN_SHARE", "-1"),
+        ("NYX_RETRAIN_TIMEZONE", "Mars/Olympus"),
         ("NYX_MAX_ATTEMPTS", "0"),
         ("NYX_ALERT_WEBHOOK", "hooks.me/x"),
     ],

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dagster import DagsterInstance
+from dagster import DagsterRunStatus as RunStatus
 
-from nyx_assets.automation import REFRESH
+from nyx_assets.automation import REFRESH, REFRESH_TAGS
 from nyx_assets.definitions import build_pipeline, resources_of
 from nyx_assets.materialization import key_of
 from nyx_assets.quarantine import quarantined_partitions
 from nyx_assets.query_pictures import query_embedders, query_picture_store
+from nyx_assets.records import RAW_QA
 from nyx_assets.registering import open_instance
 from nyx_assets.retraining import change_since_training
 from nyx_assets.searching import query_document, search_live
@@ -28,8 +31,10 @@ from resources.home import Home
 from resources.settings import Settings
 from sensors.failures import failures_sensor
 from sensors.landings import landings_sensor
-from sensors.retraining import retrain_job, retraining_sensor
+from sensors.retrain_job import retrain_job
+from sensors.retraining import NOTHING_NEW, retraining_schedules, retraining_sensor
 from tests.webhook import Webhook, serving_webhook
+from training_kernels.errors import ConfigError
 
 Requested = dict[str, set[str | None]]
 
@@ -194,9 +199,13 @@ def asked_for(asked: list[Requested]) -> Requested:
     return total
 
 
+def retraining(daemon: Daemon) -> dg.JobDefinition:
+    return retrain_job(daemon.home, daemon.settings, lambda caps: daemon.pipeline)
+
+
 def test_the_retraining_job_is_the_main_job(daemon: Daemon) -> None:
     (daemon.home.root / "catalog.duckdb").unlink(missing_ok=True)
-    result = retrain_job(daemon.home, lambda: daemon.pipeline).execute_in_process(instance=daemon.instance)
+    result = retraining(daemon).execute_in_process(instance=daemon.instance)
     assert result.success
     assert (daemon.home.root / "catalog.duckdb").is_file()
     made = result.get_step_success_events()[0]
@@ -279,9 +288,8 @@ def test_a_delivery_that_cannot_be_read_holds_nobody_up_and_is_quarantined_in_th
 def retraining_tick(daemon: Daemon, **env: str) -> tuple[list[str], str]:
     """Run keys that the retraining sensor asks for, and why it asks for none."""
     settings = Settings.from_env({"NYX_HOME": str(daemon.home.root), "NYX_RECIPE": "smoke", **env})
-    job = retrain_job(daemon.home, lambda: daemon.pipeline)
     with dg.build_sensor_context(instance=daemon.instance) as context:
-        tick = retraining_sensor(daemon.home, settings, job).evaluate_tick(context)
+        tick = retraining_sensor(daemon.home, settings, retraining(daemon)).evaluate_tick(context)
     return [str(request.run_key) for request in tick.run_requests or []], tick.skip_message or ""
 
 
@@ -303,3 +311,84 @@ def test_a_retraining_is_due_when_enough_is_new_and_never_twice_for_the_same_con
     daemon.land()
     daemon.settle()
     assert retraining_tick(daemon, NYX_RETRAIN="on", NYX_RETRAIN_SHARE="0.01")[0] != [by_share]
+
+
+AT_NIGHT = {"NYX_RETRAIN": "on", "NYX_RETRAIN_CRON": "0 3 * * *", "NYX_RETRAIN_TIMEZONE": "Europe/Berlin"}
+
+
+def schedule_tick(daemon: Daemon) -> tuple[list[dg.RunRequest], str]:
+    """What the schedule asks for at a due time, and why it asks for nothing."""
+    settings = Settings.from_env({"NYX_HOME": str(daemon.home.root), "NYX_RECIPE": "smoke", **AT_NIGHT})
+    [schedule] = retraining_schedules(daemon.home, settings, retraining(daemon))
+    with dg.build_schedule_context(daemon.instance, datetime(2026, 11, 21, 2, 0, tzinfo=UTC)) as context:
+        tick = schedule.evaluate_tick(context)
+    return list(tick.run_requests or []), tick.skip_message or ""
+
+
+def run_until(stage: str, daemon: Daemon, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+    return retraining(daemon).execute_in_process(
+        run_config={"only_until": stage}, instance=daemon.instance, tags=dict(request.tags), raise_on_error=False
+    )
+
+
+def write_questions_again(daemon: Daemon, *, without: int = 0) -> None:
+    """As a backfill does, with as many questions less."""
+    rows = daemon.home.tables.read("raw_qa", partition="2026-01-atlas")
+    commit = daemon.home.commit("raw_qa", "2026-01-atlas")
+    assert commit is not None
+    with daemon.home.tables.write("raw_qa", RAW_QA, partition="2026-01-atlas", provenance=commit.provenance) as table:
+        table.append(rows.slice(without).to_pylist())
+
+
+def test_questions_that_were_written_again_are_a_change_and_the_same_questions_are_none(daemon: Daemon) -> None:
+    before = change_since_training(daemon.home)
+    assert "2026-01-atlas" not in before.crawls
+    write_questions_again(daemon)
+    assert change_since_training(daemon.home) == before
+    write_questions_again(daemon, without=1)
+    assert change_since_training(daemon.home).crawls == ("2026-01-atlas", *before.crawls)
+
+
+def test_at_its_time_anything_that_is_new_is_trained_on_once_and_the_same_content_starts_nothing(
+    daemon: Daemon,
+) -> None:
+    write_questions_again(daemon, without=1)
+    keys, why = retraining_tick(daemon, **AT_NIGHT)
+    assert keys == []  # before its time nothing starts
+    assert why.endswith("one starts at anything at 0 3 * * * (Europe/Berlin)")
+
+    # landings come in at that very moment: the due time is kept, and used when they are through
+    landing = daemon.instance.add_run(dg.DagsterRun("__ASSET_JOB", tags=REFRESH_TAGS, status=RunStatus.STARTED))
+    assert schedule_tick(daemon)[1].startswith("landings are still coming in; so far: ")
+    assert retraining_tick(daemon, **AT_NIGHT)[1].startswith("landings are still coming in; so far: ")
+    daemon.instance.report_run_failed(landing)
+    [kept], _ = retraining_tick(daemon, **AT_NIGHT)
+    assert retraining_tick(daemon, **AT_NIGHT)[0] == []  # it is used up
+
+    # at the next one the run is as the schedule asks for it, under the name that the sensor has for the same content
+    [request], _ = schedule_tick(daemon)
+    assert request.run_key == kept
+    assert run_until("negatives", daemon, request).success
+    assert change_since_training(daemon.home).num_trained_chunks == 0, "what is listed and not trained on is new"
+    assert run_until("pretraining", daemon, request).success
+    assert change_since_training(daemon.home).crawls == ()
+    trained = daemon.home.artifacts.require("pretrained_checkpoint").commit
+    assert schedule_tick(daemon) == ([], NOTHING_NEW)
+    assert retraining_tick(daemon, **AT_NIGHT) == ([], NOTHING_NEW)
+    assert run_until("pretraining", daemon, request).success  # asked for in the same moment
+    assert daemon.home.artifacts.require("pretrained_checkpoint").commit == trained
+
+    # what was tried and failed is tried again tomorrow, whoever asks
+    write_questions_again(daemon, without=1)
+    [request], _ = schedule_tick(daemon)
+    daemon.instance.add_run(dg.DagsterRun("retrain", tags=dict(request.tags), status=RunStatus.FAILURE))
+    assert schedule_tick(daemon)[1].startswith("this was tried today and failed: ")
+    assert retraining_tick(daemon, NYX_RETRAIN="on", NYX_RETRAIN_SHARE="0")[1].startswith("this was tried today")
+
+
+def test_a_time_that_is_none_is_refused_when_the_pipeline_is_loaded(daemon: Daemon) -> None:
+    for cron in ("0 3 * *", "61 3 * * *", "every night"):
+        settings = Settings.from_env({**AT_NIGHT, "NYX_HOME": str(daemon.home.root), "NYX_RETRAIN_CRON": cron})
+        with pytest.raises(ConfigError, match="^NYX_RETRAIN_CRON must be five fields as cron writes them"):
+            build_pipeline(settings, daemon.home)
+    assert build_pipeline(daemon.settings, daemon.home).defs.schedules == []
