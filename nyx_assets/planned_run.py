@@ -50,11 +50,12 @@ def plan_of(pipeline: Pipeline, settings: Settings, home: Home, crawl_folder: Pa
     budget = budget_of(settings, home)
     return Plan(
         lines=lines_of(planner.planned(found.deliveries), terms),
-        spent=budget.spent(),
+        spent=budget.spent_by_all(),
         interrupted=len(budget.interrupted()),
         caps=settings.caps,
         work=tuple(foreseen.work(past_runs(pipeline, home, pages_by_key))),
         refused=tuple(f"{one.key}: {one.reason}" for one in found.refused),
+        elsewhere=budget.elsewhere(),
     )
 
 

@@ -152,6 +152,7 @@ def test_status_lists_every_asset_as_current_after_a_run(nyx: Nyx, small_home: P
     assert rows["chunked_corpus"]["current"] == 2
     assert rows["chunked_corpus"]["rows"] == Home.at(small_home).tables.read("chunked_corpus").num_rows
     said = nyx("status", home=small_home).output
+    assert "Spent so far: 0 calls" in said, "the stand-in costs nothing"
     assert str(small_home.parent / "crawl") in said
     assert "live index: version v" in said
 
