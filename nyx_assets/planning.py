@@ -18,8 +18,17 @@ Outlook = Literal["will", "may", "blocked", "current"]
 """will: made, if nothing fails. may: made if the content of an input that is made again changes. blocked: an input is missing
 or quarantined, and nothing that is ahead mends it."""
 
-ASKING_ASSETS = ("chunk_captions", "raw_qa", "filtered_qa", "negatives", "feedback_preferences", "rag_scores")
-"""Assets that ask a VLM, in the order in which they are made; of those made together, the one that the calls go under."""
+ASKING_ASSETS = (
+    "chunk_captions",
+    "raw_qa",
+    "filtered_qa",
+    "negatives",
+    "feedback_preferences",
+    "caption_embeddings",
+    "retrieval_scores",
+    "rag_scores",
+)
+"""Assets that ask a VLM or an embeddings server, in the order in which they are made; of those made together, the one that the calls go under."""
 
 
 def asking_order(asset: str) -> int | None:

@@ -63,6 +63,7 @@ class TextLists:
     def __init__(self, vlm_root: str | Path, model: str) -> None:
         self._root = Path(vlm_root)
         self._folder = self._root / "embeddings" / hashlib.sha256(model.encode()).hexdigest()[:16]
+        self._known: dict[str, list[str]] = {}
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -85,7 +86,11 @@ class TextLists:
 
     def read(self) -> dict[str, list[str]]:
         """Digests of the texts, in order, by the digest of their request."""
-        return {path.stem: json.loads(path.read_text()) for path in sorted(self._folder.glob("*.json"))}
+        present = {path.stem: path for path in sorted(self._folder.glob("*.json"))}
+        self._known = {
+            digest: self._known.get(digest) or json.loads(path.read_text()) for digest, path in present.items()
+        }
+        return self._known
 
 
 class EmbeddingsVLM:

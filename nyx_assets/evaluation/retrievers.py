@@ -5,11 +5,12 @@ from typing import Protocol
 
 import numpy as np
 
+from nyx_assets.captioned import in_text
 from nyx_assets.rag.bm25 import Bm25Corpus
 from nyx_assets.rag.dense import DenseCorpus, prefix
 from nyx_assets.rag.rankings import Ranking
 from resources.embedder import Embedder
-from training_kernels.documents import Document, Segment
+from training_kernels.documents import Document
 
 NO_DIM = 0
 """The Matryoshka dim of a retriever without embeddings."""
@@ -107,13 +108,3 @@ class CaptionedRetriever:
             {one: in_text(candidate, self._caption_by_image) for one, candidate in candidates.items()},
             top_k=top_k,
         )
-
-
-def in_text(document: Document, caption_by_image: Mapping[str, str]) -> Document:
-    """The document with captions in the places of its pictures; an empty text where nothing is left to read."""
-    segments = (
-        segment if segment.image is None else Segment(text=caption_by_image.get(segment.image, ""))
-        for segment in document.segments
-    )
-    read = tuple(segment for segment in segments if segment.text)
-    return Document(read or (Segment(text=""),))
