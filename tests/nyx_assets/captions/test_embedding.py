@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,7 +42,7 @@ from resources.home import Home
 from resources.settings import Settings
 from resources.tables import Commit, Provenance
 from resources.vlm_folders import ledger_in
-from tests.resources.test_embedder_endpoint import Server, server  # noqa: F401 (a fixture)
+from tests.resources.test_embedder_endpoint import Server
 from training_kernels.documents import Document, Segment
 
 ORIGIN = Provenance(code_version="1")
@@ -248,11 +249,22 @@ class Served:
 
 
 @pytest.fixture
-def served(server: Server, tmp_path: Path) -> Served:  # noqa: F811
+def server() -> Iterator[Server]:
+    server = Server()
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def served(server: Server, tmp_path: Path) -> Served:
     return Served(tmp_path / "home", server.url)
 
 
-def num_texts(server: Server) -> int:  # noqa: F811
+def num_texts(server: Server) -> int:
     return sum(len(call["input"]) for call in server.calls)
 
 
@@ -298,7 +310,7 @@ def test_an_endpoint_is_asked_what_the_plan_says_under_its_asset_and_never_twice
     assert {row["asset"] for row in served.ledger()} == {"caption_embeddings", "retrieval_scores"}
 
 
-def test_a_run_that_is_killed_is_gone_on_with_and_no_text_is_paid_for_twice(served: Served, server: Server) -> None:  # noqa: F811
+def test_a_run_that_is_killed_is_gone_on_with_and_no_text_is_paid_for_twice(served: Served, server: Server) -> None:
     server.delay_seconds = 0.3
     code = (
         "import sys; from pathlib import Path; import tests.nyx_assets.captions.test_embedding as t; "
@@ -333,7 +345,7 @@ def test_texts_that_mining_embeds_are_not_planned_again_for_captions(served: Ser
     assert served.planned() == []
 
 
-def test_without_captions_nothing_is_embedded(served: Served, server: Server) -> None:  # noqa: F811
+def test_without_captions_nothing_is_embedded(served: Served, server: Server) -> None:
     recipe = replace(tiny().captions, max_pictures_per_crawl=0)
     assert in_text(Document.of(Segment(image=RED)), {}).text == ""
     resources = served.resources
