@@ -34,20 +34,20 @@ def known_captioned(
     """
     document_by_digest = {text_digest(one): one for one in (in_text(chunk, captions) for chunk in chunk_by_id.values())}
     version = embedder_version(home, name)
-    known = caption_embeddings_of(home, partition, version, embedder.dim)
-    known = {digest: row for digest, row in known.items() if digest in document_by_digest}
+    stored = caption_embeddings_of(home, partition, version, embedder.dim)
+    known: Mapping[str, np.ndarray] = {digest: row for digest, row in stored.items() if digest in document_by_digest}
     if version == name and not name.startswith(ENDPOINT):
         known = believed(known, embedder, document_by_digest)
     retriever = embedding_retriever(name)
     if retriever is None:
-        return known
+        return dict(known)
     without_picture = {chunk_id: chunk for chunk_id, chunk in chunk_by_id.items() if not chunk.images}
     if retriever.checkpoint is None:
         by_chunk = embeddings_of_untrained(home, embedder, without_picture, partition=partition)
     else:
         made_with = home.artifacts.require(retriever.checkpoint).commit.data_version
         by_chunk = embeddings_of_version(home, made_with, partition, embedder.dim)
-    return known | {
+    return dict(known) | {
         text_digest(chunk): by_chunk[chunk_id]
         for chunk_id, chunk in without_picture.items()
         if chunk_id in by_chunk and in_text(chunk, captions) == chunk

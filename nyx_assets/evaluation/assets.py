@@ -38,7 +38,7 @@ from nyx_assets.partitions import EVERY_CRAWL
 from nyx_assets.past_calls import spent_calls
 from nyx_assets.plots import plots_markdown
 from nyx_assets.previews import markdown_preview
-from nyx_assets.rag.corpus import chunk_documents, corpus_embeddings
+from nyx_assets.rag.corpus import chunk_documents, current_embeddings
 from nyx_assets.rag.drawing import draw_by_hash
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.records import (
@@ -57,6 +57,7 @@ from nyx_assets.records import (
 )
 from nyx_assets.retrievers import BM25, FINETUNED, PRETRAINED, PROMOTED, UNTRAINED
 from nyx_assets.rounds import Round, rounds_of, stopped_before
+from nyx_assets.stored_embeddings import embedded_once
 from resources.embedder import Embedders
 from resources.home import Home
 from resources.tables import Commit, utc_now
@@ -493,12 +494,18 @@ def measured_index_settings(
     step = Step(context, home)
     suite = suites_of_the_gate(home, recipe)["dev"]
     embedder = embedders.open(PROMOTED.folder(home, embedders))
-    ids, embedding_CD = corpus_embeddings(home, PROMOTED.name)
-    row_by_id = dict(zip(ids, range(len(ids)), strict=True))
+    ids, embedding_CD = current_embeddings(home, PROMOTED.name)
+    # chunks whose partition is stale or quarantined are embedded here
+    embedding_CD, _ = embedded_once(
+        list(suite.candidates),
+        list(suite.candidates.values()).__getitem__,
+        embedder,
+        dict(zip(ids, embedding_CD, strict=True)),
+    )
     rows = index_settings(
         suite,
         embedder.embed([query.document for query in suite.queries], side="query"),
-        embedding_CD[[row_by_id[chunk_id] for chunk_id in suite.candidates]],
+        embedding_CD,
         dims=embedder.dims,
         ndcg_depth=recipe.evaluation.ndcg_at,
         max_loss=recipe.evaluation.max_dim_loss,
