@@ -11,6 +11,7 @@ from nyx_assets.rag.dense import DenseCorpus, prefix
 from nyx_assets.rag.rankings import Ranking
 from resources.embedder import Embedder
 from training_kernels.documents import Document
+from training_kernels.errors import DataError
 
 NO_DIM = 0
 """The Matryoshka dim of a retriever without embeddings."""
@@ -44,7 +45,7 @@ class Bm25Retriever:
 
 
 class DenseRetriever:
-    """Cosine of embeddings, searched exactly at each Matryoshka dim.
+    """Cosine of embeddings, searched exactly at each Matryoshka dim. Ranking raises DataError for embeddings that are no numbers.
 
     Args:
         known: embeddings of candidates that this embedder made before, at full width, by id; others are embedded.
@@ -64,6 +65,12 @@ class DenseRetriever:
     ) -> dict[int, list[Ranking]]:
         query_BD = self._embedder.embed(queries, side="query")
         candidate_CD = self._candidate_embeddings(candidates)
+        for what, rows in (("query", query_BD), ("candidate", candidate_CD)):
+            if len(bad := np.flatnonzero(~np.isfinite(rows).all(axis=1))):
+                raise DataError(
+                    f"{self._name} embedded {len(bad):,} of {len(rows):,} {what} documents as what is no number, the first "
+                    f"is number {bad[0]}; such a model cannot be measured: look at its training, or at its weights"
+                )
         return {
             dim: DenseCorpus(list(candidates), prefix(candidate_CD, dim)).search(prefix(query_BD, dim), top_k)
             for dim in self._embedder.dims
