@@ -97,8 +97,12 @@ def test_a_query_that_holds_its_answer_is_counted_and_options_stay_out_of_the_ma
         SuiteQuery("same picture", Document.of("what is it", Segment(image="clock")), {"clock": 1}),
         SuiteQuery("fair", Document.of("which town is by the sea"), {"page": 1}),
         SuiteQuery("too short to tell", Document.of("is it no town"), {"short": 1}),
+        SuiteQuery("told", Document.of("Which town is it? (The KELUNHOLM.)"), {"page": 1}, answers=("x", "Kelunholm")),
+        SuiteQuery("yes or no", Document.of("is there no town, yes?"), {"page": 1}, answers=("no", "yes")),
     )
-    assert [name for name, _ in given_away(Suite("s", candidates, queries))] == ["leaks", "same picture"]
+    found = dict(given_away(Suite("s", candidates, queries)))
+    assert list(found) == ["leaks", "same picture", "told"]
+    assert found["told"] == "its text holds its answer 'Kelunholm'"
     pair = {
         "qa_id": "q", "chunk_id": "town", "question": Document.of("Which town?").to_rows(),
         "options": ["Kelunholm", "Harlow"],
