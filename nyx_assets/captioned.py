@@ -84,6 +84,14 @@ def caption_embeddings(home: Home, embedder: str, dim: int) -> dict[str, np.ndar
     return known
 
 
+def caption_digests(home: Home, partition: str | None, embedder: str) -> set[str]:
+    """Digests of the texts of a crawl's captioned chunks that are embedded by this version of an embedder."""
+    if home.commit(CAPTION_EMBEDDINGS, partition) is None:
+        return set()
+    table = home.tables.read(CAPTION_EMBEDDINGS, partition=partition, columns=["text_digest", "embedder"])
+    return {row["text_digest"] for row in table.to_pylist() if row["embedder"] == embedder}
+
+
 def caption_embeddings_of(home: Home, partition: str | None, embedder: str, dim: int) -> dict[str, np.ndarray]:
     """The same of one crawl; none of a table that is quarantined, missing, or by another embedder."""
     commit = home.commit(CAPTION_EMBEDDINGS, partition)

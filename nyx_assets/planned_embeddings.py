@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Protocol
 
-from nyx_assets.captioned import caption_by_image, in_text
+from nyx_assets.captioned import caption_by_image, caption_digests, in_text
+from nyx_assets.captioned import text_digest as captioned_digest
 from nyx_assets.planning import NOTHING, Basis, PlannedCalls, Range
 from nyx_assets.recipes import PipelineRecipe
 from resources.embedder_endpoint import TEXTS_PER_CALL
@@ -118,7 +119,9 @@ class EmbeddingPlanner:
         documents = [Document.from_rows(row["segments"]) for row in self._rows(delivery)]
         if not self.needs("chunk_captions", delivery.key):
             captions = caption_by_image(self.home, delivery.key)
-            return self._count(in_text(document, captions).text for document in documents)
+            read = (in_text(document, captions) for document in documents)
+            made = caption_digests(self.home, delivery.key, self.recipe.captions.embedder)
+            return self._count(document.text for document in read if captioned_digest(document) not in made)
         texts = self._count(document.text for document in documents if not document.images)
         shown = [len(document.images) for document in documents if document.images]
         texts.number = Range.exactly(len(shown))
@@ -172,9 +175,9 @@ class EmbeddingPlanner:
             basis = "sampled" if texts.basis == "sampled" else basis
         self._planned |= new.keys()
         calls = _in_calls(Range.exactly(len(new)) + number) + _in_calls(questions)
-        if calls.high and not self.kept and not self._has_asked:
+        if not self.kept and not self._has_asked:
             calls += Range.exactly(1)  # for the width of an embedding
-        self._has_asked = self._has_asked or bool(calls.high)
+        self._has_asked = True
         return PlannedCalls(
             asset=asset,
             partition=partition,

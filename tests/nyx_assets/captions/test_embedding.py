@@ -290,6 +290,7 @@ def test_an_endpoint_is_asked_what_the_plan_says_under_its_asset_and_never_twice
     for file in (served.root / "vlm" / "replies").rglob("*.json"):
         file.unlink()
     width_call = len(server.calls)
+    assert [one.calls for one in served.planned("caption_embeddings p")] == [Range.exactly(1)]
     assert served.make("p").success
     assert server.calls[width_call:] == [server.calls[0]], "only the width is asked for"
     # the evaluation asks for queries alone
