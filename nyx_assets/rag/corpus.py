@@ -4,6 +4,7 @@ Shape letters: C chunks, D width.
 """
 
 import logging
+from collections.abc import Collection
 
 import numpy as np
 import pyarrow as pa
@@ -77,6 +78,13 @@ def _once(table: pa.Table) -> tuple[list[str], np.ndarray]:
     return ids, embedding_matrix(table)[[row_by_id[chunk_id] for chunk_id in ids]]
 
 
-def dense_corpus(home: Home, retriever: str) -> DenseCorpus:
-    """The chunks' embeddings by the present checkpoint of a retriever, at full width."""
-    return DenseCorpus(*current_embeddings(home, retriever))
+def dense_corpus(home: Home, retriever: str, chunk_ids: Collection[str]) -> DenseCorpus:
+    """These chunks' embeddings by the present checkpoint of a retriever, at full width.
+
+    Embeddings of other chunks stay out: their partition was made again, and its embeddings were not, or not yet.
+    """
+    ids, embedding_CD = current_embeddings(home, retriever)
+    rows = [row for row, chunk_id in enumerate(ids) if chunk_id in chunk_ids]
+    if len(rows) < len(ids):
+        ids, embedding_CD = [ids[row] for row in rows], embedding_CD[rows]
+    return DenseCorpus(ids, embedding_CD)

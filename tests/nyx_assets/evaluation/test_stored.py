@@ -41,12 +41,15 @@ def test_what_another_checkpoint_made_is_told_and_embedded_again_and_no_retrieva
     assert "finetuned/chunk_embeddings of 2026-02 was made with another checkpoint" in caplog.text
     ids, _ = current_embeddings(home, "finetuned")
     assert ids == ["c0", "c9"]
-    found = dense_corpus(home, "finetuned").search(NORTH[None], 3)
+    found = dense_corpus(home, "finetuned", CANDIDATES).search(NORTH[None], 3)
     assert [chunk_id for chunk_id, _ in found[0]] == ["c0", "c9"]
+    # c0 is gone: its partition was made again, its embeddings were not
+    found = dense_corpus(home, "finetuned", {"c9", "c18"}).search(NORTH[None], 3)
+    assert [chunk_id for chunk_id, _ in found[0]] == ["c9"]
     publish(home, "finetuned_checkpoint", "newer")
     home.look_again()
     with pytest.raises(DataError, match="made with another checkpoint in every crawl partition; materialize it"):
-        dense_corpus(home, "finetuned")
+        dense_corpus(home, "finetuned", CANDIDATES)
 
 
 def test_a_retriever_without_its_checkpoint_is_refused(home, store_embeddings, clock_embedders):
