@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
+from nyx_assets.captioned import text_digest
 from nyx_assets.evaluation.caption_baselines import caption_baselines
+from nyx_assets.evaluation.remembering import RememberingEmbedder
 from nyx_assets.recipes import tiny
 from nyx_assets.records import CHUNK_CAPTIONS
 from resources.home import Home
@@ -74,6 +77,19 @@ def test_the_embedder_may_be_a_checkpoint_and_has_to_be_there(
     assert ("candidate", "clock 0") in embedders.by_name["old"].asked
     with pytest.raises(ConfigError, match="known: bm25, untrained"):
         caption_baselines(home, embedders, {}, recipe("e5"), asset="a")
+
+
+def test_a_query_does_not_get_the_embedding_of_a_candidate_that_says_the_same(clock_embedders: Any) -> None:
+    inner = clock_embedders(any=6.0).by_name["any"]
+    stored = np.array([0.6, 0.8], np.float32)
+    remembering = RememberingEmbedder(inner, candidates={text_digest(Document.of("hour 3")): stored})
+    same = [Document.of("hour 3"), Document.of("hour 3")]
+    as_candidates = remembering.embed(same, side="candidate")
+    assert (as_candidates == stored).all()
+    assert inner.asked == []
+    as_queries = remembering.embed(same, side="query")
+    assert inner.asked == [("query", "hour 3")]
+    assert np.abs(as_queries - as_candidates).max() > 0.1
 
 
 def test_without_a_caption_there_is_no_such_baseline(home: Home, captions: Any, clock_embedders: Any) -> None:
