@@ -109,7 +109,7 @@ class EmbeddingsServer:
             raise ConfigError("embeddings over HTTP need NYX_EMBEDDER_BASE_URL and NYX_EMBEDDER_MODEL, neither is set")
         self._endpoint, self._root = endpoint, root
         self._replies = replies_in(f"{home.store}/vlm")
-        self._lists = TextLists(root, endpoint.model)
+        self._lists = TextLists(root, endpoint.model, store=f"{home.store}/vlm")
         self._courier = None
         if not settings.is_replay:
             order = Order(
@@ -139,5 +139,5 @@ def texts_embedded(settings: Settings, home: Home) -> frozenset[str]:
     if settings.embedder is None:
         return frozenset()
     replies = replies_in(f"{home.store}/vlm")
-    lists = TextLists(home.root / "vlm", settings.embedder.model).read()
+    lists = TextLists(home.root / "vlm", settings.embedder.model, store=f"{home.store}/vlm").read()
     return frozenset(text for request, texts in lists.items() if replies.has(request) for text in texts)

@@ -184,7 +184,7 @@ class _watched:
 def paid_vlm(order: Order) -> PaidVLM:
     """The client of what an order asks for."""
     if order.service == "embeddings":
-        lists = TextLists(order.vlm_root, order.endpoint.model)
+        lists = TextLists(order.vlm_root, order.endpoint.model, store=order.replies_root)
         return EmbeddingsVLM(order.endpoint, api_key=order.api_key, lists=lists)
     images = PictureFolder(order.images_root)
     return OpenAIVLM(order.endpoint, api_key=order.api_key, images=images)
