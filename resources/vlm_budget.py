@@ -12,6 +12,7 @@ Journals are of one machine. Where hosts share a home, each books its share of t
 
 import fcntl
 import json
+import logging
 import math
 import os
 import socket
@@ -30,6 +31,8 @@ from training_kernels.errors import BudgetReached, ConfigError
 
 if TYPE_CHECKING:
     from resources.vlm_bookings import Elsewhere, Share
+
+logger = logging.getLogger(__name__)
 
 MINUTE_SECONDS = 60
 WAIT_SECONDS = 1.0
@@ -215,16 +218,22 @@ class Budget:
             self._enter("settled", digest, spent)
             if self._share is not None and not self.caps.limit_anything and self._clock() >= self._tells_at:
                 self._tells_at = self._clock() + TELL_SECONDS
-                self._catch_up()
-                self._share.give_back(self._by_minute, self._reached(), now=self._clock())
+                self._tell(self._share)
+
+    def _tell(self, share: "Share") -> None:
+        """Let other hosts see what this one spent; a store that does not answer fails no call, the next time tells it all."""
+        self._catch_up()
+        try:
+            share.give_back(self._by_minute, self._reached(), now=self._clock())
+        except Exception as error:  # noqa: BLE001 - clients of stores raise errors of every kind
+            logger.warning("other hosts do not see yet what this one has spent and gives back: %r", error)
 
     def give_back(self) -> None:
         """Let other hosts have what this one booked and did not spend, and see what it spent. Nothing, where none share."""
         if self._share is None or self._ours is None:
             return
         with self._guard, self._locked():
-            self._catch_up()
-            self._share.give_back(self._by_minute, self._reached(), now=self._clock())
+            self._tell(self._share)
 
     def elsewhere(self) -> "Elsewhere | None":
         """What other hosts have spent and may still spend; None where none share the home. Writes nothing."""

@@ -67,7 +67,7 @@ class Courier:
         giving_back.cancel()
         loop.remove_reader(control)
         await self._finish()
-        self._give_back()
+        self._budget.give_back()
 
     async def _give_back_when_idle(self) -> None:
         """Between steps that ask, a run may train for hours; what is booked meanwhile is missing elsewhere."""
@@ -76,16 +76,9 @@ class Courier:
             await asyncio.sleep(IDLE_SECONDS)
             is_idle = not self._calls and self._num_asked == seen
             if is_idle and seen != given_back:
-                self._give_back()
+                self._budget.give_back()
                 given_back = seen
             seen = self._num_asked
-
-    def _give_back(self) -> None:
-        """Of the caps what other hosts may have; a store that does not answer costs no reply."""
-        try:
-            self._budget.give_back()
-        except Exception as error:  # noqa: BLE001 - clients of stores raise errors of every kind
-            logger.warning("what this host booked of the caps and did not spend stays booked: %r", error)
 
     def _accept(self, control: socket.socket) -> None:
         """One more event loop of the worker, or the news that the worker has gone."""

@@ -174,6 +174,26 @@ def test_hosts_without_a_cap_book_nothing_and_see_what_the_others_spent(host: Ca
     assert host("watcher").budget.elsewhere().spent == REAL + REAL + REAL
 
 
+def test_a_store_that_does_not_answer_lets_no_capped_call_through_and_fails_none_that_was_made(
+    host: Callable[..., Host], caplog: pytest.LogCaptureFixture
+) -> None:
+    free, capped = host("free"), host("capped", max_calls=20)
+    assert capped.call()
+
+    def down(*arguments: object) -> None:
+        raise ConnectionError("the store is down")
+
+    for one in (free, capped):
+        one.bookings.read = down
+    assert free.call()
+    assert "do not see yet what this one has spent" in caplog.text
+    for _ in range(19 // SHARE):  # what was booked before
+        assert capped.call()
+    with pytest.raises(ConnectionError, match="the store is down"):
+        capped.call()
+    capped.budget.give_back()
+
+
 def test_looking_writes_nothing(host: Callable[..., Host], tmp_path: Path) -> None:
     assert host("one", max_calls=3).budget.elsewhere().spent == Spending()
     assert list(tmp_path.iterdir()) == []
