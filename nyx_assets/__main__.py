@@ -411,8 +411,10 @@ def status(as_json: bool) -> None:
     from nyx_assets.corpus.links import link_rot_text
     from nyx_assets.definitions import build_pipeline
     from nyx_assets.nyxqa.funnel import funnel_text
+    from nyx_assets.planning import spending_text
     from nyx_assets.registering import open_instance
     from nyx_assets.reporting import status_rows, status_text
+    from resources.vlm_roles import budget_of
 
     settings = Settings.from_env(os.environ)
     home = _home(settings)
@@ -421,6 +423,9 @@ def status(as_json: bool) -> None:
     with open_instance(home) as instance:
         rows = status_rows(build_pipeline(settings, home), instance, home)
     click.echo(json.dumps(rows, indent=1) if as_json else status_text(rows, home))
+    if not as_json:
+        budget = budget_of(settings, home)
+        click.echo(spending_text(budget.spent_by_all(), budget.elsewhere()))
     if not as_json and (funnel := funnel_text(home)):
         click.echo(f"\n{funnel}")
     if not as_json and (lost := link_rot_text(home)):

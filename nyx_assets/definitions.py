@@ -4,14 +4,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from operator import attrgetter
 from typing import Any
 
 import dagster as dg
 
 from nyx_assets.automation import REFRESH, refresh_sensor
-from nyx_assets.captions.assets import chunk_captions
+from nyx_assets.captions.assets import caption_embeddings_asset, chunk_captions
+from nyx_assets.captions.checks import caption_checks
 from nyx_assets.catalog.assets import catalog_over
 from nyx_assets.corpus.assets import (
     chunked_corpus,
@@ -63,7 +63,7 @@ from nyx_assets.training.assets import (
 from nyx_assets.training.leak_guard import HeldOut
 from resources.embedder import Embedder
 from resources.embedder_checkpoint import CheckpointEmbedders
-from resources.embedder_endpoint import EndpointEmbedder
+from resources.embedder_endpoint import EmbeddingsServer
 from resources.embedder_sentence_transformers import SentenceTransformersEmbedder
 from resources.fetching import NOT_FETCHED, FetchedPictures, WebPictures
 from resources.gpu import Launcher
@@ -105,6 +105,7 @@ def assets_of(recipe: PipelineRecipe) -> list[dg.AssetsDefinition]:
         *finetuning_assets(recipe),
         *EMBEDDING_ASSETS,
         *round_embeddings(recipe),
+        caption_embeddings_asset(recipe.captions),
         *round_score_assets(recipe),
         altered_queries,
         retrieval_evaluation,
@@ -124,6 +125,7 @@ def checks_of(recipe: PipelineRecipe) -> list[dg.AssetChecksDefinition]:
         *NYXQA_CHECKS,
         *MINING_CHECKS,
         *feedback_checks(recipe),
+        *caption_checks(recipe),
         *EVALUATION_CHECKS,
         *INDEX_CHECKS,
         *round_embedding_checks(recipe),
@@ -183,8 +185,8 @@ def resources_of(settings: Settings, home: Home) -> dict[str, Any]:
             vision_cache_bytes=settings.vision_cache_bytes,
         ),
         "foreign_embedders": {
-            "sentence-transformers": SentenceTransformersEmbedder.load,
-            "endpoint": partial(_endpoint_embedder, settings, home),
+            "sentence-transformers": _library_embedder,
+            "endpoint": _ServedEmbedders(settings, home),
         },
         "public_sets": PublicSets(settings.public_sets),
         "held_out": _held_out,
@@ -227,14 +229,27 @@ def _held_out(home: Home) -> HeldOut:
     return HeldOut({"nyxqa": nyxqa_questions(home, HELD_OUT), **suites}, picture_hashes(home))
 
 
-def _endpoint_embedder(settings: Settings, home: Home, model: str) -> Embedder:
-    """The embeddings server of the settings. Raises ConfigError if there is none for this model."""
-    if settings.embedder is None or settings.embedder.model != model:
-        raise ConfigError(
-            f"the miner endpoint:{model} needs NYX_EMBEDDER_BASE_URL, and NYX_EMBEDDER_MODEL={model}, got "
-            f"{settings.embedder}"
-        )
-    return EndpointEmbedder.of(settings, home, asset="negatives")
+def _library_embedder(model: str, /, *, asset: str, partition: str | None) -> Embedder:
+    """A model of sentence-transformers; it asks nobody, so nothing is entered under the asset."""
+    return SentenceTransformersEmbedder.load(model)
+
+
+class _ServedEmbedders:
+    """The embeddings server of the settings, by the name of its model."""
+
+    def __init__(self, settings: Settings, home: Home) -> None:
+        self._settings, self._home = settings, home
+        self._server: EmbeddingsServer | None = None
+
+    def __call__(self, model: str, /, *, asset: str, partition: str | None) -> Embedder:
+        """Raises ConfigError if the settings name no server for this model."""
+        configured = self._settings.embedder
+        if configured is None or configured.model != model:
+            raise ConfigError(
+                f"endpoint:{model} needs NYX_EMBEDDER_BASE_URL, and NYX_EMBEDDER_MODEL={model}, got {configured}"
+            )
+        self._server = self._server or EmbeddingsServer(self._settings, self._home)
+        return self._server.for_step(asset, partition)
 
 
 def setting_values(recipe: PipelineRecipe, resources: Mapping[str, Any]) -> dict[str, str]:

@@ -8,7 +8,7 @@ sentence-transformers:<model>     a folder or hub name; texts only
 endpoint:<model>                  the /v1/embeddings server of the settings; texts only
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,8 +28,17 @@ from training_kernels.manifest import identity
 
 CHECKPOINT = "checkpoint"
 
-ForeignEmbedders = Mapping[str, Callable[[str], Embedder]]
-"""Embedders that are none of our checkpoints, by the scheme of a miner's name; each opens what stands after the colon."""
+
+class OpensForeign(Protocol):
+    """Opens an embedder that is none of our checkpoints, by what stands after the colon of its name."""
+
+    def __call__(self, model: str, /, *, asset: str, partition: str | None) -> Embedder:
+        """What it asks a server is entered under this asset and partition."""
+        ...
+
+
+ForeignEmbedders = Mapping[str, OpensForeign]
+"""By the scheme of a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +126,10 @@ def open_miner(
     home: Home,
     embedders: Embedders,
     foreign_embedders: ForeignEmbedders,
+    asset: str,
+    partition: str | None = None,
 ) -> Miner:
-    """The miner of that name over these chunks, with the embeddings that the home has of them.
+    """The miner of that name over these chunks, with the embeddings that the home has of them, for this asset.
 
     Raises ConfigError for a name that no line of the module's list fits, IncompleteArtifact for a checkpoint that was
     not made.
@@ -127,7 +138,7 @@ def open_miner(
         return Bm25Miner(chunk_by_id)
     scheme, _, rest = name.partition(":")
     if scheme in foreign_embedders:
-        return EmbeddingMiner(foreign_embedders[scheme](rest), chunk_by_id)
+        return EmbeddingMiner(foreign_embedders[scheme](rest, asset=asset, partition=partition), chunk_by_id)
     folder = rest if scheme == CHECKPOINT else _folder(name, home, embedders)
     embedder = embedders.open(folder)
     if name == UNTRAINED.name:

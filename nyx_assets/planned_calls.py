@@ -15,6 +15,7 @@ from nyx_assets.feedback.saving import foreseen_calls
 from nyx_assets.nyxqa.generation import requests_for
 from nyx_assets.nyxqa.sampling import calls_for, sample_chunks
 from nyx_assets.past_calls import PastCalls, answered_before
+from nyx_assets.planned_embeddings import EmbeddingPlanner
 from nyx_assets.planning import NOTHING, Basis, PlannedCalls, Range
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.rounds import Round, rounds_of
@@ -88,6 +89,8 @@ class Planner:
     """By asset and model."""
     funnel: Mapping[str, Mapping[str, Any]]
     """What all stored funnels come to, by check."""
+    embeddings: EmbeddingPlanner | None = None
+    """Of the embeddings server, if there is one."""
 
     def planned(self, deliveries: Sequence[Delivery]) -> Iterator[PlannedCalls]:
         """What every asset has ahead, in the order in which they are made."""
@@ -105,6 +108,8 @@ class Planner:
                 drafts = Range.exactly(self._num_rows("raw_qa", delivery.key))
             if self.needs("filtered_qa", delivery.key):
                 yield from self._filtered_qa(delivery.key, drafts, shown)
+                if self.embeddings is not None:
+                    yield from self.embeddings.filtered_qa(delivery, drafts)
                 kept = drafts * self._kept_share()
             else:
                 kept = Range.exactly(self._num_rows("filtered_qa", delivery.key))
@@ -116,10 +121,19 @@ class Planner:
                     yield self._further_feedback(one, delivery.key, kept, shown)
         if self.recipe.mining.judge == "vlm" and self.needs("negatives", None):
             yield self._negatives(pairs, shown)
+        are_written = not any(self.needs("filtered_qa", delivery.key) for delivery in deliveries)
+        if self.embeddings is not None:
+            yield from self.embeddings.negatives(deliveries, pairs * self._train_share)
+            for delivery in deliveries:
+                yield from self.embeddings.caption_embeddings(delivery)
+            held_out = pairs * (1 - self._train_share)
+            yield from self.embeddings.scores(
+                Range.exactly(self._num_questions("dev", "test")) if are_written else held_out
+            )
         if self.needs("rag_scores", None):
             test = pairs * self.recipe.qa.test_share
-            if not any(self.needs("filtered_qa", delivery.key) for delivery in deliveries):
-                test = Range.exactly(self._num_test_questions())
+            if are_written:
+                test = Range.exactly(self._num_questions("test"))
             queries = test.at_most(self.recipe.evaluation.max_rag_queries)
             for generator in ("generator", *(name for name in self.model_by_role if name not in ROLES)):
                 yield self._answers("rag_scores", None, generator, queries * NUM_RAG_RETRIEVERS, shown)
@@ -150,7 +164,7 @@ class Planner:
     def _raw_qa_sampled(self, delivery: Delivery) -> PlannedCalls:
         """From the calls that a sample of the delivery's pages would be."""
         calls_a_page, tokens_a_page, pictures_a_page = [], [], []
-        for chunks in _chunks_by_page(delivery, self.recipe):
+        for chunks in chunks_by_page(delivery, self.recipe):
             requests = list(self._requests(chunks))
             calls_a_page.append(len(requests))
             tokens_a_page.append(sum(map(likely_text_tokens, requests)))
@@ -158,15 +172,15 @@ class Planner:
                 sum(len(message.content.images) for request in requests for message in request.messages)
             )
         number = delivery.num_rows
-        calls = _spread(calls_a_page, number=number) * NOT_LOST
+        calls = spread(calls_a_page, number=number) * NOT_LOST
         return self._calls(
             "raw_qa",
             delivery.key,
             "teacher",
             calls,
             "sampled",
-            input_tokens=_spread(tokens_a_page, number=number) * NOT_LOST * TEXT_ERROR
-            + _spread(pictures_a_page, number=number) * NOT_LOST * TOKENS_A_PICTURE,
+            input_tokens=spread(tokens_a_page, number=number) * NOT_LOST * TEXT_ERROR
+            + spread(pictures_a_page, number=number) * NOT_LOST * TOKENS_A_PICTURE,
             output_tokens=self._written_tokens() * calls,
         )
 
@@ -193,8 +207,8 @@ class Planner:
         kept = 0
         basis: Basis = "sampled"
         if self.needs("chunked_corpus", delivery.key):
-            a_page = [len(pictures_of(chunks)) for chunks in _chunks_by_page(delivery, self.recipe)]
-            calls = (_spread(a_page, number=delivery.num_rows) * NOT_LOST).at_most(limit)
+            a_page = [len(pictures_of(chunks)) for chunks in chunks_by_page(delivery, self.recipe)]
+            calls = (spread(a_page, number=delivery.num_rows) * NOT_LOST).at_most(limit)
         else:
             images = pictures_of(self.home.tables.read("chunked_corpus", partition=delivery.key).to_pylist())
             drawn = drawn_pictures(images, recipe=recipe, seed=self.recipe.seed)
@@ -342,11 +356,11 @@ class Planner:
             return (SAMPLE_ERROR * (sums[last]["num_out"] / sums["read"]["num_in"])).at_most(1)
         return KEPT_SHARE
 
-    def _num_test_questions(self) -> int:
+    def _num_questions(self, *splits: str) -> int:
         """Each once, though a page may be in several crawls; their share of all pairs goes by clusters of pages, and is
         known only when they are made."""
         rows = self.home.tables.read("filtered_qa", columns=["qa_id", "split"]).to_pylist()
-        return len({row["qa_id"] for row in rows if row["split"] == "test"})
+        return len({row["qa_id"] for row in rows if row["split"] in splits})
 
     def _num_rows(self, asset: str, partition: str) -> int:
         commit = self.home.commit(asset, partition)
@@ -360,7 +374,7 @@ NUM_RAG_RETRIEVERS = 8
 (nyx_assets/evaluation/assets.py)."""
 
 
-def _chunks_by_page(delivery: Delivery, recipe: PipelineRecipe) -> Iterator[list[dict[str, Any]]]:
+def chunks_by_page(delivery: Delivery, recipe: PipelineRecipe) -> Iterator[list[dict[str, Any]]]:
     """The chunks of pages spread evenly over the first SAMPLED_PAGES squared of a delivery; pictures by their reference."""
     tokenizer = load_text_tokenizer(recipe.backbone)
     stride = max(1, min(delivery.num_rows // SAMPLED_PAGES, SAMPLED_PAGES))
@@ -378,7 +392,7 @@ def _chunks_by_page(delivery: Delivery, recipe: PipelineRecipe) -> Iterator[list
         yield list(split_into_chunks([document], tokenizer=tokenizer, recipe=recipe.chunking))
 
 
-def _spread(values: Sequence[float], *, number: int) -> Range:
+def spread(values: Sequence[float], *, number: int) -> Range:
     """The sum over `number` pages, from a sample of them: two standard errors to either side, none if it is all of them."""
     if not values:
         return Range.exactly(0)

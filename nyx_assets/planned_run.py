@@ -7,12 +7,14 @@ from nyx_assets.corpus.landing import has_landed, landed_rows
 from nyx_assets.main_job import Pipeline
 from nyx_assets.past_calls import PastCalls, funnel_sums, past_calls
 from nyx_assets.past_runs import past_runs
-from nyx_assets.planned_calls import Planner
+from nyx_assets.planned_calls import Planner, chunks_by_page, spread
+from nyx_assets.planned_embeddings import EMBEDDER, EmbeddingPlanner
 from nyx_assets.planned_work import Foreseen, Landing
 from nyx_assets.planning import Plan, Range, RoleTerms, lines_of
 from nyx_assets.recipes import recipe_of
 from nyx_assets.scope import Scope
 from resources.crawl_store import Crawl
+from resources.embedder_endpoint import texts_embedded
 from resources.endpoint_client import Endpoint
 from resources.home import Home
 from resources.settings import ROLES, Settings
@@ -41,24 +43,40 @@ def plan_of(pipeline: Pipeline, settings: Settings, home: Home, crawl: Crawl, sc
     endpoints |= settings.further_generators
     model_by_role: dict[str, str] = {role: pipeline.resources[role].model for role in ROLES}
     model_by_role |= {name: endpoint.model for name, endpoint in settings.further_generators.items()}
+    recipe = recipe_of(settings)
+    embeddings = None
+    if settings.embedder is not None:
+        embeddings = EmbeddingPlanner(
+            home=home,
+            recipe=recipe,
+            model=settings.embedder.model,
+            kept=texts_embedded(settings, home),
+            needs=foreseen.is_ahead,
+            chunks_by_page=partial(chunks_by_page, recipe=recipe),
+            spread=spread,
+        )
     planner = Planner(
         home=home,
-        recipe=recipe_of(settings),
+        recipe=recipe,
         replies=replies_of(home),
         model_by_role=model_by_role,
         needs=foreseen.is_ahead,
         past=past,
         funnel=funnel_sums(home),
+        embeddings=embeddings,
     )
     terms = {role: _terms(endpoints[role], model, past) for role, model in model_by_role.items()}
+    if settings.embedder is not None:
+        terms[EMBEDDER] = _terms(settings.embedder, settings.embedder.model, past)
     budget = budget_of(settings, home)
     return Plan(
         lines=lines_of(planner.planned([one for one in found.deliveries if one.key in landing_by_key]), terms),
-        spent=budget.spent(),
+        spent=budget.spent_by_all(),
         interrupted=len(budget.interrupted()),
         caps=settings.caps,
         work=tuple(foreseen.work(past_runs(pipeline, home, pages_by_key))),
         refused=tuple(f"{one.key}: {one.reason}" for one in found.refused if scope is None),
+        elsewhere=budget.elsewhere(),
     )
 
 

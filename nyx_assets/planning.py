@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from resources.vlm_bookings import Elsewhere
 from resources.vlm_budget import Caps, Spending
 
 Basis = Literal["counted", "sampled", "assumed"]
@@ -17,8 +18,17 @@ Outlook = Literal["will", "may", "blocked", "current"]
 """will: made, if nothing fails. may: made if the content of an input that is made again changes. blocked: an input is missing
 or quarantined, and nothing that is ahead mends it."""
 
-ASKING_ASSETS = ("chunk_captions", "raw_qa", "filtered_qa", "negatives", "feedback_preferences", "rag_scores")
-"""Assets that ask a VLM, in the order in which they are made; of those made together, the one that the calls go under."""
+ASKING_ASSETS = (
+    "chunk_captions",
+    "raw_qa",
+    "filtered_qa",
+    "negatives",
+    "feedback_preferences",
+    "caption_embeddings",
+    "retrieval_scores",
+    "rag_scores",
+)
+"""Assets that ask a VLM or an embeddings server, in the order in which they are made; of those made together, the one that the calls go under."""
 
 
 def asking_order(asset: str) -> int | None:
@@ -153,6 +163,7 @@ class Plan:
 
     lines: Sequence[PlanLine]
     spent: Spending
+    """By all hosts of the home."""
     interrupted: int
     """Calls that a killed process had under way: counted as spent, some of them perhaps billed twice."""
     caps: Caps
@@ -160,6 +171,8 @@ class Plan:
     """Everything that a run makes or may make, in its order."""
     refused: Sequence[str] = field(default=())
     """Deliveries that cannot be read, with the reason."""
+    elsewhere: Elsewhere | None = None
+    """What other hosts had of what was spent, and may still spend; None where none share the home."""
 
     def total(self, name: str) -> Range:
         """Sum of a column over what is paid; hours add up, because the stages follow each other."""
@@ -248,7 +261,9 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             for line in plan.lines
         ],
         "total": {name: plan.total(name).to_json() for name in names},
-        "spent": {"calls": plan.spent.calls, "tokens": plan.spent.tokens, "usd": plan.spent.usd},
+        "spent": _amounts(plan.spent),
+        "spent_elsewhere": _amounts(plan.elsewhere.spent if plan.elsewhere else Spending()),
+        "booked_elsewhere": _amounts(plan.elsewhere.booked if plan.elsewhere else Spending()),
         "interrupted": plan.interrupted,
         "caps_in_the_way": plan.caps_in_the_way,
         "work": [one.to_json() for one in plan.work],
@@ -257,6 +272,24 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "never_timed": plan.never_timed,
         "refused": list(plan.refused),
     }
+
+
+def _amounts(spending: Spending) -> dict[str, float]:
+    return {"calls": spending.calls, "tokens": spending.tokens, "usd": spending.usd}
+
+
+def spending_text(spent: Spending, elsewhere: Elsewhere | None) -> str:
+    """What was spent, for a person.
+
+    Args:
+        spent: by all hosts.
+    """
+    if elsewhere is None:
+        return f"Spent so far: {spent}"
+    text = f"Spent so far by all hosts of the home: {spent}; by others than this one: {elsewhere.spent}"
+    if elsewhere.hosts:
+        text += f"; booked by {', '.join(elsewhere.hosts)} beside: {elsewhere.booked}"
+    return text
 
 
 def plan_text(plan: Plan) -> str:
@@ -277,7 +310,11 @@ def plan_text(plan: Plan) -> str:
         f"{plan.total('output_tokens').text()} out, {plan.total('usd').text(',.2f')} USD, "
         f"{plan.total('hours').text(',.2g')} hours, {(plan.total('disk_bytes') * 1e-6).text(',.1f')} MB of disk"
     )
-    lines += ["" if lines else "Nothing is to be asked of a VLM.", f"To pay: {total}", f"Spent so far: {plan.spent}"]
+    lines += [
+        "" if lines else "Nothing is to be asked of a VLM.",
+        f"To pay: {total}",
+        spending_text(plan.spent, plan.elsewhere),
+    ]
     if plan.interrupted:
         lines.append(f"Calls that a killed run had under way, perhaps billed twice: {plan.interrupted:,}")
     if plan.caps_in_the_way:

@@ -375,6 +375,18 @@ def chunk_embeddings_schema(dim: int) -> pa.Schema:
     return pa.schema([("chunk_id", pa.string()), ("embedding", pa.list_(pa.float32(), dim))])
 
 
+def caption_embeddings_schema(dim: int) -> pa.Schema:
+    """Schema of `caption_embeddings`; rows are unit-norm float32, or zero where nothing is to be read."""
+    return pa.schema(
+        [
+            ("chunk_id", pa.string()),
+            ("text_digest", pa.string()),  # SHA-256 of what was embedded: the chunk with captions for its pictures
+            ("embedder", pa.string()),  # as CaptionRecipe names it, with the version of its checkpoint if it has one
+            ("embedding", pa.list_(pa.float32(), dim)),
+        ]
+    )
+
+
 def embedding_matrix(table: pa.Table) -> np.ndarray:
     """float32 [rows, dim]: the `embedding` column of a chunk_embeddings table."""
     column = table["embedding"].combine_chunks()

@@ -17,6 +17,8 @@ SAMPLED_CHUNKS = 4
 MAX_DIFFERENCE = 1e-3
 """Choice: one document embedded twice differs by its place in a batch, up to 1e-7 in float32 and some 1e-4 in bfloat16;
 embeddings of different backbones of one width are no more alike than chance has it."""
+NORM_TOLERANCE = 1e-3
+"""Choice: float32 normalisation is exact to about 1e-6; a thousandth means that something else was stored."""
 
 
 def embedded_once(
@@ -57,24 +59,48 @@ def embeddings_of_version(home: Home, version: str, partition: str | None, dim: 
 
 
 def embeddings_of_untrained(
-    home: Home, embedder: Embedder, chunk_by_id: Mapping[str, Document]
+    home: Home, embedder: Embedder, chunk_by_id: Mapping[str, Document], *, partition: str | None = None
 ) -> dict[str, np.ndarray]:
-    """Embeddings, [D] by chunk id, of the retriever `untrained`, where they are this embedder's.
+    """Embeddings, [D] by chunk id, of the retriever `untrained`, where they are this embedder's; None for all partitions.
 
     Its tables name no version of the backbone, so a few of their chunks are embedded again, and a table that differs is
     left alone.
     """
     known: dict[str, np.ndarray] = {}
     name = f"{UNTRAINED.name}/chunk_embeddings"
-    for partition in home.tables.all_partitions(name):
-        stored = _stored(home, name, partition, embedder.dim)
-        sample = sorted(stored.keys() & chunk_by_id.keys())[:SAMPLED_CHUNKS]
-        if not sample:
-            continue
-        again = embedder.embed([chunk_by_id[chunk_id] for chunk_id in sample], side="candidate")
-        if np.abs(again - np.stack([stored[chunk_id] for chunk_id in sample])).max() <= MAX_DIFFERENCE:
-            known |= stored
+    for one in home.tables.all_partitions(name) if partition is None else [partition]:
+        if home.tables.commit(name, one) is not None:
+            known |= believed(_stored(home, name, one, embedder.dim), embedder, chunk_by_id)
     return known
+
+
+def believed(
+    stored: Mapping[str, np.ndarray], embedder: Embedder, document_by_id: Mapping[str, Document]
+) -> Mapping[str, np.ndarray]:
+    """The stored embeddings, [D] by id, if a few of them, embedded again, come out the same; none otherwise."""
+    sample = sorted(stored.keys() & document_by_id.keys())[:SAMPLED_CHUNKS]
+    if not sample:
+        return {}
+    again = embedder.embed([document_by_id[one] for one in sample], side="candidate")
+    is_same = np.abs(again - np.stack([stored[one] for one in sample])).max() <= MAX_DIFFERENCE
+    return stored if is_same else {}
+
+
+def faults_of_order(home: Home, ids: Sequence[str], partition: str | None) -> list[str]:
+    """What is wrong with the ids of a table that has a row for each chunk of a partition."""
+    chunk_ids = home.tables.read("chunked_corpus", partition=partition, columns=["chunk_id"])["chunk_id"].to_pylist()
+    if list(ids) == chunk_ids:
+        return []
+    return [f"{len(ids)} embeddings for {len(chunk_ids)} chunks, or in another order"]
+
+
+def faults_of_lengths(ids: Sequence[str], embedding_CD: np.ndarray, expected: float | Sequence[float]) -> list[str]:
+    """What is wrong with the lengths of embeddings that should have these."""
+    if not len(ids):
+        return []
+    norm_C = np.linalg.norm(embedding_CD, axis=1)
+    bad = np.flatnonzero(~(np.abs(norm_C - np.asarray(expected)) <= NORM_TOLERANCE))  # negated: NaN counts as wrong
+    return [f"chunk {ids[int(row)]}: embedding of length {norm_C[row]:.4f}" for row in bad]
 
 
 def _stored(home: Home, name: str, partition: str | None, dim: int) -> dict[str, np.ndarray]:

@@ -40,28 +40,12 @@ class EndpointEmbedder:
         self._lists = lists
 
     @classmethod
-    def of(cls, settings: Settings, home: Home, *, asset: str) -> "EndpointEmbedder":
-        """The server of the settings; its calls are entered in the ledger under this asset. Raises ConfigError for none."""
-        endpoint, root = settings.embedder, str(home.root / "vlm")
-        if endpoint is None:
-            raise ConfigError("embeddings over HTTP need NYX_EMBEDDER_BASE_URL and NYX_EMBEDDER_MODEL, neither is set")
-        replies = replies_in(f"{home.store}/vlm")
-        vlm: VLM
-        if settings.is_replay:
-            kept = ReplayVLM(endpoint.model, replies, max_in_flight=endpoint.max_in_flight)
-            vlm = MeteredVLM(kept, ledger_in(root), asset=asset, partition=None)
-        else:
-            order = Order(
-                service="embeddings",
-                endpoint=endpoint,
-                api_key=settings.embedder_api_key,
-                caps=settings.caps,
-                images_root=home.images.root,
-                vlm_root=root,
-                replies_root=f"{home.store}/vlm",
-            )
-            vlm = CourierVLM(order).for_step(asset, None)
-        return cls(vlm, replies, TextLists(root, endpoint.model))
+    def of(cls, settings: Settings, home: Home, *, asset: str, partition: str | None = None) -> "EndpointEmbedder":
+        """The server of the settings; its calls are entered in the ledger under this asset and partition.
+
+        Raises ConfigError where the settings name none.
+        """
+        return EmbeddingsServer(settings, home).for_step(asset, partition)
 
     @property
     def dim(self) -> int:
@@ -114,3 +98,46 @@ class EndpointEmbedder:
                 rows = zip(text_digests, embeddings_of(reply), strict=True)
                 found |= {digest: row for digest, row in rows if digest in wanted}
         return found
+
+
+class EmbeddingsServer:
+    """The embeddings server of the settings, with one process that makes its calls, whoever asks. Raises ConfigError for none."""
+
+    def __init__(self, settings: Settings, home: Home) -> None:
+        endpoint, root = settings.embedder, str(home.root / "vlm")
+        if endpoint is None:
+            raise ConfigError("embeddings over HTTP need NYX_EMBEDDER_BASE_URL and NYX_EMBEDDER_MODEL, neither is set")
+        self._endpoint, self._root = endpoint, root
+        self._replies = replies_in(f"{home.store}/vlm")
+        self._lists = TextLists(root, endpoint.model, store=f"{home.store}/vlm")
+        self._courier = None
+        if not settings.is_replay:
+            order = Order(
+                service="embeddings",
+                endpoint=endpoint,
+                api_key=settings.embedder_api_key,
+                caps=settings.caps,
+                images_root=home.images.root,
+                vlm_root=root,
+                replies_root=f"{home.store}/vlm",
+            )
+            self._courier = CourierVLM(order)
+
+    def for_step(self, asset: str, partition: str | None) -> EndpointEmbedder:
+        """Its embedder; what is asked is entered in the ledger under this asset and partition."""
+        vlm: VLM
+        if self._courier is not None:
+            vlm = self._courier.for_step(asset, partition)
+        else:
+            kept = ReplayVLM(self._endpoint.model, self._replies, max_in_flight=self._endpoint.max_in_flight)
+            vlm = MeteredVLM(kept, ledger_in(self._root), asset=asset, partition=partition)
+        return EndpointEmbedder(vlm, self._replies, self._lists)
+
+
+def texts_embedded(settings: Settings, home: Home) -> frozenset[str]:
+    """Digests of the texts whose embedding by the server of the settings is kept; none without a server."""
+    if settings.embedder is None:
+        return frozenset()
+    replies = replies_in(f"{home.store}/vlm")
+    lists = TextLists(home.root / "vlm", settings.embedder.model, store=f"{home.store}/vlm").read()
+    return frozenset(text for request, texts in lists.items() if replies.has(request) for text in texts)

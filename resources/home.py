@@ -14,9 +14,11 @@ Dagster's records, the catalogue, the report and an embedded index are of each h
 import fcntl
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from resources.artifacts import Artifacts
@@ -27,6 +29,8 @@ from resources.mirror import Mirror
 from resources.stores import SharedHome, open_store, put_bytes, store_answers
 from resources.tables import Commit, ParquetTables
 from training_kernels.errors import ConfigError, IncompleteArtifact
+
+logger = logging.getLogger(__name__)
 
 REPORT_FILE = Path("report") / "nyx.html"
 """The page that `nyx report` writes, from the root."""
@@ -80,12 +84,16 @@ class Home:
         return self.store != str(self.root)
 
     def commit(self, asset: str, partition: str | None) -> Commit | None:
-        """The committed version of a table, or of a folder where the asset is one; None for a folder that was damaged."""
+        """The committed version of a table, or of a folder where the asset is one.
+
+        None for a folder that was damaged, or whose pointer was; the log names the file and what to do.
+        """
         if (commit := self.tables.commit(asset, partition)) is not None:
             return commit
         try:
             return self.artifacts.commit(asset) if partition is None else None
-        except IncompleteArtifact:  # it has to be made again, like one that was never made
+        except IncompleteArtifact as error:  # it has to be made again, like one that was never made
+            _tell_once(str(error))
             return None
 
     def input_version(self, asset: str, partition: str | None) -> str:
@@ -191,3 +199,9 @@ class Home:
     def report_file(self) -> Path:
         """Where the report page lies; it holds texts and pictures of pages."""
         return self.root / REPORT_FILE
+
+
+@cache
+def _tell_once(fault: str) -> None:
+    """Warn of a damaged file, once a process: what is current is asked hundreds of times in a run."""
+    logger.warning("%s (until then it counts as never made)", fault)

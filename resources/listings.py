@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from resources.stores import files_below
+from training_kernels.errors import IncompleteArtifact
 
 LISTING_SECONDS = 5.0
 """Choice: a run asks hundreds of times in a row which of an asset's tables are there; another host's table may be seen so
@@ -36,7 +37,10 @@ class Listings:
         return files
 
     def content(self, folder: str, path: str, read: Callable[[str], Content]) -> Content | None:
-        """What `read` makes of a file below a folder, read again only when it has changed; None if it is not there."""
+        """What `read` makes of a file below a folder, read again only when it has changed; None if it is not there.
+
+        Raises what `read` raises, IncompleteArtifact of a file that is torn among it.
+        """
         tag = self.below(folder).get(path)
         if tag is None:
             return None
@@ -44,6 +48,8 @@ class Listings:
         if known_tag != tag:
             try:
                 content = read(path)
+            except IncompleteArtifact:  # a FileNotFoundError too, but of a file that is there
+                raise
             except FileNotFoundError:  # removed since it was listed
                 return None
             self._contents[path] = (tag, content)

@@ -29,7 +29,7 @@ NYX_GENERATORS
               names of further generators, separated by commas, that answer the test questions beside GENERATOR; each has
               an NYX_<NAME>_BASE_URL and so on of its own
 NYX_MAX_CALLS, NYX_MAX_TOKENS, NYX_MAX_USD
-              the most that calls to servers may take in this home, by all its processes together; default: no cap
+              the most that calls to servers may take in this home, by all its processes and hosts together; default: no cap
 NYX_BUDGET_SINCE
               what was spent before this moment (ISO 8601, UTC unless it says otherwise) does not count; default: all does
 NYX_FETCH     on: pictures behind http(s) references are fetched; off (default): they are rejected

@@ -6,24 +6,40 @@
 A process holds a lock on its own journal for as long as it lives, and the system releases it even after kill -9. So
 everybody can tell a call that is under way from one whose process died: the latter counts with what its reply cost if
 that was kept, else with the most that it can have taken, because the server may have billed it.
+
+Journals are of one machine. Where hosts share a home, each books its share of the caps before it spends (vlm_bookings.py).
 """
 
 import fcntl
 import json
+import logging
+import math
 import os
 import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from resources.vlm import Reply
 from resources.vlm_replies import ReplyFolder
 from training_kernels.errors import BudgetReached, ConfigError
+
+if TYPE_CHECKING:
+    from resources.vlm_bookings import Elsewhere, Share
+
+logger = logging.getLogger(__name__)
+
+MINUTE_SECONDS = 60
+WAIT_SECONDS = 1.0
+"""How often a host whose share is used up asks again while it waits for its own calls. Choice: a call takes a second or
+more."""
+TELL_SECONDS = 60.0
+"""How often a host without a cap tells the others what it spent. Choice: for people who look, so not often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +57,29 @@ class Spending:
     def __add__(self, other: "Spending") -> "Spending":
         return Spending(calls=self.calls + other.calls, tokens=self.tokens + other.tokens, usd=self.usd + other.usd)
 
+    def beyond(self, other: "Spending") -> "Spending":
+        """What is more of this than of the other, amount by amount."""
+        return Spending(
+            calls=max(0, self.calls - other.calls),
+            tokens=max(0, self.tokens - other.tokens),
+            usd=max(0.0, self.usd - other.usd),
+        )
+
+    def to_list(self) -> list[float]:
+        return [self.calls, self.tokens, self.usd]
+
+    @classmethod
+    def from_list(cls, amounts: list[Any]) -> "Spending":
+        calls, tokens, usd = amounts
+        return cls(calls=calls, tokens=tokens, usd=usd)
+
     def __str__(self) -> str:
         return f"{self.calls:,} calls, {self.tokens:,} tokens, {self.usd:,.4f} USD"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caps:
-    """The most that may be spent in a home from a moment on, by all its processes together; inf is no cap.
+    """The most that may be spent in a home from a moment on, by all its processes and hosts together; inf is no cap.
 
     Choice: a cap belongs to the home, not to a run, so that a run that is started again, by hand or by a daemon, does
     not get a fresh allowance.
@@ -65,6 +97,19 @@ class Caps:
                 "caps on calls, tokens and US dollars must be 0 or more, got "
                 f"{self.max_calls}, {self.max_tokens} and {self.max_usd}"
             )
+
+    @property
+    def limit_anything(self) -> bool:
+        return not all(map(math.isinf, (self.max_calls, self.max_tokens, self.max_usd)))
+
+    def set_to(self, amount: Spending) -> Self:
+        """These amounts where there are caps, and no cap where there is none."""
+        return replace(
+            self,
+            max_calls=self.max_calls if math.isinf(self.max_calls) else amount.calls,
+            max_tokens=self.max_tokens if math.isinf(self.max_tokens) else amount.tokens,
+            max_usd=self.max_usd if math.isinf(self.max_usd) else amount.usd,
+        )
 
     def passed_by(self, spent: Spending) -> list[str]:
         """The settings whose cap the amount passes."""
@@ -90,16 +135,33 @@ class _Journal:
 
 
 class Budget:
-    """The journals of a home, and room for one more call under the caps. Nothing is written before the first call."""
+    """The journals of a home, and room for one more call under the caps. Nothing is written before the first call.
 
-    def __init__(self, root: Path, caps: Caps, replies: ReplyFolder, *, clock: Callable[[], float] = time.time) -> None:
+    Args:
+        share: this host's part of the caps, where hosts share the home.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        caps: Caps,
+        replies: ReplyFolder,
+        *,
+        share: "Share | None" = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.root = Path(root)
         self.caps = caps
         self._replies = replies
+        self._share = share
         self._clock = clock
         self._guard = Lock()
         self._journals: dict[str, _Journal] = {}
         self._settled = Spending()
+        self._by_minute: dict[int, Spending] = {}
+        """All that was ever settled here, by the minute in which the call began."""
+        self._ever = Spending()
+        self._asks_again_at = self._tells_at = 0.0
         self._interrupted: list[str] = []
         self._ours: IO[bytes] | None = None
         self._our_name = ""
@@ -117,9 +179,14 @@ class Budget:
             live = [call for journal in self._journals.values() for call in journal.open.items()]
             if any(open_digest == digest for open_digest, _ in live):
                 return False
-            spent = self._settled
             held_back = sum((amount for _, (began, amount) in live if began >= self.caps.since), Spending())
-            if not self.caps.passed_by(spent + held_back + most):
+            spent = self._settled
+            if self._share is None:
+                has_room = not self.caps.passed_by(spent + held_back + most)
+            else:
+                has_room = self._has_share(self._share, spent, held_back, most)
+                spent += self._share.elsewhere.spent + self._share.elsewhere.booked
+            if has_room:
                 self._enter("open", digest, most)
                 return True
             # what is under way may take less than it holds back
@@ -127,13 +194,62 @@ class Budget:
                 return False
             raise BudgetReached(self._message(spent, held_back, most))
 
+    def _has_share(self, share: "Share", spent: Spending, held_back: Spending, most: Spending) -> bool:
+        """Whether this host may make one more call; books room for it where it has none."""
+        reached = self._reached()
+        if share.covers(reached + most):
+            return True
+        now = self._clock()
+        if held_back.calls and now < self._asks_again_at:
+            return False
+        if share.book(self._by_minute, reached, spent + held_back, most, now=now):
+            return True
+        self._asks_again_at = now + WAIT_SECONDS
+        return False
+
+    def _reached(self) -> Spending:
+        """All that was ever spent here, calls under way at the most that they may take."""
+        under_way = (amount for journal in self._journals.values() for _, amount in journal.open.values())
+        return sum(under_way, self._ever)
+
     def settle(self, digest: str, spent: Spending) -> None:
         """Enter what a call that was started took."""
         with self._guard, self._locked():
             self._enter("settled", digest, spent)
+            if self._share is not None and not self.caps.limit_anything and self._clock() >= self._tells_at:
+                self._tells_at = self._clock() + TELL_SECONDS
+                self._tell(self._share)
+
+    def _tell(self, share: "Share") -> None:
+        """Let other hosts see what this one spent; a store that does not answer fails no call, the next time tells it all."""
+        self._catch_up()
+        try:
+            share.give_back(self._by_minute, self._reached(), now=self._clock())
+        except Exception as error:  # noqa: BLE001 - clients of stores raise errors of every kind
+            logger.warning("other hosts do not see yet what this one has spent and gives back: %r", error)
+
+    def give_back(self) -> None:
+        """Let other hosts have what this one booked and did not spend, and see what it spent. Nothing, where none share."""
+        if self._share is None or self._ours is None:
+            return
+        with self._guard, self._locked():
+            self._tell(self._share)
+
+    def elsewhere(self) -> "Elsewhere | None":
+        """What other hosts have spent and may still spend; None where none share the home. Writes nothing."""
+        if self._share is None:
+            return None
+        with self._guard:
+            self._share.look()
+            return self._share.elsewhere
+
+    def spent_by_all(self) -> Spending:
+        """What this machine spent, and what other hosts that share the home are known to have spent. Writes nothing."""
+        elsewhere = self.elsewhere()
+        return self.spent() + (elsewhere.spent if elsewhere is not None else Spending())
 
     def spent(self) -> Spending:
-        """What was spent since `caps.since`, calls under way at the most that they may take. Writes nothing."""
+        """What this machine spent since `caps.since`, calls under way at the most that they may take. Writes nothing."""
         with self._guard:
             self._catch_up()
             return sum(
@@ -163,8 +279,14 @@ class Budget:
 
     def _message(self, spent: Spending, held_back: Spending, most: Spending) -> str:
         passed = " and ".join(self.caps.passed_by(spent + held_back + most))
+        elsewhere = ""
+        if self._share is not None and (hosts := self._share.elsewhere.hosts):
+            elsewhere = (
+                f" (of these {self._share.elsewhere.booked} are only booked, by {', '.join(hosts)}: a host gives back what "
+                "it does not spend when its calls are through)"
+            )
         return (
-            f"the cap {passed} leaves no room for one more call: {spent} were spent and {held_back.calls} calls are under "
+            f"the cap {passed} leaves no room for one more call: {spent} were spent{elsewhere} and {held_back.calls} calls are under "
             f"way by {self.root}, the next call may take {most.tokens:,} tokens and {most.usd:.4f} USD; every reply so far "
             "is kept: raise the cap, or set NYX_BUDGET_SINCE to count from a later moment, and run again"
         )
@@ -232,6 +354,12 @@ class Budget:
             journal.open[row["digest"]] = (row["time"], amount)
             return
         began, _ = journal.open.pop(row["digest"])
+        self._add(began, amount)
+
+    def _add(self, began: float, amount: Spending) -> None:
+        minute = int(began // MINUTE_SECONDS)
+        self._by_minute[minute] = self._by_minute.get(minute, Spending()) + amount
+        self._ever += amount
         if began >= self.caps.since:
             self._settled += amount
 
@@ -240,8 +368,7 @@ class Budget:
         for digest, (began, most) in journal.open.items():
             reply = self._replies.peek(digest)
             self._interrupted.append(digest)
-            if began >= self.caps.since:
-                self._settled += most if reply is None else Spending.of(reply)
+            self._add(began, most if reply is None else Spending.of(reply))
         journal.open.clear()
         journal.is_ended = True
 

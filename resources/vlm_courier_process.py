@@ -34,6 +34,10 @@ logger = logging.getLogger(__name__)
 GRACE_SECONDS = 5.0
 """Beyond the endpoint's time-out, for what follows an answer: it is kept, entered and settled."""
 
+IDLE_SECONDS = 3.0
+"""After as long without a call, what the host booked of the caps and did not spend goes back to the others. Choice: calls
+come in rows without such a pause, and to book anew takes half a second."""
+
 
 class Courier:
     """The calls of one worker."""
@@ -42,11 +46,12 @@ class Courier:
         self._order = order
         self._worker = worker
         self._paid = paid_vlm(order)
-        replies = replies_in(order.replies_root)
-        self._cached = CachedVLM(self._paid, replies, budget_in(order.vlm_root, order.caps, replies=replies))
+        self._budget = budget_in(order.vlm_root, order.caps, store=order.replies_root)
+        self._cached = CachedVLM(self._paid, replies_in(order.replies_root), self._budget)
         self._metered: dict[tuple[str, str | None], MeteredVLM] = {}
         self._calls: dict[asyncio.Task[None], str] = {}
         """Calls that have not come to an end, each with its request's digest."""
+        self._num_asked = 0
         self._lines: set[asyncio.Task[None]] = set()
         self._worker_has_gone = asyncio.Event()
 
@@ -56,10 +61,24 @@ class Courier:
         control.setblocking(False)
         loop.add_reader(control, self._accept, control)
         loop.add_signal_handler(signal.SIGTERM, self._worker_has_gone.set)
+        giving_back = asyncio.create_task(self._give_back_when_idle())
         with _watched(self._worker, self._worker_has_gone):
             await self._worker_has_gone.wait()
+        giving_back.cancel()
         loop.remove_reader(control)
         await self._finish()
+        self._budget.give_back()
+
+    async def _give_back_when_idle(self) -> None:
+        """Between steps that ask, a run may train for hours; what is booked meanwhile is missing elsewhere."""
+        seen = given_back = 0
+        while True:
+            await asyncio.sleep(IDLE_SECONDS)
+            is_idle = not self._calls and self._num_asked == seen
+            if is_idle and seen != given_back:
+                self._budget.give_back()
+                given_back = seen
+            seen = self._num_asked
 
     def _accept(self, control: socket.socket) -> None:
         """One more event loop of the worker, or the news that the worker has gone."""
@@ -84,6 +103,7 @@ class Courier:
             while (line := await reader.readline()).endswith(b"\n"):
                 ask = Ask.from_line(line)
                 call = asyncio.create_task(self._answer(ask, writer))
+                self._num_asked += 1
                 self._calls[call] = ask.request.digest(self._cached.model)
                 calls.add(call)
                 call.add_done_callback(calls.discard)
@@ -157,7 +177,7 @@ class _watched:
 def paid_vlm(order: Order) -> PaidVLM:
     """The client of what an order asks for."""
     if order.service == "embeddings":
-        lists = TextLists(order.vlm_root, order.endpoint.model)
+        lists = TextLists(order.vlm_root, order.endpoint.model, store=order.replies_root)
         return EmbeddingsVLM(order.endpoint, api_key=order.api_key, lists=lists)
     images = PictureFolder(order.images_root)
     return OpenAIVLM(order.endpoint, api_key=order.api_key, images=images)

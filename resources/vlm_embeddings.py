@@ -13,8 +13,6 @@ import base64
 import fcntl
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from resources.endpoint_client import Endpoint, EndpointClient, Fault
+from resources.stores import files_below, open_store, put_bytes
 from resources.vlm import Message, Reply, Request, Sampling
 from resources.vlm_budget import Spending
 from resources.vlm_courier_notes import wait_for_finishing
@@ -58,11 +57,14 @@ def embeddings_of(reply: Reply) -> np.ndarray:
 
 
 class TextLists:
-    """Which call of a model embedded which texts."""
+    """Which call of a model embedded which texts; kept beside the replies, so that hosts share both."""
 
-    def __init__(self, vlm_root: str | Path, model: str) -> None:
+    def __init__(self, vlm_root: str | Path, model: str, *, store: str = "") -> None:
+        name = hashlib.sha256(model.encode()).hexdigest()[:16]
         self._root = Path(vlm_root)
-        self._folder = self._root / "embeddings" / hashlib.sha256(model.encode()).hexdigest()[:16]
+        self._folder = self._root / "embeddings" / name
+        self._fs, self._base = open_store(f"{store or self._root}/embeddings/{name}")
+        self._known: dict[str, list[str]] = {}
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -78,14 +80,18 @@ class TextLists:
 
     def write(self, request_digest: str, texts: Sequence[str]) -> None:
         """Complete in its place, or not there."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        beside = self._folder / f"{request_digest}.{os.getpid()}-{uuid.uuid4().hex}.part"
-        beside.write_text(json.dumps([text_digest(text) for text in texts]))
-        beside.rename(self._folder / f"{request_digest}.json")
+        content = json.dumps([text_digest(text) for text in texts])
+        put_bytes(self._fs, f"{self._base}/{request_digest}.json", content.encode())
 
     def read(self) -> dict[str, list[str]]:
         """Digests of the texts, in order, by the digest of their request."""
-        return {path.stem: json.loads(path.read_text()) for path in sorted(self._folder.glob("*.json"))}
+        paths = [path for path in sorted(files_below(self._fs, self._base)) if path.endswith(".json")]
+        place_by_digest = {path.rpartition("/")[2].removesuffix(".json"): path for path in paths}
+        self._known = {
+            digest: self._known.get(digest) or json.loads(self._fs.cat_file(path))
+            for digest, path in place_by_digest.items()
+        }
+        return self._known
 
 
 class EmbeddingsVLM:

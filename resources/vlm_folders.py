@@ -1,11 +1,13 @@
 """What lies where in a home's folders of VLM calls: <home>/vlm, and <local>/vlm where hosts share the home.
 
-Replies are shared, so that no host pays for what another one paid for. Journals, notes and the ledger are appended to and
-locked, which object stores cannot: they are of this machine, and the ledger is sent to the home (mirror.py).
+Replies are shared, so that no host pays for what another one paid for, and so is what each host books of the caps. Journals,
+notes and the ledger are appended to and locked, which object stores cannot: they are of this machine, and the ledger is sent
+to the home (mirror.py).
 """
 
 from pathlib import Path
 
+from resources.vlm_bookings import Bookings, Share
 from resources.vlm_budget import Budget, Caps
 from resources.vlm_replies import ReplyFolder
 
@@ -15,9 +17,16 @@ def replies_in(root: str | Path) -> ReplyFolder:
     return ReplyFolder(f"{root}/replies")
 
 
-def budget_in(root: str | Path, caps: Caps, *, replies: ReplyFolder | None = None) -> Budget:
-    """What this machine spent, under caps; `replies` where they are not in the same folder."""
-    return Budget(Path(root) / "journals", caps, replies or replies_in(root))
+def budget_in(root: str | Path, caps: Caps, *, store: str = "") -> Budget:
+    """What this machine spent, under caps.
+
+    Args:
+        store: the folder that hosts share; "" where it is the same as `root`.
+    """
+    journals = Path(root) / "journals"
+    if store in ("", str(root)):
+        return Budget(journals, caps, replies_in(root))
+    return Budget(journals, caps, replies_in(store), share=Share(Bookings(f"{store}/bookings"), journals, caps))
 
 
 def ledger_in(root: str | Path) -> str:

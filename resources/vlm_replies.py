@@ -36,6 +36,10 @@ class ReplyFolder:
         found = self._load(digest)
         return found if isinstance(found, Reply) else None
 
+    def has(self, digest: str) -> bool:
+        """Whether there is one, without reading it."""
+        return self._fs.exists(self._path(digest))
+
     def read(self, digest: str) -> Reply | None:
         """The same; a file that cannot be read is renamed to `*.damaged` and logged, so that its request is asked again."""
         found = self._load(digest)

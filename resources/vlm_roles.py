@@ -22,8 +22,8 @@ def replies_of(home: Home) -> ReplyFolder:
 
 
 def budget_of(settings: Settings, home: Home) -> Budget:
-    """What was spent in a home, by this machine where hosts share it, under the caps of the settings."""
-    return budget_in(home.root / "vlm", settings.caps, replies=replies_of(home))
+    """What was spent in a home under the caps of the settings, by this machine and by others that share it."""
+    return budget_in(home.root / "vlm", settings.caps, store=f"{home.store}/vlm")
 
 
 def ledger_folder(home: Home) -> Path:

@@ -27,9 +27,13 @@ def most_input_tokens(request: Request, pictures: PictureFolder) -> int:
 
 def likely_text_tokens(request: Request) -> float:
     """About as many as a server will count for the texts and the marks around them, without the pictures."""
-    texts = [message.content.text for message in request.messages]
-    dense = sum(len(DENSE.findall(text)) for text in texts)
-    return dense + (sum(map(len, texts)) - dense) / CHARACTERS_A_TOKEN + _around(request)
+    return sum(likely_tokens(message.content.text) for message in request.messages) + _around(request)
+
+
+def likely_tokens(text: str) -> float:
+    """About as many as a tokenizer makes of a text."""
+    dense = len(DENSE.findall(text))
+    return dense + (len(text) - dense) / CHARACTERS_A_TOKEN
 
 
 def picture_tokens(request: Request, pictures: PictureFolder) -> int:

@@ -38,7 +38,7 @@ from nyx_assets.partitions import EVERY_CRAWL
 from nyx_assets.past_calls import spent_calls
 from nyx_assets.plots import plots_markdown
 from nyx_assets.previews import markdown_preview
-from nyx_assets.rag.corpus import chunk_documents, corpus_embeddings
+from nyx_assets.rag.corpus import chunk_documents, current_embeddings
 from nyx_assets.rag.drawing import draw_by_hash
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.records import (
@@ -57,6 +57,7 @@ from nyx_assets.records import (
 )
 from nyx_assets.retrievers import BM25, FINETUNED, PRETRAINED, PROMOTED, UNTRAINED
 from nyx_assets.rounds import Round, rounds_of, stopped_before
+from nyx_assets.stored_embeddings import embedded_once
 from resources.embedder import Embedders
 from resources.home import Home
 from resources.tables import Commit, utc_now
@@ -81,7 +82,7 @@ CORPUS_DEPS = [
     dg.AssetDep("chunked_corpus", partition_mapping=EVERY_CRAWL),
 ]
 SUITE_DEPS = [*CORPUS_DEPS, dg.AssetDep("near_duplicates")]
-CAPTIONS_DEP = dg.AssetDep("chunk_captions", partition_mapping=EVERY_CRAWL)
+CAPTIONS_DEPS = [dg.AssetDep(name, partition_mapping=EVERY_CRAWL) for name in ("chunk_captions", "caption_embeddings")]
 EMBEDDING_DEPS = [
     *(dg.AssetDep([retriever.name, "chunk_embeddings"], partition_mapping=EVERY_CRAWL) for retriever in EVALUATED),
     dg.AssetDep("pretrained_checkpoint"),
@@ -117,12 +118,13 @@ def suites_of_the_gate(home: Home, recipe: PipelineRecipe) -> dict[str, Suite]:
 
 
 def evaluated_retrievers(
-    home: Home, embedders: Embedders, foreign_embedders: ForeignEmbedders, recipe: PipelineRecipe
+    home: Home, embedders: Embedders, foreign_embedders: ForeignEmbedders, recipe: PipelineRecipe, *, asset: str
 ) -> list[Retriever]:
-    """BM25, what reads captions in the places of pictures, and every retriever that embeds, before and after each training."""
+    """BM25, what reads captions in the places of pictures, and every retriever that embeds, before and after each training,
+    for this asset."""
     return [
         Bm25Retriever(),
-        *caption_baselines(home, embedders, foreign_embedders, recipe.captions),
+        *caption_baselines(home, embedders, foreign_embedders, recipe.captions, asset=asset),
         *(stored_retriever(retriever, home, embedders) for retriever in EVALUATED),
     ]
 
@@ -166,7 +168,7 @@ def altered_queries(
     specs=[
         dg.AssetSpec(
             name,
-            deps=[*SUITE_DEPS, *EMBEDDING_DEPS, CAPTIONS_DEP, dg.AssetDep("altered_queries")],
+            deps=[*SUITE_DEPS, *EMBEDDING_DEPS, *CAPTIONS_DEPS, dg.AssetDep("altered_queries")],
             description=description,
             group_name="evaluation",
             code_version="5",
@@ -211,7 +213,7 @@ def retrieval_evaluation(
         ) as tables,
         published_runs(home) as runs,
     ):
-        retrievers = evaluated_retrievers(home, embedders, foreign_embedders, recipe)
+        retrievers = evaluated_retrievers(home, embedders, foreign_embedders, recipe, asset="retrieval_scores")
         for split, suite in own_suites(home, recipe):
             runs.qrels(suite, split)
             scores_by_retriever = {}
@@ -250,7 +252,7 @@ def retrieval_evaluation(
     specs=[
         dg.AssetSpec(
             name,
-            deps=[*CORPUS_DEPS, *EMBEDDING_DEPS, CAPTIONS_DEP],
+            deps=[*CORPUS_DEPS, *EMBEDDING_DEPS, *CAPTIONS_DEPS],
             description=description,
             group_name="evaluation",
             kinds={"openai", "parquet"},
@@ -294,7 +296,7 @@ def rag_evaluation(
     pair_by_id = {pair["qa_id"]: pair for pair in held_out_pairs(home, "test")}
     drawn = draw_by_hash(pair_by_id, limit=recipe.evaluation.max_rag_queries, seed=recipe.seed)
     pairs = [pair_by_id[qa_id] for qa_id in drawn]
-    retrievers = evaluated_retrievers(home, embedders, foreign_embedders, recipe)
+    retrievers = evaluated_retrievers(home, embedders, foreign_embedders, recipe, asset="rag_scores")
     contexts = contexts_of(pairs, chunk_by_id, retrievers, window=recipe.evaluation.rag_window)
     generators = [generator, *further_generators]
     progress = step.progress("answers", len(contexts) * len(generators))
@@ -492,12 +494,18 @@ def measured_index_settings(
     step = Step(context, home)
     suite = suites_of_the_gate(home, recipe)["dev"]
     embedder = embedders.open(PROMOTED.folder(home, embedders))
-    ids, embedding_CD = corpus_embeddings(home, PROMOTED.name)
-    row_by_id = dict(zip(ids, range(len(ids)), strict=True))
+    ids, embedding_CD = current_embeddings(home, PROMOTED.name)
+    # chunks whose partition is stale or quarantined are embedded here
+    embedding_CD, _ = embedded_once(
+        list(suite.candidates),
+        list(suite.candidates.values()).__getitem__,
+        embedder,
+        dict(zip(ids, embedding_CD, strict=True)),
+    )
     rows = index_settings(
         suite,
         embedder.embed([query.document for query in suite.queries], side="query"),
-        embedding_CD[[row_by_id[chunk_id] for chunk_id in suite.candidates]],
+        embedding_CD,
         dims=embedder.dims,
         ndcg_depth=recipe.evaluation.ndcg_at,
         max_loss=recipe.evaluation.max_dim_loss,

@@ -1,20 +1,26 @@
 """An embedder that embeds each document once, for suites whose queries bring overlapping candidates."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from nyx_assets.records import document_key
+from nyx_assets.captioned import text_digest
 from resources.embedder import Embedder, Side
 from training_kernels.documents import Document
 
 
 class RememberingEmbedder:
-    """Keeps what an embedder made in memory, by side and content."""
+    """Keeps what an embedder made in memory, by side and content.
 
-    def __init__(self, embedder: Embedder) -> None:
+    Args:
+        candidates: what it has made before, by digest of the document.
+    """
+
+    def __init__(self, embedder: Embedder, *, candidates: Mapping[str, np.ndarray] | None = None) -> None:
         self._embedder = embedder
-        self._known: dict[tuple[Side, str], np.ndarray] = {}
+        self._known: dict[tuple[Side, str], np.ndarray] = {
+            ("candidate", digest): row for digest, row in (candidates or {}).items()
+        }
 
     @property
     def dim(self) -> int:
@@ -29,7 +35,7 @@ class RememberingEmbedder:
         return self._embedder.reads_pictures
 
     def embed(self, documents: Sequence[Document], *, side: Side) -> np.ndarray:
-        keys = [(side, document_key(document)) for document in documents]
+        keys = [(side, text_digest(document)) for document in documents]
         new = {key: document for key, document in zip(keys, documents, strict=True) if key not in self._known}
         if new:
             made = self._embedder.embed(list(new.values()), side=side)

@@ -5,11 +5,13 @@ from typing import Protocol
 
 import numpy as np
 
+from nyx_assets.captioned import in_text
 from nyx_assets.rag.bm25 import Bm25Corpus
 from nyx_assets.rag.dense import DenseCorpus, prefix
 from nyx_assets.rag.rankings import Ranking
 from resources.embedder import Embedder
-from training_kernels.documents import Document, Segment
+from training_kernels.documents import Document
+from training_kernels.errors import DataError
 
 NO_DIM = 0
 """The Matryoshka dim of a retriever without embeddings."""
@@ -43,7 +45,7 @@ class Bm25Retriever:
 
 
 class DenseRetriever:
-    """Cosine of embeddings, searched exactly at each Matryoshka dim.
+    """Cosine of embeddings, searched exactly at each Matryoshka dim. Ranking raises DataError for embeddings that are no numbers.
 
     Args:
         known: embeddings of candidates that this embedder made before, at full width, by id; others are embedded.
@@ -63,6 +65,12 @@ class DenseRetriever:
     ) -> dict[int, list[Ranking]]:
         query_BD = self._embedder.embed(queries, side="query")
         candidate_CD = self._candidate_embeddings(candidates)
+        for what, rows in (("query", query_BD), ("candidate", candidate_CD)):
+            if len(bad := np.flatnonzero(~np.isfinite(rows).all(axis=1))):
+                raise DataError(
+                    f"{self._name} embedded {len(bad):,} of {len(rows):,} {what} documents as what is no number, the first "
+                    f"is number {bad[0]}; such a model cannot be measured: look at its training, or at its weights"
+                )
         return {
             dim: DenseCorpus(list(candidates), prefix(candidate_CD, dim)).search(prefix(query_BD, dim), top_k)
             for dim in self._embedder.dims
@@ -107,13 +115,3 @@ class CaptionedRetriever:
             {one: in_text(candidate, self._caption_by_image) for one, candidate in candidates.items()},
             top_k=top_k,
         )
-
-
-def in_text(document: Document, caption_by_image: Mapping[str, str]) -> Document:
-    """The document with captions in the places of its pictures; an empty text where nothing is left to read."""
-    segments = (
-        segment if segment.image is None else Segment(text=caption_by_image.get(segment.image, ""))
-        for segment in document.segments
-    )
-    read = tuple(segment for segment in segments if segment.text)
-    return Document(read or (Segment(text=""),))

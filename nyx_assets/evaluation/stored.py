@@ -3,7 +3,7 @@
 import numpy as np
 
 from nyx_assets.evaluation.retrievers import DenseRetriever
-from nyx_assets.rag.corpus import corpus_embeddings
+from nyx_assets.rag.corpus import current_embeddings
 from nyx_assets.records import embedding_matrix
 from nyx_assets.retrievers import PROMOTED, RetrieverSpec
 from resources.artifacts import Artifact
@@ -12,11 +12,15 @@ from resources.home import Home
 
 
 def stored_retriever(retriever: RetrieverSpec, home: Home, embedders: Embedders) -> DenseRetriever:
-    """A retriever that only has to embed the queries. Raises IncompleteArtifact if its checkpoint or table is missing."""
-    ids, embedding_CD = corpus_embeddings(home, retriever.name)
+    """A retriever that has to embed the queries, and chunks whose embeddings another checkpoint made.
+
+    Raises IncompleteArtifact if its checkpoint or table is missing.
+    """
+    folder = retriever.folder(home, embedders)
+    ids, embedding_CD = current_embeddings(home, retriever.name)
     return DenseRetriever(
         retriever.name,
-        embedders.open(retriever.folder(home, embedders)),
+        embedders.open(folder),
         known=dict(zip(ids, embedding_CD, strict=True)),
     )
 

@@ -14,9 +14,9 @@ from nyx_assets.evaluation.retrievers import Bm25Retriever, DenseRetriever, Retr
 from nyx_assets.evaluation.side_by_side import HEADLINE, side_by_side
 from nyx_assets.evaluation.suite_answers import SuiteAnswers, drawn_questions, suite_answers
 from nyx_assets.evaluation.trec import Runs
-from nyx_assets.evaluation.words_only import WordsOnlyEmbedder
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.retrievers import BM25, dense_retriever
+from nyx_assets.words_only import WordsOnlyEmbedder
 from resources.embedder import Embedder, Embedders
 from resources.home import Home
 from resources.images import ImageStore

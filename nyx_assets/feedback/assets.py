@@ -67,11 +67,11 @@ def preferences_asset(one: Round) -> dg.AssetsDefinition:
         with step.tables({name: FEEDBACK_PREFERENCES}) as tables:
             if qa_ids:
                 embedder = embedders.open(retriever.folder(home, embedders))
-                queries = retrieved(
-                    home, step.partition, qa_ids, embedder, dense_corpus(home, retriever.name), recipe.feedback
-                )
+                chunk_by_id = chunk_documents(home)
+                corpus = dense_corpus(home, retriever.name, chunk_by_id)
+                queries = retrieved(home, step.partition, qa_ids, embedder, corpus, recipe.feedback)
                 vlm = generator.for_step(name, step.partition)
-                tries = tried(queries, vlm, chunk_documents(home), recipe.feedback, seed=recipe.seed)
+                tries = tried(queries, vlm, chunk_by_id, recipe.feedback, seed=recipe.seed)
                 for rows in progress.over(tries):
                     tables[name].append(rows)
                     similarities += [

@@ -1,31 +1,21 @@
 """What must hold of embeddings before anything is retrieved with them."""
 
 import dagster as dg
-import numpy as np
 
 from nyx_assets.materialization import blocking_check
 from nyx_assets.recipes import PipelineRecipe
 from nyx_assets.records import embedding_matrix
 from nyx_assets.retrievers import DENSE_RETRIEVERS
 from nyx_assets.rounds import rounds_of
+from nyx_assets.stored_embeddings import faults_of_lengths, faults_of_order
 from resources.home import Home
-
-NORM_TOLERANCE = 1e-3
-"""Choice: float32 normalisation is exact to about 1e-6; a thousandth means that something else was stored."""
 
 
 def faults_of_embeddings(home: Home, asset: str, partition: str | None) -> list[str]:
     """What is wrong with a partition of a retriever's embeddings."""
     table = home.tables.read(asset, partition=partition)
-    chunk_ids = home.tables.read("chunked_corpus", partition=partition, columns=["chunk_id"])["chunk_id"].to_pylist()
-    faults = []
-    if table["chunk_id"].to_pylist() != chunk_ids:
-        faults.append(f"{table.num_rows} embeddings for {len(chunk_ids)} chunks, or in another order")
-    if table.num_rows:
-        norm = np.linalg.norm(embedding_matrix(table), axis=1)
-        bad = np.flatnonzero(~(np.abs(norm - 1) <= NORM_TOLERANCE))  # negated, so that NaN counts as wrong
-        faults += [f"chunk {table['chunk_id'][int(row)]}: embedding of length {norm[row]:.4f}" for row in bad]
-    return faults
+    ids = table["chunk_id"].to_pylist()
+    return faults_of_order(home, ids, partition) + faults_of_lengths(ids, embedding_matrix(table), 1.0)
 
 
 def embeddings_check(asset: str) -> dg.AssetChecksDefinition:

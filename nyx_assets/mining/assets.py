@@ -67,7 +67,12 @@ def mined_negatives_asset(recipe: MiningRecipe) -> dg.AssetsDefinition:
         queries = [pairs[qa_id] for qa_id in sorted(pairs)]
         step.log(f"mining {len(queries):,} questions in {len(chunk_by_id):,} chunks with {mining.miner}")
         miner = open_miner(
-            mining.miner, chunk_by_id, home=home, embedders=embedders, foreign_embedders=foreign_embedders
+            mining.miner,
+            chunk_by_id,
+            home=home,
+            embedders=embedders,
+            foreign_embedders=foreign_embedders,
+            asset="negatives",
         )
         judging = partial(judged_by, judge.for_step("negatives", None), seed=recipe.seed)
         kept, refused = mine(

@@ -181,6 +181,7 @@ def sorted_qa_asset(round_trip: RoundTripRecipe) -> dg.AssetsDefinition:
                 home=home,
                 embedders=embedders,
                 foreign_embedders=foreign_embedders,
+                crawl=step.partition,
             ),
         )
         raw = home.tables.read("raw_qa", partition=step.partition).to_pylist()

@@ -21,8 +21,11 @@ def open_search(
     home: Home,
     embedders: Embedders,
     foreign_embedders: ForeignEmbedders,
+    crawl: str | None = None,
 ) -> Search:
     """The recipe's retriever over the chunks of a partition, given by id, or over those of all crawls.
+
+    What it asks a server is entered under this crawl.
 
     Raises ConfigError and IncompleteArtifact as open_miner does.
     """
@@ -30,7 +33,15 @@ def open_search(
         chunks = chunk_documents(home)
     else:
         chunks = {chunk_id: Document.from_rows(row["segments"]) for chunk_id, row in partition.items()}
-    miner = open_miner(recipe.retriever, chunks, home=home, embedders=embedders, foreign_embedders=foreign_embedders)
+    miner = open_miner(
+        recipe.retriever,
+        chunks,
+        home=home,
+        embedders=embedders,
+        foreign_embedders=foreign_embedders,
+        asset="filtered_qa",
+        partition=crawl,
+    )
     return Search(miner, f"{recipe.retriever} among {len(chunks):,} chunks of the {recipe.scope}")
 
 

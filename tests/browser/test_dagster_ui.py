@@ -59,7 +59,7 @@ def test_the_graph_shows_every_asset_in_its_group(browser, dagster, nodes):
     expected = sorted([*groups, *(PurePosixPath(name).name for name in nodes)])
     browser.wait(f"{IN_SIDEBAR}.length >= arguments[0]", len(expected))
     assert sorted(browser.run(IN_SIDEBAR)) == expected
-    assert len(nodes) == 44
+    assert len(nodes) == 45
 
 
 def test_the_graph_draws_a_box_for_each_asset_of_a_group(browser, dagster):

@@ -62,6 +62,28 @@ def test_every_command_has_help(nyx: Nyx, command: tuple[str, ...]) -> None:
     assert len(result.output.splitlines()) >= 5
 
 
+def test_a_plan_counts_what_an_embeddings_server_would_be_asked(small_home: Path, nyx: Nyx) -> None:
+    env = {
+        "NYX_EMBEDDER_BASE_URL": "http://127.0.0.1:9/v1",
+        "NYX_EMBEDDER_MODEL": "m",
+        "NYX_EMBEDDER_USD_PER_MILLION_INPUT": "1000",
+    }
+    crawl = ("--crawl", small_home.parent / "crawl", "--json")
+    names = {"NYX_MINER": "endpoint", "NYX_CAPTION_EMBEDDER": "endpoint:m"}
+    plan = json.loads(nyx("plan", *crawl, home=small_home, **env, **names).output)
+    asked = {line["asset"]: line for line in plan["lines"] if line["role"] == "embedder"}
+    assert set(asked) == {"negatives", "caption_embeddings", "retrieval_scores", "rag_scores"}
+    num_chunks = Home.at(small_home).tables.read("chunked_corpus", columns=["chunk_id"]).num_rows
+    assert 1 <= asked["negatives"]["calls"]["likely"] <= 4 + num_chunks // 64
+    assert asked["caption_embeddings"]["partitions"] == 2
+    assert all(line["model"] == "m" and not line["is_free"] for line in asked.values())
+    for line in asked.values():
+        assert line["usd"]["likely"] == pytest.approx(line["input_tokens"]["likely"] / 1000, abs=1e-5)
+    assert plan["total"]["usd"]["likely"] > 0
+    plain = json.loads(nyx("plan", *crawl, home=small_home, **env).output)
+    assert not any(line["role"] == "embedder" for line in plain["lines"]), "a server that nobody reads is not asked"
+
+
 def test_help_names_every_command(nyx: Nyx) -> None:
     assert all(f"\n  {name} " in nyx("-h").output for name in COMMANDS)
 
@@ -147,11 +169,12 @@ def test_a_home_that_is_a_file_is_refused(nyx: Nyx, tmp_path: Path, command: tup
 
 def test_status_lists_every_asset_as_current_after_a_run(nyx: Nyx, small_home: Path) -> None:
     rows = {row["asset"]: row for row in json.loads(nyx("status", "--json", home=small_home).output)}
-    assert len(rows) == 43
+    assert len(rows) == 44
     assert [name for name, row in rows.items() if row["stale"] or row["missing"] or row["quarantined"]] == []
     assert rows["chunked_corpus"]["current"] == 2
     assert rows["chunked_corpus"]["rows"] == Home.at(small_home).tables.read("chunked_corpus").num_rows
     said = nyx("status", home=small_home).output
+    assert "Spent so far: 0 calls" in said, "the stand-in costs nothing"
     assert str(small_home.parent / "crawl") in said
     assert "live index: version v" in said
 

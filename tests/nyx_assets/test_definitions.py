@@ -24,7 +24,8 @@ PUBLIC = {
 PARTITIONED = {
     "crawl_documents", "rejected_documents", "link_rot", "chunked_corpus", "page_signatures", "picture_signatures",
     "chunk_signatures", "sampled_chunks", "raw_qa", "filtered_qa", "rejected_qa", "qa_funnel", "feedback_preferences",
-    "chunk_captions", *(f"{retriever.name}/chunk_embeddings" for retriever in DENSE_RETRIEVERS),
+    "chunk_captions", "caption_embeddings",
+    *(f"{retriever.name}/chunk_embeddings" for retriever in DENSE_RETRIEVERS),
 }  # fmt: skip
 
 
@@ -114,7 +115,7 @@ def test_every_table_that_could_poison_training_has_blocking_checks(pipeline: Pi
     checked = {name_of(key.asset_key) for key in graph.asset_check_keys}
     assert checked == {
         "crawl_documents", "chunked_corpus", "page_clusters", "raw_qa", "filtered_qa", "negatives", "training_manifest",
-        "feedback_preferences",
+        "feedback_preferences", "caption_embeddings",
         *(f"{retriever.name}/chunk_embeddings" for retriever in DENSE_RETRIEVERS),
     }  # fmt: skip
     for key in graph.asset_check_keys:

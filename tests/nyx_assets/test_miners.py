@@ -80,20 +80,22 @@ def test_a_miner_is_opened_by_its_name(tmp_path: Path) -> None:
     home = Home.at(tmp_path)
     embedders = CheckpointEmbedders(str(tmp_path / "backbones"), "tiny-qwen2.5-vl", home.images.root)
     chunks = {name: chunk for name, chunk in CHUNKS.items() if name != "p"}
-    opened: list[str] = []
+    opened: list[tuple[str, str, str | None]] = []
 
-    def letters(rest: str) -> Letters:
-        opened.append(rest)
+    def letters(model: str, /, *, asset: str, partition: str | None) -> Letters:
+        opened.append((model, asset, partition))
         return Letters()
 
-    opener = partial(open_miner, home=home, embedders=embedders, foreign_embedders={"letters": letters})
+    opener = partial(
+        open_miner, home=home, embedders=embedders, foreign_embedders={"letters": letters}, asset="a", partition="p"
+    )
     assert isinstance(opener("bm25", chunks), Bm25Miner)
     untrained = opener("untrained", chunks)
     by_folder = opener(f"checkpoint:{embedders.untrained()}", chunks)
     query = [Document.of("the moon")]
     assert untrained.mine(query, ["z"], top_k=3) == by_folder.mine(query, ["z"], top_k=3)
     assert opener("letters:any/thing:at all", chunks).mine(query, ["z"], top_k=1)
-    assert opened == ["any/thing:at all"]
+    assert opened == [("any/thing:at all", "a", "p")]
     with pytest.raises(ConfigError, match="'pretrained' would be its own input.*pretrained/<folder name under"):
         opener("pretrained", chunks)
     with pytest.raises(IncompleteArtifact, match="checkpoints/pretrained_checkpoint/3fa9"):

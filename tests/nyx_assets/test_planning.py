@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from nyx_assets.planning import NOTHING, Plan, PlannedCalls, Range, RoleTerms, lines_of, plan_json, plan_text
+from resources.vlm_bookings import Elsewhere
 from resources.vlm_budget import Caps, Spending
 
 NO_CAPS = Caps(max_calls=math.inf, max_tokens=math.inf, max_usd=math.inf, since=0.0)
@@ -116,3 +117,16 @@ def test_nothing_ahead_says_so():
     ahead = plan()
     assert ahead.total("usd") == NOTHING
     assert "Nothing is to be asked" in plan_text(ahead)
+
+
+def test_what_other_hosts_spent_and_booked_is_said_with_who_they_are():
+    alone = plan(spent=Spending(calls=2, tokens=30, usd=0.5))
+    assert "Spent so far: 2 calls, 30 tokens, 0.5000 USD" in plan_text(alone)
+    elsewhere = Elsewhere(spent=Spending(calls=1), booked=Spending(calls=9), hosts=("host-b",))
+    ahead = replace(alone, elsewhere=elsewhere)
+    assert (
+        "Spent so far by all hosts of the home: 2 calls, 30 tokens, 0.5000 USD; by others than this one: 1 calls, 0 tokens, "
+        "0.0000 USD; booked by host-b beside: 9 calls" in plan_text(ahead)
+    )
+    said = plan_json(ahead)
+    assert (said["spent"]["calls"], said["spent_elsewhere"]["calls"], said["booked_elsewhere"]["calls"]) == (2, 1, 9)

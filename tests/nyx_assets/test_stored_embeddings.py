@@ -80,7 +80,7 @@ def store(home: Home, name: str, embedding_by_id: dict[str, np.ndarray], inputs:
 
 def mined(name: str, home: Home, embedders: CountingEmbedders) -> tuple[int, int, list]:
     """Chunks reused, chunks embedded, and the ranking."""
-    miner = open_miner(name, CHUNKS, home=home, embedders=embedders, foreign_embedders={})
+    miner = open_miner(name, CHUNKS, home=home, embedders=embedders, foreign_embedders={}, asset="negatives")
     assert isinstance(miner, EmbeddingMiner)
     return miner.num_reused, embedders.opened.num_candidates, miner.mine(QUERY, ["c3"], top_k=6)[0].hits
 

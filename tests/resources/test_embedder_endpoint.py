@@ -95,7 +95,9 @@ def embedder(server: Server, tmp_path: Path) -> Callable[..., EndpointEmbedder]:
             "NYX_EMBEDDER_MAX_RETRIES": "2",
             "NYX_EMBEDDER_USD_PER_MILLION_INPUT": "1000",
         }
-        return EndpointEmbedder.of(Settings.from_env(env | more), Home.at(tmp_path), asset="negatives")
+        settings = Settings.from_env(env | more)
+        home = Home.at(settings.home if "NYX_HOME" in more else tmp_path)
+        return EndpointEmbedder.of(settings, home, asset="negatives")
 
     return open_embedder
 
@@ -140,6 +142,17 @@ def test_processes_that_want_overlapping_texts_at_once_pay_for_each_text_once(se
         np.testing.assert_allclose(row_ND, counts(*texts), atol=1e-6)
     paid = [text for call in server.calls for text in call["input"]]
     assert sorted(paid) == sorted({*shared, "c", "cc", "ccc"})
+
+
+def test_what_one_host_paid_for_no_other_host_pays_for(server, embedder, tmp_path) -> None:
+    store = str(tmp_path / "mounted")
+    one, other = (embedder(NYX_HOME=store, NYX_LOCAL=str(tmp_path / name)) for name in ("one", "other"))
+    one.embed(documents("a", "ab", "abc"), side="candidate")
+    paid = len(server.calls)
+    assert np.allclose(other.embed(documents("abc", "a"), side="query"), counts("abc", "a"), atol=1e-6)
+    assert len(server.calls) == paid
+    other.embed(documents("a", "b"), side="query")
+    assert server.calls[paid:][0]["input"] == ["b"]
 
 
 def test_every_call_is_a_row_of_the_ledger_with_its_cost(server, embedder, tmp_path) -> None:

@@ -1,6 +1,7 @@
 """A home on S3 that hosts share: what one makes the other reads, whole, and what has to be locked stays on its host."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -235,6 +236,26 @@ def test_a_folder_that_hosts_mount_is_shared_as_well_and_needs_no_url(tmp_path: 
     assert Home.at(tmp_path / "mounted").tables.read("pages", partition="a").num_rows == 1
     assert not fsspec.filesystem("file").glob(f"{tmp_path}/here/drafts/*")
     assert not Home.at(tmp_path / "mounted").is_shared
+
+
+def test_a_pointer_that_was_torn_on_a_mounted_folder_is_told_with_its_file_and_what_to_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = tmp_path / "mounted"
+    home = Home.at(SharedHome(store=str(store), local=tmp_path / "here", has_index_server=False))
+    home.artifacts.publish("pretrained_checkpoint", complete_folder(home, "v1", "weights"), WEIGHTS)
+    pointer = store / "artifacts" / "pretrained_checkpoint.json"
+    pointer.write_bytes(pointer.read_bytes()[:20])
+    home.look_again()
+    for _ in range(3):
+        assert home.commit("pretrained_checkpoint", None) is None
+    told = f"{pointer} was torn .* materialize pretrained_checkpoint again .*never made"
+    (record,) = caplog.records
+    assert re.match(told, record.getMessage())
+    with pytest.raises(IncompleteArtifact, match=r"was torn .* materialize pretrained_checkpoint again"):
+        home.artifacts.require("pretrained_checkpoint")
+    assert home.commit("finetuned_checkpoint", None) is None, "one that was never made is nothing to tell"
+    assert len(caplog.records) == 1
 
 
 def test_a_store_that_cannot_be_used_is_named_with_what_to_look_at(

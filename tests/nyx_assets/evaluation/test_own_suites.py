@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
-from nyx_assets.evaluation.assets import own_suites, suites_of_the_gate
+from nyx_assets.evaluation.assets import measured_index_settings, own_suites, suites_of_the_gate
 from nyx_assets.recipes import tiny
 from nyx_assets.records import ALTERED_QUERIES, CHUNKED_CORPUS, FILTERED_QA, NEAR_DUPLICATES
 from resources.home import Home
@@ -30,7 +31,7 @@ def home(tmp_path: Path) -> Home:
         for number in range(6)
     ]
     pairs = [
-        chunk | {"qa_id": f"q{number}", "question": Document.of(f"what {number}?").to_rows(), "split": split}
+        chunk | {"qa_id": f"q{number}", "question": Document.of(f"what {number}").to_rows(), "split": split}
         for number, (chunk, split) in enumerate(zip(chunks, SPLITS, strict=False))
     ]
     for pair in pairs:
@@ -59,3 +60,29 @@ def test_each_suite_searches_every_chunk_whether_or_not_it_is_asked_about(home: 
     ]
     for _, suite in suites:
         assert sorted(suite.candidates) == [f"c{number}" for number in range(6)]
+
+
+def test_index_settings_are_measured_though_the_embeddings_of_a_partition_are_of_another_checkpoint(
+    home: Home, publish: Any, store_embeddings: Any, clock_embedders: Any
+) -> None:
+    publish(home, "promoted_checkpoint", "live")
+    embedders = clock_embedders(live=0.0)
+    right, wrong = (
+        dict(
+            zip(
+                ids,
+                embedders.by_name["live"].embed([Document.of(f"text {n}") for n in at], side="candidate"),
+                strict=True,
+            )
+        )
+        for ids, at in ((("c0", "c1", "c2", "c3"), (0, 1, 2, 3)), (("c4", "c5"), (1, 3)))
+    )
+    embedders.by_name["live"].asked.clear()
+    store_embeddings(home, "promoted", "a", right, made_with="live")
+    store_embeddings(home, "promoted", "b", wrong, made_with="the one before")
+    resources = {"home": home, "recipe": tiny(), "embedders": embedders}
+    assert dg.materialize([measured_index_settings], resources=resources).success
+    asked = [text for side, text in embedders.by_name["live"].asked if side == "candidate"]
+    assert asked == ["text 4", "text 5"]
+    rows = home.tables.read("index_settings").to_pylist()
+    assert max(row["score"] for row in rows if row["precision"] == "float32") == 1.0

@@ -2,6 +2,8 @@
 
 import io
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ import pytest
 from PIL import Image
 
 from nyx_assets.evaluation.given_away import given_away
+from nyx_assets.evaluation.retrieval import measure
+from nyx_assets.evaluation.retrievers import DenseRetriever
 from nyx_assets.evaluation.suites import Suite, SuiteQuery, read_suite, suite_of_qa, with_options, write_suite
 from nyx_assets.recipes import tiny
 from resources.embedder_checkpoint import CheckpointEmbedders
@@ -93,8 +97,12 @@ def test_a_query_that_holds_its_answer_is_counted_and_options_stay_out_of_the_ma
         SuiteQuery("same picture", Document.of("what is it", Segment(image="clock")), {"clock": 1}),
         SuiteQuery("fair", Document.of("which town is by the sea"), {"page": 1}),
         SuiteQuery("too short to tell", Document.of("is it no town"), {"short": 1}),
+        SuiteQuery("told", Document.of("Which town is it? (The KELUNHOLM.)"), {"page": 1}, answers=("x", "Kelunholm")),
+        SuiteQuery("yes or no", Document.of("is there no town, yes?"), {"page": 1}, answers=("no", "yes")),
     )
-    assert [name for name, _ in given_away(Suite("s", candidates, queries))] == ["leaks", "same picture"]
+    found = dict(given_away(Suite("s", candidates, queries)))
+    assert list(found) == ["leaks", "same picture", "told"]
+    assert found["told"] == "its text holds its answer 'Kelunholm'"
     pair = {
         "qa_id": "q", "chunk_id": "town", "question": Document.of("Which town?").to_rows(),
         "options": ["Kelunholm", "Harlow"],
@@ -103,3 +111,29 @@ def test_a_query_that_holds_its_answer_is_counted_and_options_stay_out_of_the_ma
     assert given_away(bare) == []
     assert [name for name, _ in given_away(shown)] == ["q"]
     assert "Kelunholm" not in json.dumps(bare.queries[0].document.to_rows())
+
+
+@dataclass
+class Numbers:
+    """Embeds a document as the number that it ends with, which may be none."""
+
+    reads_pictures = True
+    dim = 2
+    dims = (2,)
+
+    def embed(self, documents: Sequence[Document], *, side: str) -> np.ndarray:
+        return np.array([[1.0, float(document.text.split()[-1])] for document in documents], np.float32)
+
+
+@pytest.mark.parametrize("among", [(), ("gold", "other")])
+@pytest.mark.parametrize(
+    ("query", "gold", "said"),
+    [("query nan", "1", "1 of 1 query"), ("query 1", "nan", "1 of 2 candidate"), ("query inf", "nan", "1 of 1 query")],
+)
+def test_a_model_that_gives_no_numbers_is_named_and_not_scored(query: str, gold: str, said: str, among: tuple) -> None:
+    candidates = {"gold": Document.of(gold), "other": Document.of("0.5")}
+    suite = Suite("s", candidates, (SuiteQuery("q", Document.of(query), {"gold": 1}, among=frozenset(among)),))
+    with pytest.raises(
+        DataError, match=f"broken embedded {said} documents as what is no number, the first is number 0"
+    ):
+        measure(DenseRetriever("broken", Numbers()), suite, split="test", recipe=tiny().evaluation)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from nyx_assets.evaluation.stored import live_retriever, stored_retriever
+from nyx_assets.rag.corpus import current_embeddings, dense_corpus
 from nyx_assets.retrievers import FINETUNED
 from training_kernels.documents import Document
-from training_kernels.errors import IncompleteArtifact
+from training_kernels.errors import DataError, IncompleteArtifact
 
 NORTH, EAST, SOUTH = np.array([[1, 0], [0, 1], [-1, 0]], dtype=np.float32)
 CANDIDATES = {f"c{number}": Document.of(f"chunk {number}") for number in (0, 9, 18)}
@@ -26,6 +27,29 @@ def test_a_stored_retriever_embeds_only_the_queries(home, publish, store_embeddi
     assert retriever.name == "finetuned"
     assert best(retriever) == ["c18", "c9", "c0"]
     assert embedders.by_name["new"].asked == [("query", "query 0")]
+
+
+def test_what_another_checkpoint_made_is_told_and_embedded_again_and_no_retrieval_sees_it(
+    home, publish, store_embeddings, clock_embedders, caplog
+):
+    publish(home, "finetuned_checkpoint", "new")
+    store_embeddings(home, "finetuned", "2026-01", {"c0": NORTH, "c9": EAST}, made_with="new")
+    store_embeddings(home, "finetuned", "2026-02", {"c18": NORTH}, made_with="old")
+    embedders = clock_embedders(new=0)
+    assert best(stored_retriever(FINETUNED, home, embedders)) == ["c0", "c9", "c18"]
+    assert embedders.by_name["new"].asked == [("query", "query 0"), ("candidate", "chunk 18")]
+    assert "finetuned/chunk_embeddings of 2026-02 was made with another checkpoint" in caplog.text
+    ids, _ = current_embeddings(home, "finetuned")
+    assert ids == ["c0", "c9"]
+    found = dense_corpus(home, "finetuned", CANDIDATES).search(NORTH[None], 3)
+    assert [chunk_id for chunk_id, _ in found[0]] == ["c0", "c9"]
+    # c0 is gone: its partition was made again, its embeddings were not
+    found = dense_corpus(home, "finetuned", {"c9", "c18"}).search(NORTH[None], 3)
+    assert [chunk_id for chunk_id, _ in found[0]] == ["c9"]
+    publish(home, "finetuned_checkpoint", "newer")
+    home.look_again()
+    with pytest.raises(DataError, match="made with another checkpoint in every crawl partition; materialize it"):
+        dense_corpus(home, "finetuned", CANDIDATES)
 
 
 def test_a_retriever_without_its_checkpoint_is_refused(home, store_embeddings, clock_embedders):

@@ -32,12 +32,14 @@ def test_recipe_and_miner_are_chosen_apart(tmp_path: Path) -> None:
 def test_the_served_model_is_part_of_the_miners_name_and_opens_its_embedder(tmp_path: Path) -> None:
     chosen = settings(tmp_path, NYX_MINER="endpoint", **SERVER)
     assert recipe_of(chosen).mining.miner == "endpoint:org/embedder"
-    opened = resources_of(chosen, Home.at(tmp_path))["foreign_embedders"]["endpoint"]("org/embedder")
+    opened = resources_of(chosen, Home.at(tmp_path))["foreign_embedders"]["endpoint"](
+        "org/embedder", asset="negatives", partition=None
+    )
     assert isinstance(opened, EndpointEmbedder)
     for env in ({}, SERVER | {"NYX_EMBEDDER_MODEL": "another"}):
         foreign = resources_of(settings(tmp_path, **env), Home.at(tmp_path))["foreign_embedders"]
         with pytest.raises(ConfigError, match="needs NYX_EMBEDDER_BASE_URL, and NYX_EMBEDDER_MODEL=org/embedder"):
-            foreign["endpoint"]("org/embedder")
+            foreign["endpoint"]("org/embedder", asset="negatives", partition=None)
 
 
 @pytest.mark.parametrize(
