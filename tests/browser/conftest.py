@@ -22,7 +22,7 @@ mutation Launch($params: ExecutionParams!) { launchPipelineExecution(executionPa
 } }"""
 
 
-@pytest.fixture(scope="package")  # a page that is open asks its server all the time
+@pytest.fixture(scope="module")  # not longer: a page that is open asks its server all the time, for most of a core
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Skipped where Chromium is missing; with NYX_REQUIRE_BROWSER=1, as in CI, that is a failure."""
     if missing := missing_programs():
@@ -106,7 +106,7 @@ def serving(home: Path, log: Path, **env: str) -> Iterator[Dagster]:
         wait_for("the end of the Dagster UI", lambda: is_free(port))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def dagster(small_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dagster]:
     """What `make up` starts, over a copy of the small home."""
     folder = tmp_path_factory.mktemp("ui")
