@@ -69,7 +69,7 @@ def pages(folder: Path, *, landed: int, rounds: int) -> list[Page]:
             for _ in range(rounds + 1):
                 for asset, said in PAGES.items():
                     address = f"http://127.0.0.1:{port}/assets/{asset}?view=partitions"
-                    seconds[asset].append(seconds_until(browser, address, said.format(landed=f"{landed:,}")))
+                    seconds[asset].append(seconds_until(browser, address, said.format(landed=landed)))
         process = psutil.Process(server.pid)
         memory = sum(one.memory_info().rss for one in [process, *process.children(recursive=True)])
     finally:
