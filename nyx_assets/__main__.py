@@ -144,8 +144,8 @@ def backfill(
     """Make each ASSET again, of some crawl partitions, whether or not it is current; nothing else is made.
 
     With other settings, such as NYX_TEACHER_MODEL or NYX_RECIPE, what was paid for before is still answered from the
-    kept replies. What is made stands in for what was there: `nyx run` with the settings of before leaves it, and makes
-    what depends on it. Exit status as that of `nyx run`.
+    kept replies. Samples, questions and captions made so stand in for what was there: `nyx run` with the settings of
+    before leaves them, and makes what depends on them. Exit status as that of `nyx run`.
     """
     from nyx_assets.backfilling import (
         WhichPartitions,

@@ -8,6 +8,7 @@ from dagster import DagsterEventType
 
 from nyx_assets.materialization import FAILED_PARTITIONS_KEY, name_of
 from nyx_assets.quarantine import FailedAttempt
+from training_kernels.errors import BudgetReached
 
 FAILED_CHECK = "DagsterAssetCheckFailedError"
 """How Dagster stops what follows a failed check; the check itself is reported, with what it found."""
@@ -46,6 +47,12 @@ def attempts_of(
             yield FailedAttempt(
                 asset=asset, crawl=partition, code_version=code_version_of(asset), error_kind=kind, error=error
             )
+
+
+def cap_of(event: dg.DagsterEvent) -> str:
+    """The words of the cap on spending that ended a failed step; "" if none did."""
+    told = [(str(error_of(event).cls_name), cause_of(event)), *((kind, text) for _, kind, text in _of_many(event))]
+    return next((text.partition(": ")[2] for kind, text in told if kind == BudgetReached.__name__), "")
 
 
 def _of_many(event: dg.DagsterEvent) -> list[tuple[str, str, str]]:

@@ -16,7 +16,7 @@ import dagster as dg
 from dagster import DagsterInstance
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from nyx_assets.failures import attempts_of, cause_of, error_of, faults_of, is_failure
+from nyx_assets.failures import attempts_of, cap_of, cause_of, error_of, faults_of, is_failure
 from nyx_assets.materialization import (
     BACKFILL_TAGS,
     DATA_VERSION_TAG,
@@ -32,7 +32,6 @@ from nyx_assets.scope import Scope
 from nyx_assets.setting_notes import note_settings
 from resources.catalog import drop_foreign_catalog
 from resources.home import Home
-from training_kernels.errors import BudgetReached
 
 console = logging.getLogger("nyx")
 INTERRUPTED = "DagsterExecutionInterruptedError"
@@ -376,8 +375,7 @@ def _make(
                 asset.blocked += 1
     where = f" of partition {partitions[0]}" if is_one and partitions[0] else ""
     for event in failed:
-        if error_of(event).cls_name == BudgetReached.__name__:
-            report.stopped_by_cap = cause_of(event).partition(": ")[2]
+        report.stopped_by_cap = cap_of(event) or report.stopped_by_cap
     failures = [f"{event.node_name}{where} failed: {cause_of(event)}" for event in failed]
     failures += [
         f"{name_of(evaluation.asset_key)}{where or _of_partition(evaluation)} is quarantined, its check {evaluation.check_name} failed: {faults_of(evaluation)}"

@@ -17,6 +17,7 @@ from nyx_assets.previews import markdown_preview
 from nyx_assets.progress import Progress
 from resources.home import LEDGER, Home
 from resources.tables import Commit, Provenance, TableWriter
+from training_kernels.errors import BudgetReached
 
 PREVIEW_ROWS = 5
 PARTITIONS_A_LINE = 50
@@ -35,6 +36,10 @@ SETTINGS_KEY = "nyx/settings"
 
 FILE_KEY = "nyx/file"
 """Metadata of an asset: a file that it keeps beside its table, relative to the home; without it, it is not current."""
+
+
+STANDS_IN_KEY = "nyx/may_stand_in"
+"""Metadata of an asset whose partitions need not agree: one may be made with other settings than its neighbours."""
 
 
 def settings(*names: str) -> dict[str, Any]:
@@ -108,12 +113,14 @@ class Step:
     def provenance(self, name: str) -> Provenance:
         """What the asset of this name is being made from.
 
-        A partition that a person has made again stands in for what it replaces: a later run with the settings of before
-        leaves it, and makes only what depends on it.
+        Where partitions need not agree (STANDS_IN_KEY), one that a person has made again stands in for what it replaces:
+        a later run with the settings of before leaves it, and makes only what depends on it.
         """
-        expected = expected_provenance(self.context.assets_def.get_asset_spec(key_of(name)), self.partition, self.home)
+        spec = self.context.assets_def.get_asset_spec(key_of(name))
+        expected = expected_provenance(spec, self.partition, self.home)
         tags = self.context.run.tags.keys()
-        if self.partition is None or (tags & set(BY_ITSELF) and not tags & BACKFILL_TAGS.keys()):
+        is_made_by_itself = tags & set(BY_ITSELF) and not tags & BACKFILL_TAGS.keys()
+        if self.partition is None or is_made_by_itself or not spec.metadata.get(STANDS_IN_KEY):
             return expected
         before = self.home.tables.commit(name, self.partition)
         return expected if before is None else expected.put_in_place_of(before.provenance)
@@ -215,6 +222,8 @@ def each_partition(
         except Exception as error:  # noqa: BLE001 (raised again below, when the others are made)
             context.log.error(f"partition {partition} failed: {type(error).__name__}: {error}")
             errors[partition] = error
+            if isinstance(error, BudgetReached):  # the others would be refused as well
+                break
         else:
             step.stop_clock()
             made.append(step)
@@ -227,6 +236,8 @@ def each_partition(
     for step in made:
         yield from step.events(*names)
     if errors:
+        for step in made:  # the checks are not run after a step that fails
+            _look_for_faults(context, home, step.partition, names)
         first, cause = next(iter(errors.items()))
         raise dg.Failure(
             f"{len(errors)} of {len(partitions)} partitions failed, e.g. {first}: {type(cause).__name__}: {cause}",
@@ -236,6 +247,25 @@ def each_partition(
                 )
             },
         ) from cause
+
+
+_FAULT_FINDERS: dict[tuple[str, str], Callable[[Home, str | None], list[str]]] = {}
+"""By asset and name, the blocking checks of this process: what they find, they quarantine."""
+
+
+def _look_for_faults(
+    context: dg.AssetExecutionContext, home: Home, partition: str | None, names: Sequence[str]
+) -> None:
+    """Ask the blocking checks of these assets outside of Dagster, so that no table is read that nobody looked at."""
+    for (asset, check), find_and_quarantine in _FAULT_FINDERS.items():
+        if asset not in names or home.tables.quarantine_reason(asset, partition) is not None:
+            continue  # a fault is enough
+        try:
+            faults = find_and_quarantine(home, partition)
+        except Exception as error:  # noqa: BLE001 (the table is quarantined; the step fails anyway)
+            faults = [f"{type(error).__name__}: {error}"]
+        if faults:
+            context.log.error(f"{asset} of partition {partition} is quarantined, its check {check} failed: {faults[0]}")
 
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:
@@ -291,6 +321,7 @@ def blocking_check(
             "examples": dg.MetadataValue.md("\n".join(f"- {fault}" for fault in faults[:10])),
         }
 
+    _FAULT_FINDERS[asset, find_faults.__name__] = faults_of
     with warnings.catch_warnings():
         # Dagster marks partitioned checks as a preview; the version is pinned, and a test runs them.
         warnings.simplefilter("ignore", dg.PreviewWarning)

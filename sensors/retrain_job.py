@@ -117,7 +117,7 @@ def _caps_of(config: RetrainConfig, settings: Settings, home: Home) -> Caps:
     caps = settings.caps
     if not config.limits:
         return caps
-    spent = budget_of(settings, home).spent()
+    spent = budget_of(settings, home).spent_by_all()
     if config.max_calls is not None:
         caps = replace(caps, max_calls=min(caps.max_calls, spent.calls + config.max_calls))
     if config.max_usd is not None:

@@ -140,16 +140,13 @@ def run(home: Path, *arguments: object) -> dict:
     return json.loads(done.stdout)
 
 
-def test_a_second_run_makes_nothing_and_is_quick(copied_home: Path) -> None:
+def test_a_second_run_makes_nothing(copied_home: Path) -> None:
     moved = run(copied_home)  # the views of the catalogue name the folder of their home, which is another one now
     assert {name for name, asset in moved["assets"].items() if asset["made"]} <= {"catalog"}
-    begun = time.monotonic()
     report = run(copied_home)
-    seconds = time.monotonic() - begun
     assert report["made"] == 0
     assert report["failures"] == []
     assert all(asset["reused"] and not asset["blocked"] for asset in report["assets"].values())
-    assert seconds < 20
 
 
 def test_a_checkpoint_that_was_damaged_is_made_again(copied_home: Path) -> None:

@@ -14,7 +14,7 @@ from nyx_assets.captioned import (
 )
 from nyx_assets.captions.captioning import captioned, pictures_of
 from nyx_assets.captions.embedding import captioned_rows, known_captioned
-from nyx_assets.materialization import Made, Step, each_partition, key_of, settings
+from nyx_assets.materialization import STANDS_IN_KEY, Made, Step, each_partition, key_of, settings
 from nyx_assets.miners import ForeignEmbedders, embeds
 from nyx_assets.partitions import CRAWL, ONE_RUN
 from nyx_assets.recipes import CaptionRecipe, PipelineRecipe
@@ -36,7 +36,7 @@ CHUNKS_AT_ONCE = 4096
     code_version="1",
     partitions_def=CRAWL,
     pool="vlm",
-    metadata=settings("captions", "teacher", "seed"),
+    metadata=settings("captions", "teacher", "seed") | {STANDS_IN_KEY: True},
 )
 def chunk_captions(
     context: dg.AssetExecutionContext,

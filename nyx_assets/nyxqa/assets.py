@@ -9,7 +9,7 @@ import dagster as dg
 
 from nyx_assets.figures import funnel_plot
 from nyx_assets.funnels import summed
-from nyx_assets.materialization import Made, Step, each_partition, settings
+from nyx_assets.materialization import STANDS_IN_KEY, Made, Step, each_partition, settings
 from nyx_assets.miners import ForeignEmbedders, embeds
 from nyx_assets.nyxqa.asking import Tally, ask_all
 from nyx_assets.nyxqa.filters import filter_pairs
@@ -40,7 +40,7 @@ def _rows(home: Home, table: str, partition: str | None) -> Iterator[dict[str, A
     code_version="1",
     partitions_def=CRAWL,
     backfill_policy=ONE_RUN,
-    metadata=settings("qa.sampling", "qa.writing", "seed"),
+    metadata=settings("qa.sampling", "qa.writing", "seed") | {STANDS_IN_KEY: True},
 )
 def sampled_chunks(
     context: dg.AssetExecutionContext, home: dg.ResourceParam[Home], recipe: dg.ResourceParam[PipelineRecipe]
@@ -70,7 +70,7 @@ def sampled_chunks(
     code_version="2",
     partitions_def=CRAWL,
     pool="vlm",
-    metadata=settings("qa.writing", "teacher", "seed"),
+    metadata=settings("qa.writing", "teacher", "seed") | {STANDS_IN_KEY: True},
 )
 def raw_qa(
     context: dg.AssetExecutionContext,

