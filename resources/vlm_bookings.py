@@ -24,7 +24,7 @@ from typing import Any
 
 from resources.stores import create_bytes, files_below, open_store
 from resources.vlm_budget import MINUTE_SECONDS, Caps, Spending
-from training_kernels.errors import DataError
+from training_kernels.errors import ConfigError
 
 SHARE = 8
 """Choice: a host that dies keeps at most an eighth of what was left from the others, and a cap of a million calls is booked
@@ -73,7 +73,7 @@ class Bookings:
         self._known: dict[str, HostSpending] = {}
 
     def read(self) -> tuple[int, dict[str, HostSpending]]:
-        """The last number, 0 where there is none, and the last entry of each host. Raises DataError for a torn one."""
+        """The last number, 0 where there is none, and the last entry of each host. Raises ConfigError for a torn one."""
         until = time.monotonic() + WRITING_SECONDS
         while True:
             paths = sorted(files_below(self._fs, self._base), key=_number)
@@ -81,7 +81,7 @@ class Bookings:
                 self._known = {path: self._known.get(path) or self._entry(path) for path in paths}
             except FileNotFoundError:  # its host has entered a later one since it was listed
                 continue
-            except DataError:  # on a mounted folder it may have been created only, and be about to be written
+            except ConfigError:  # on a mounted folder it may have been created only, and be about to be written
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.05)
@@ -112,7 +112,7 @@ class Bookings:
                 booked_at=said["booked_at"],
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
+            raise ConfigError(
                 f"{path}, which says what a host may spend, was torn ({error!r}); remove it when no host is making calls"
             ) from error
 
