@@ -18,6 +18,7 @@ import socket
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,17 +90,26 @@ class Bookings:
             return (_number(paths[-1]) if paths else 0), {entry.host: entry for entry in self._known.values()}
 
     def enter(self, number: int, entry: HostSpending) -> bool:
-        """Enter as this number, and remove what the host entered before; False if another host was first."""
+        """Enter as this number, and remove what the host entered before; False if others have entered since it read.
+
+        A host that entered this number and a later one has removed it again, so that it can be created once more.
+        """
         self._fs.makedirs(self._base, exist_ok=True)
         place = f"{self._base}/{number:08d}.json"
         try:
             create_bytes(self._fs, place, _content(entry))
         except FileExistsError:
             return False
+        if any(_number(path) > number for path in files_below(self._fs, self._base)):
+            self._remove(place)
+            return False
         for path in [path for path, known in self._known.items() if known.host == entry.host and path != place]:
-            if self._fs.exists(path):
-                self._fs.rm_file(path)
+            self._remove(path)
         return True
+
+    def _remove(self, path: str) -> None:
+        with suppress(FileNotFoundError):  # another process has removed it
+            self._fs.rm_file(path)
 
     def _entry(self, path: str) -> HostSpending:
         content = self._fs.cat_file(path)

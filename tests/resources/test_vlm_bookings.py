@@ -153,6 +153,26 @@ def test_of_two_hosts_that_book_at_once_one_sees_the_other(host: Callable[..., H
     assert asked == [1]
 
 
+@pytest.mark.parametrize("place", ["folder", "s3"])
+def test_a_number_that_was_entered_and_removed_since_a_host_looked_is_not_entered_again(
+    place: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    root = f"{request.getfixturevalue('bucket')}/bookings" if place == "s3" else str(tmp_path / "bookings")
+    ours, theirs = Bookings(root), Bookings(root)
+
+    def entry(host: str, calls: int) -> HostSpending:
+        return HostSpending(host=host, by_minute={}, ceiling=Spending(calls=calls), booked_at=0.0)
+
+    assert ours.enter(1, entry("a", 1))
+    looked, _ = ours.read()
+    for number in (2, 3):
+        assert theirs.enter(theirs.read()[0] + 1, entry("b", number))
+    assert theirs.read()[0] == 3
+    assert ours.enter(looked + 1, entry("a", 99)) is False, "it has not seen what number 3 books"
+    assert theirs.read() == ours.read() == (3, {"a": entry("a", 1), "b": entry("b", 3)}), "and nothing of it stays"
+    assert ours.enter(4, entry("a", 99))
+
+
 def test_a_host_waits_for_its_own_calls_before_it_gives_up_on_the_cap(host: Callable[..., Host], clock: Clock) -> None:
     one = host("one", max_usd=2.0)
     assert one.call(real=None)
