@@ -27,6 +27,7 @@ NOT_THE_PARTITIONS_FAULT = frozenset(
         "IndexUnavailable",
         "IncompleteArtifact",
         "ConfigError",
+        "CrawlUnanswered",
         "OSError",
         "PermissionError",
         "OutOfMemory",

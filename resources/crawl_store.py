@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from resources.stores import files_below, is_url, open_store, store_trouble
-from training_kernels.errors import DataError
+from training_kernels.errors import CrawlUnanswered, DataError
 
 Crawl = Path | str
 """Where deliveries lie: a folder of this machine, or the URL of a folder in a store."""
@@ -73,7 +73,7 @@ class Unread(OSError):
 
 
 class CrawlStore:
-    """A folder of a store. Every method raises DataError, naming the URL, where the store does not answer or refuses.
+    """A folder of a store. Every method raises CrawlUnanswered, naming the URL, where the store does not answer or refuses.
 
     Raises ConfigError for a kind of store that is unknown, or whose client is not installed.
     """
@@ -129,7 +129,7 @@ class CrawlStore:
     def read(self, name: str, *, max_bytes: int) -> bytes:
         """The content of a small file. Raises TooManyBytes, or Unread if there is no such file.
 
-        One that may not be read raises DataError: of many stores that is what credentials say that have expired.
+        One that may not be read raises CrawlUnanswered: of many stores that is what credentials say that have expired.
         """
         with self._answers(name):
             try:
@@ -162,13 +162,13 @@ class CrawlStore:
             raise
         except FileNotFoundError as error:
             if not name:
-                raise DataError(store_trouble(place, error, setting="NYX_CRAWL")) from error
+                raise CrawlUnanswered(store_trouble(place, error, setting="NYX_CRAWL")) from error
             raise DataError(
                 f"{place} is not there any more: it was removed after it was listed; deliver it again, or remove the rest of "
                 "its delivery"
             ) from error
         except Exception as error:
-            raise DataError(store_trouble(place, error, setting="NYX_CRAWL")) from error
+            raise CrawlUnanswered(store_trouble(place, error, setting="NYX_CRAWL")) from error
 
 
 class FilesAhead:

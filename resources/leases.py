@@ -84,7 +84,7 @@ class Leases:
             )
 
     def wait_for_all(self, own: Collection[str], *, log: Callable[[str], None]) -> None:
-        """Wait until every lease that another process holds now has ended: given back, taken over, or silent for too long.
+        """Wait until every lease that another process holds now is given back, by its last holder, or silent for too long.
 
         Args:
             own: names of leases that are not waited for.
@@ -96,7 +96,7 @@ class Leases:
                 continue
             log(f"waiting: {self.holder(what)} works on {what}")
             seen_at = time.monotonic()
-            while latest[0] == first[0] and not _is_given_back(latest[1]):
+            while not _is_given_back(latest[1]):  # not even by who took it over, and may have begun before as well
                 if time.monotonic() - seen_at > self._seconds:
                     break
                 time.sleep(self._seconds / LOOKS_PER_LEASE)

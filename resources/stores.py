@@ -88,8 +88,13 @@ def put_bytes(fs: Any, path: str, content: bytes) -> None:
 def create_bytes(fs: Any, path: str, content: bytes) -> None:
     """The content in a new file. Of many who ask at once one is served; raises FileExistsError for the others."""
     if is_near(fs):  # fsspec looks first and writes then, and two may both have seen nothing
-        with open(path, "xb") as file:
-            file.write(content)
+        file = open(path, "xb")  # noqa: SIM115 - what fails from here on leaves no torn file that others would wait for
+        try:
+            with file:
+                file.write(content)
+        except BaseException:
+            Path(path).unlink(missing_ok=True)
+            raise
     else:
         fs.pipe_file(path, content, mode="create")
 

@@ -18,13 +18,14 @@ import socket
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from resources.stores import create_bytes, files_below, open_store
 from resources.vlm_budget import MINUTE_SECONDS, Caps, Spending
-from training_kernels.errors import DataError
+from training_kernels.errors import ConfigError
 
 SHARE = 8
 """Choice: a host that dies keeps at most an eighth of what was left from the others, and a cap of a million calls is booked
@@ -73,7 +74,7 @@ class Bookings:
         self._known: dict[str, HostSpending] = {}
 
     def read(self) -> tuple[int, dict[str, HostSpending]]:
-        """The last number, 0 where there is none, and the last entry of each host. Raises DataError for a torn one."""
+        """The last number, 0 where there is none, and the last entry of each host. Raises ConfigError for a torn one."""
         until = time.monotonic() + WRITING_SECONDS
         while True:
             paths = sorted(files_below(self._fs, self._base), key=_number)
@@ -81,7 +82,7 @@ class Bookings:
                 self._known = {path: self._known.get(path) or self._entry(path) for path in paths}
             except FileNotFoundError:  # its host has entered a later one since it was listed
                 continue
-            except DataError:  # on a mounted folder it may have been created only, and be about to be written
+            except ConfigError:  # on a mounted folder it may have been created only, and be about to be written
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.05)
@@ -89,17 +90,26 @@ class Bookings:
             return (_number(paths[-1]) if paths else 0), {entry.host: entry for entry in self._known.values()}
 
     def enter(self, number: int, entry: HostSpending) -> bool:
-        """Enter as this number, and remove what the host entered before; False if another host was first."""
+        """Enter as this number, and remove what the host entered before; False if others have entered since it read.
+
+        A host that entered this number and a later one has removed it again, so that it can be created once more.
+        """
         self._fs.makedirs(self._base, exist_ok=True)
         place = f"{self._base}/{number:08d}.json"
         try:
             create_bytes(self._fs, place, _content(entry))
         except FileExistsError:
             return False
+        if any(_number(path) > number for path in files_below(self._fs, self._base)):
+            self._remove(place)
+            return False
         for path in [path for path, known in self._known.items() if known.host == entry.host and path != place]:
-            if self._fs.exists(path):
-                self._fs.rm_file(path)
+            self._remove(path)
         return True
+
+    def _remove(self, path: str) -> None:
+        with suppress(FileNotFoundError):  # another process has removed it
+            self._fs.rm_file(path)
 
     def _entry(self, path: str) -> HostSpending:
         content = self._fs.cat_file(path)
@@ -112,7 +122,7 @@ class Bookings:
                 booked_at=said["booked_at"],
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
+            raise ConfigError(
                 f"{path}, which says what a host may spend, was torn ({error!r}); remove it when no host is making calls"
             ) from error
 

@@ -3,6 +3,7 @@
     NyxError
       ConfigError(ValueError)                  a description of work is impossible
       DataError(ValueError)                    a row, file or field breaks its schema
+        CrawlUnanswered                        the store of a crawl does not answer, or refuses; no fault of a delivery
       IncompleteArtifact(FileNotFoundError)    a table or folder whose writer did not finish, or was never made
       VLMError(RuntimeError)                   a VLM server refused, after retries
         ReplyFormatError                       a reply did not parse; becomes a rejected row, never leaves its stage
@@ -31,6 +32,10 @@ class ConfigError(NyxError, ValueError):
 
 class DataError(NyxError, ValueError):
     """A row, file or field breaks its schema."""
+
+
+class CrawlUnanswered(DataError):
+    """The store of a crawl does not answer, or refuses: no fault of a delivery."""
 
 
 class IncompleteArtifact(NyxError, FileNotFoundError):

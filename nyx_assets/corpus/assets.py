@@ -85,18 +85,19 @@ def taken_pages(
         delivery = delivery_from_rows(str(step.partition), landed)
         progress = step.progress("pages", delivery.num_rows)
         schemas = {"link_rot": LINK_ROT, "rejected_documents": REJECTED_DOCUMENTS, "crawl_documents": CRAWL_DOCUMENTS}
-        taken_down = TakenDown.of(home)
-        store = taken_down.store(home)
-        with web_pictures.session(store, recipe.pictures) as session, step.tables(schemas) as tables:
-            links = WebLinks(session)
-            for row in documents_of(delivery, store, recipe.pictures, links, taken_down, scratch=home.root):
-                if row.is_document:
-                    tables["crawl_documents"].append([row.values])
-                    progress.advance()
-                else:
-                    tables["rejected_documents"].append([row.values])
-            lost = list(links.rows())
-            tables["link_rot"].append(lost)
+        with step.tables(schemas) as tables:
+            taken_down = TakenDown.of(home)  # not before: a takedown waits for who holds the tables, not for who waits
+            store = taken_down.store(home)
+            with web_pictures.session(store, recipe.pictures) as session:
+                links = WebLinks(session)
+                for row in documents_of(delivery, store, recipe.pictures, links, taken_down, scratch=home.root):
+                    if row.is_document:
+                        tables["crawl_documents"].append([row.values])
+                        progress.advance()
+                    else:
+                        tables["rejected_documents"].append([row.values])
+                lost = list(links.rows())
+                tables["link_rot"].append(lost)
         step.preview("crawl_documents", ["title", "segments"])
         step.preview("rejected_documents", ["kind", "reference", "rule", "reason"])
         step.report("link_rot", lost=links.num_lost, taken=links.num_taken)

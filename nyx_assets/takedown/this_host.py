@@ -75,22 +75,30 @@ def remove_from_host(
 
 
 def catch_up(home: Home, open_index: Callable[[], VectorIndex], *, log: Callable[[str], None]) -> OwnPart | None:
-    """Remove from this host what other hosts took down since it last looked; None where there is nothing to do."""
-    requests = not_done_here(home)
-    if not requests:
+    """Remove from this host what other hosts took down since it last looked; None where there is nothing to do.
+
+    It waits while a main job of this host is at work, which may train on what is removed.
+    """
+    if not not_done_here(home):
         return None
-    log(f"taking down on this host what others took down: {', '.join(f'{one.kind} {one.value}' for one in requests)}")
-    veiled = Veiled(digest for one in requests for digest in one.veiled)
-    done = remove_from_host(
-        home,
-        open_index,
-        chunk_ids={chunk_id for one in requests for chunk_id in one.chunk_ids},
-        images=veiled,
-        addresses=veiled,
-        names_pages=True,
-        log=log,
-    )
-    note_done_here(home, requests)
+    with home.alone("main_job", log=log):
+        requests = not_done_here(home)  # another process of this host may have been first
+        if not requests:
+            return None
+        log(
+            f"taking down on this host what others took down: {', '.join(f'{one.kind} {one.value}' for one in requests)}"
+        )
+        veiled = Veiled(digest for one in requests for digest in one.veiled)
+        done = remove_from_host(
+            home,
+            open_index,
+            chunk_ids={chunk_id for one in requests for chunk_id in one.chunk_ids},
+            images=veiled,
+            addresses=veiled,
+            names_pages=True,
+            log=log,
+        )
+        note_done_here(home, requests)
     chunks = sum(done.index_chunks.values())
     log(
         f"taken out of what this host has of its own: {chunks:,} chunks of the index, {done.fetch_records:,} records of "

@@ -172,3 +172,22 @@ def test_who_waits_for_all_waits_for_what_is_held_now_and_not_for_the_dead_nor_f
     assert [line.split(" works on ")[1] for line in said] == ["of a host that died", "pages of one"]
     Leases(f"{root}-new").wait_for_all([], log=said.append)
     assert len(said) == 2
+
+
+def test_who_waits_for_all_waits_for_who_takes_over_meanwhile_as_well(root: str) -> None:
+    ours, heir = Leases(root, seconds=5.0), Leases(root, seconds=0.3)
+    assert ours.take("pages of one") is not None  # by a process that died
+    waits, ended = threading.Event(), threading.Event()
+
+    def take_over() -> None:
+        assert waits.wait(20)
+        with heir.held("pages of one", log=quiet) as lease:
+            assert lease.number == 2
+            time.sleep(0.5)
+            ended.set()
+
+    taking = threading.Thread(target=take_over)
+    taking.start()
+    ours.wait_for_all([], log=lambda line: waits.set())
+    assert ended.is_set()
+    taking.join()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -13,8 +14,9 @@ import pytest
 
 from resources.home import Home
 from resources.settings import Settings
+from resources.stores import create_bytes
 from resources.vlm import Reply, complete_all
-from resources.vlm_bookings import SHARE, Bookings, Share
+from resources.vlm_bookings import SHARE, Bookings, HostSpending, Share
 from resources.vlm_budget import Budget, Spending
 from resources.vlm_cached import CachedVLM
 from resources.vlm_folders import budget_in, replies_in
@@ -22,7 +24,7 @@ from resources.vlm_roles import VLMRole, budget_of
 from resources.vlm_server import OfflineService, serve_offline_vlm
 from tests.resources.test_vlm_budget import MOST, NO_CAPS, REAL, PricedVLM, ask
 from tests.resources.test_vlm_courier import environment, question, wait_until
-from training_kernels.errors import BudgetReached, DataError
+from training_kernels.errors import BudgetReached, ConfigError
 
 NUM_CALLS = 60
 
@@ -151,6 +153,26 @@ def test_of_two_hosts_that_book_at_once_one_sees_the_other(host: Callable[..., H
     assert asked == [1]
 
 
+@pytest.mark.parametrize("place", ["folder", "s3"])
+def test_a_number_that_was_entered_and_removed_since_a_host_looked_is_not_entered_again(
+    place: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    root = f"{request.getfixturevalue('bucket')}/bookings" if place == "s3" else str(tmp_path / "bookings")
+    ours, theirs = Bookings(root), Bookings(root)
+
+    def entry(host: str, calls: int) -> HostSpending:
+        return HostSpending(host=host, by_minute={}, ceiling=Spending(calls=calls), booked_at=0.0)
+
+    assert ours.enter(1, entry("a", 1))
+    looked, _ = ours.read()
+    for number in (2, 3):
+        assert theirs.enter(theirs.read()[0] + 1, entry("b", number))
+    assert theirs.read()[0] == 3
+    assert ours.enter(looked + 1, entry("a", 99)) is False, "it has not seen what number 3 books"
+    assert theirs.read() == ours.read() == (3, {"a": entry("a", 1), "b": entry("b", 3)}), "and nothing of it stays"
+    assert ours.enter(4, entry("a", 99))
+
+
 def test_a_host_waits_for_its_own_calls_before_it_gives_up_on_the_cap(host: Callable[..., Host], clock: Clock) -> None:
     one = host("one", max_usd=2.0)
     assert one.call(real=None)
@@ -206,8 +228,29 @@ def test_each_host_has_one_entry_and_a_torn_one_is_named(host: Callable[..., Hos
     entries = sorted((tmp_path / "bookings").iterdir())
     assert len(entries) == 2
     entries[0].write_bytes(entries[0].read_bytes()[:10])
-    with pytest.raises(DataError, match=f"{entries[0]}.*was torn.*remove it when no host is making calls"):
+    with pytest.raises(ConfigError, match=f"{entries[0]}.*was torn.*remove it when no host is making calls"):
         host("c", max_calls=90).call()
+
+
+def test_a_booking_that_finds_no_room_on_the_disk_leaves_nothing_that_holds_other_hosts_up(
+    host: Callable[..., Host], tmp_path: Path
+) -> None:
+    one, other = host("one", max_calls=9), host("other", max_calls=9)
+    full = Bookings(f"{tmp_path}/bookings")
+    entry = HostSpending(host="full", by_minute={}, ceiling=MOST, booked_at=0.0)
+    assert one.call()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            full.enter(2, entry)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert other.call()
+    assert full.enter(3, entry)
+    with pytest.raises(FileExistsError):
+        create_bytes(full._fs, f"{tmp_path}/bookings/00000003.json", b"")
+    assert full.read()[1]["full"] == entry, "who comes second removes nothing"
 
 
 def start(store: str, local: Path, first: int, *, max_calls: int, seconds: float = 0.0) -> "subprocess.Popen[str]":

@@ -3,8 +3,10 @@
 import gzip
 import json
 import os
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +29,14 @@ from nyx_assets.corpus.links import WebLinks
 from nyx_assets.corpus.pages import documents_of
 from nyx_assets.corpus.validating import problems_of
 from nyx_assets.doctor.landing import examine_landing
+from nyx_assets.quarantine import FailedAttempt, note_failure, quarantined_partitions
 from nyx_assets.recipes import tiny
 from resources import crawl_store
 from resources.crawl_store import CrawlStore, FilesAhead, TooManyBytes, Unread, crawl_at, crawl_text
 from resources.fetching import NotFetched
 from resources.home import Home
 from resources.images import FolderImageStore
-from training_kernels.errors import ConfigError, DataError
+from training_kernels.errors import ConfigError, CrawlUnanswered, DataError
 
 PAGE = """<html lang=en><title>Tea</title><link rel=canonical href="https://a.example/tea"><p>Tea is ready.
 <img src="../art/pot.png"><img src="/art/cup.png"><img src="deep%20art/x.png"><img src="nowhere.png">
@@ -265,6 +268,52 @@ def test_a_picture_that_a_store_withholds_fails_the_delivery_and_is_not_called_m
     monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", withheld)
     with pytest.raises(DataError, match=r"images/shared.png cannot be used: PermissionError: .*credentials"):
         list(documents_of(delivery, FolderImageStore(str(tmp_path)), tiny().pictures, WebLinks(NotFetched())))  # type: ignore[arg-type]
+
+
+def test_a_store_that_refuses_is_no_attempt_of_a_partition_and_a_file_that_is_gone_is(
+    url: str, s3: Any, tmp_path: Path
+) -> None:
+    home = Home.at(tmp_path / "home")
+    found = {one.key: one for one in find_deliveries(url).deliveries}
+    for key in ("rows", "parts"):
+        land(home, found[key])
+
+    def attempts(key: str, said: str) -> list[bool]:
+        """What becomes of the partition in three tries."""
+        taken_out = []
+        for _ in range(3):
+            with pytest.raises(DataError, match=said) as failed:
+                list(documents_of(found[key], home.images, tiny().pictures, WebLinks(NotFetched())))  # type: ignore[arg-type]
+            attempt = FailedAttempt(
+                asset="crawl_documents", crawl=key, code_version="1", error_kind=failed.type.__name__, error=said
+            )
+            taken_out.append(note_failure(home, attempt, max_attempts=3))
+        return taken_out
+
+    with credentials_expired():
+        assert attempts("rows", "cannot be used: .*credentials") == [False] * 3
+        with pytest.raises(CrawlUnanswered, match="cannot be used: .*credentials"):
+            find_deliveries(url)
+    s3.rm_file(f"{url}/parts/b.parquet")
+    assert attempts("parts", "the files of delivery parts were changed since it landed") == [False, False, True]
+    assert [one.crawl for one in quarantined_partitions(home)] == ["parts"]
+
+
+@contextmanager
+def credentials_expired() -> Iterator[None]:
+    """The S3 server knows no key that this process has."""
+
+    def allow(num_requests: str) -> None:
+        address = f"{os.environ['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
+        asked = urllib.request.Request(address, data=num_requests.encode(), headers={"Content-Type": "text/plain"})
+        with urllib.request.urlopen(asked) as answer:
+            assert answer.status == 200
+
+    allow("0")
+    try:
+        yield
+    finally:
+        allow("inf")
 
 
 @pytest.fixture

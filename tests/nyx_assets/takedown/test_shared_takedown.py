@@ -18,7 +18,7 @@ from nyx_assets.doctor.takedowns import examine_takedowns
 from nyx_assets.index_versions import chunk_table, records
 from nyx_assets.takedown.running import OTHER_HOSTS, TakedownReport, plan_takedown, report_text, take_down
 from nyx_assets.takedown.this_host import catch_up
-from nyx_assets.taken_down import Target, takedowns
+from nyx_assets.taken_down import Takedown, Target, keep_takedown, takedowns
 from resources.fetch_log import FetchLog, FetchRecord
 from resources.home import Home
 from resources.images import StoredImage
@@ -262,3 +262,33 @@ def test_what_another_host_had_begun_before_is_waited_for_and_does_not_bring_it_
     assert report.rows["chunked_corpus"] == 2 * len(chunks), "once before, and once after"
     one.home.look_again()
     assert in_store(one.home, tmp_path / "store", page["phrase"], page["doc_id"]) == []
+
+
+def test_a_host_that_comes_by_waits_for_the_main_job_that_trains_there(hosts: tuple[Host, Host]) -> None:
+    one, other = hosts
+    done = Takedown(kind="url", value="https://a.example", asked_at="now", is_done=True, doc_ids=["1" * 20])
+    keep_takedown(one.home, done)
+    rows = other.home.root / "training_examples" / "a run" / "rows.bin"
+    rows.parent.mkdir(parents=True)
+    rows.write_bytes(b"examples")
+    said: list[str] = []
+    spoke = threading.Event()
+
+    def log(line: str) -> None:
+        said.append(line)
+        spoke.set()
+
+    def come_by() -> None:
+        catch_up(other.home, other.open_index, log=log)
+
+    coming = [threading.Thread(target=come_by) for _ in range(2)]
+    with other.home.alone("main_job", log=said.append):
+        for thread in coming:
+            thread.start()
+        assert spoke.wait(30)
+        assert "another process holds the main_job" in said[0]
+        assert rows.exists(), "a training reads it"
+    for thread in coming:
+        thread.join()
+    assert not rows.exists()
+    assert sum("taken out of what this host has" in line for line in said) == 1, "the second found it done"
