@@ -482,7 +482,11 @@ def dagster_home(crawl: Crawl | None) -> None:
 def _exit_of(report: "JobReport", left_to_do: Callable[[], str]) -> None:
     """End with the exit status of a main job; of one that a cap stopped, say what is left to do."""
     if report.stopped_by_cap:
-        click.echo(f"\nStopped: {report.stopped_by_cap}\n\nWhat is left to do:\n{left_to_do()}", err=True)
+        click.echo(f"\nStopped: {report.stopped_by_cap}\n\nWhat is left to do:", err=True)
+        try:
+            click.echo(left_to_do(), err=True)
+        except NyxError as error:
+            click.echo(f"not known: {error}", err=True)
         sys.exit(STOPPED_BY_CAP)
     if report.failures:
         sys.exit(1)

@@ -5,6 +5,8 @@ vlm_embeddings.py. Two processes that want the same text at once pay for it once
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from resources.vlm_embeddings import TextLists, embeddings_of, request_of, text_
 from resources.vlm_folders import ledger_in, replies_in
 from resources.vlm_ledger import MeteredVLM
 from resources.vlm_replay import ReplayVLM
-from resources.vlm_replies import ReplyFolder
+from resources.vlm_replies import FAR_AT_ONCE, ReplyFolder
 from training_kernels.documents import Document
 from training_kernels.errors import ConfigError, DataError
 
@@ -47,7 +49,7 @@ class EndpointEmbedder:
         """
         return EmbeddingsServer(settings, home).for_step(asset, partition)
 
-    @property
+    @cached_property
     def dim(self) -> int:
         return self._embeddings(["a"]).shape[1]
 
@@ -69,6 +71,8 @@ class EndpointEmbedder:
     def _embeddings(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [N, D], unit norm, in the order of the texts."""
         digests = [text_digest(text) for text in texts]
+        if not self._lists.knows(digests):
+            self._lists.read()
         row_by_text = self._kept(set(digests))
         if len(row_by_text) < len(set(digests)):
             with self._lists.alone():
@@ -80,6 +84,7 @@ class EndpointEmbedder:
 
     def _paid(self, text_by_digest: Mapping[str, str]) -> dict[str, np.ndarray]:
         """Rows of all texts, asked for where no process has asked before."""
+        self._lists.read()  # what others paid for until now
         row_by_text = self._kept(set(text_by_digest))
         missing = [(digest, text) for digest, text in text_by_digest.items() if digest not in row_by_text]
         calls = [missing[start : start + TEXTS_PER_CALL] for start in range(0, len(missing), TEXTS_PER_CALL)]
@@ -88,13 +93,14 @@ class EndpointEmbedder:
             if not isinstance(reply, Reply):
                 raise reply
             row_by_text |= zip((digest for digest, _ in call), embeddings_of(reply), strict=True)
+            self._lists.note(reply.request_digest, [digest for digest, _ in call])
         return row_by_text
 
     def _kept(self, wanted: set[str]) -> dict[str, np.ndarray]:
-        """Rows of the texts that were paid for before, in whatever call, by the texts' digests."""
+        """Rows of the texts that were paid for before, in whatever call that is known here, by the texts' digests."""
         found: dict[str, np.ndarray] = {}
-        for request_digest, text_digests in self._lists.read().items():
-            if not wanted.isdisjoint(text_digests) and (reply := self._replies.read(request_digest)) is not None:
+        for request_digest, text_digests in self._lists.calls_with(wanted).items():
+            if (reply := self._replies.read(request_digest)) is not None:
                 rows = zip(text_digests, embeddings_of(reply), strict=True)
                 found |= {digest: row for digest, row in rows if digest in wanted}
         return found
@@ -140,4 +146,6 @@ def texts_embedded(settings: Settings, home: Home) -> frozenset[str]:
         return frozenset()
     replies = replies_in(f"{home.store}/vlm")
     lists = TextLists(home.root / "vlm", settings.embedder.model, store=f"{home.store}/vlm").read()
-    return frozenset(text for request, texts in lists.items() if replies.has(request) for text in texts)
+    with ThreadPoolExecutor(FAR_AT_ONCE) as pool:
+        are_kept = list(pool.map(replies.has, lists))
+    return frozenset(text for texts, is_kept in zip(lists.values(), are_kept, strict=True) if is_kept for text in texts)

@@ -13,7 +13,8 @@ import base64
 import fcntl
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from resources.vlm import Message, Reply, Request, Sampling
 from resources.vlm_budget import Spending
 from resources.vlm_courier_notes import wait_for_finishing
 from resources.vlm_folders import couriers_in
+from resources.vlm_replies import FAR_AT_ONCE
 from training_kernels.documents import Document
 from training_kernels.errors import DataError
 
@@ -65,6 +67,7 @@ class TextLists:
         self._folder = self._root / "embeddings" / name
         self._fs, self._base = open_store(f"{store or self._root}/embeddings/{name}")
         self._known: dict[str, list[str]] = {}
+        self._calls_by_text: dict[str, list[str]] = {}
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -84,14 +87,36 @@ class TextLists:
         put_bytes(self._fs, f"{self._base}/{request_digest}.json", content.encode())
 
     def read(self) -> dict[str, list[str]]:
-        """Digests of the texts, in order, by the digest of their request."""
+        """Digests of the texts, in order, by the digest of their request: all that are kept now."""
         paths = [path for path in sorted(files_below(self._fs, self._base)) if path.endswith(".json")]
-        place_by_digest = {path.rpartition("/")[2].removesuffix(".json"): path for path in paths}
-        self._known = {
-            digest: self._known.get(digest) or json.loads(self._fs.cat_file(path))
-            for digest, path in place_by_digest.items()
-        }
+        path_by_digest = {path.rpartition("/")[2].removesuffix(".json"): path for path in paths}
+        if self._known.keys() - path_by_digest.keys():  # some were removed
+            self._known, self._calls_by_text = {}, {}
+        new = [digest for digest in path_by_digest if digest not in self._known]
+        with ThreadPoolExecutor(FAR_AT_ONCE) as pool:
+            contents = pool.map(self._fs.cat_file, [path_by_digest[digest] for digest in new])
+            for digest, content in zip(new, contents, strict=True):
+                self.note(digest, json.loads(content))
         return self._known
+
+    def knows(self, wanted: Collection[str]) -> bool:
+        """Whether each text of these digests is in a call that was known at the last reading, or noted since."""
+        return all(digest in self._calls_by_text for digest in wanted)
+
+    def calls_with(self, wanted: Collection[str]) -> dict[str, list[str]]:
+        """Of the calls known here, those with a text of these digests: digests of all their texts, by that of the request.
+
+        Reads nothing: with thousands of calls, to read is many requests to a store.
+        """
+        calls = {request for digest in wanted for request in self._calls_by_text.get(digest, ())}
+        return {request: self._known[request] for request in sorted(calls)}
+
+    def note(self, request_digest: str, text_digests: Sequence[str]) -> None:
+        """Know of a call."""
+        if request_digest not in self._known:
+            self._known[request_digest] = list(text_digests)
+            for digest in text_digests:
+                self._calls_by_text.setdefault(digest, []).append(request_digest)
 
 
 class EmbeddingsVLM:

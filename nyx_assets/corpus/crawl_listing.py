@@ -1,7 +1,9 @@
 """What looks like a delivery in a crawl, before any file is opened: a file of rows, or a sub-folder of rows or pages.
 
 A folder of this machine is listed by the operating system; a crawl in a store by one listing of all that lies below its
-URL, so that 10,000 deliveries are ten requests.
+URL, a request for 1,000 objects, one after the other: 10,000 deliveries of one file are ten requests, some 500,000 objects
+take the minute that Dagster grants a tick of the sensor. Pictures beside the rows are objects like any other; those that
+rows refer to by http(s) are not.
 """
 
 import errno

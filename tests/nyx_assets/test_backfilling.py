@@ -17,7 +17,7 @@ from dagster import DagsterInstance
 import nyx_assets.nyxqa.asking
 import nyx_assets.prompts
 from benchmarks.factory import make
-from nyx_assets.__main__ import STOPPED_BY_CAP, main
+from nyx_assets.__main__ import STOPPED_BY_CAP, _exit_of, main
 from nyx_assets.backfilling import (
     WhichPartitions,
     made_together,
@@ -39,7 +39,7 @@ from resources.vlm import STAND_IN_MODEL
 from resources.vlm_server import OfflineService, serve_offline_vlm
 from tests.nyx_assets.test_main_job import NUMBERS, land, made, toy_pipeline
 from tests.nyx_assets.test_many_partitions import deliver
-from training_kernels.errors import ConfigError
+from training_kernels.errors import ConfigError, DataError
 
 CRAWLS = ("harbour", "inland", "islands")
 
@@ -382,6 +382,52 @@ def test_questions_of_two_crawls_are_written_again_with_another_prompt_and_only_
     assert world.nyx("backfill", "raw_qa", "--partitions-like", "h*").exit_code == 0
     assert world.paid == paid  # back to the prompt of before, whose replies are kept
     assert world.versions("raw_qa")["harbour"][0] == raw["harbour"][0]
+
+
+def test_what_landed_is_priced_when_its_files_are_not_in_the_crawl_any_more(world: World, tmp_path: Path) -> None:
+    command = ("backfill", "raw_qa", "--all-partitions", "--dry-run", "--json")
+    aside = tmp_path / "rotated"
+    aside.mkdir()
+
+    def planned(*command: str) -> tuple[Any, ...]:
+        with another_prompt():
+            plan = world.nyx(*command)
+        assert plan.exit_code == 0, plan.output
+        found = json.loads(plan.stdout)
+        calls = {one["asset"]: one["calls"]["likely"] + one["kept"] for one in found["lines"]}
+        return calls["raw_qa"], found["refused"], len(found["work"])
+
+    asked, refused, num_places = planned(*command)
+    assert (asked, refused) == (3 * len(CRAWLS), [])
+    again = ("backfill", "chunked_corpus", "raw_qa", *command[2:])
+    try:
+        for name in ("harbour", "inland"):
+            (world.crawl / f"{name}.parquet").rename(aside / f"{name}.parquet")
+        assert planned(*command) == (asked, [], num_places)  # a part of the crawl was rotated away
+        assert planned("plan", "--json")[:2] == (asked, [])
+        asked_again, [left_out], _ = planned(*again)
+        assert asked_again < asked
+        assert left_out.startswith("harbour, inland: to be cut into chunks, and not to be read in the crawl now")
+        world.crawl.rename(aside / "crawl")
+        assert planned(*command) == (asked, [], num_places)  # nothing is mounted there
+    finally:
+        if not world.crawl.exists():
+            (aside / "crawl").rename(world.crawl)
+        for path in aside.glob("*.parquet"):
+            path.rename(world.crawl / path.name)
+
+
+def test_a_run_that_a_cap_stopped_says_so_with_its_status_also_where_no_plan_can_be_made(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def no_plan() -> str:
+        raise DataError("crawl folder c is not there")
+
+    with pytest.raises(SystemExit) as ended:
+        _exit_of(JobReport(stopped_by_cap="NYX_MAX_CALLS=2 is reached"), no_plan)
+    assert ended.value.code == STOPPED_BY_CAP
+    said = capsys.readouterr().err
+    assert said.index("Stopped: NYX_MAX_CALLS=2 is reached") < said.index("not known: crawl folder c is not there")
 
 
 def test_with_downstream_the_pairs_of_the_named_crawl_follow_and_nothing_else(world: World) -> None:

@@ -144,6 +144,31 @@ def test_processes_that_want_overlapping_texts_at_once_pay_for_each_text_once(se
     assert sorted(paid) == sorted({*shared, "c", "cc", "ccc"})
 
 
+def test_the_list_of_paid_texts_is_looked_through_for_an_unknown_text_and_not_at_each_use(
+    server, embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing is a request to a store for each 1,000 calls that were ever made."""
+    embedder().embed(documents("a", "ab", "abc"), side="candidate")
+    ours, looks = embedder(), []
+    fs = ours._lists._fs
+    look = fs.find
+    monkeypatch.setattr(fs, "find", lambda path, **options: looks.append(path) or look(path, **options))
+    for _ in range(3):
+        assert ours.dims == (ours.dim,) == (3,)
+        np.testing.assert_allclose(ours.embed(documents("abc", "a"), side="query"), counts("abc", "a"), atol=1e-6)
+    assert len([path for path in looks if "/embeddings/" in path]) == 1
+    looks.clear()
+    paid = len(server.calls)
+    for _ in range(3):  # what it paid for itself it knows
+        np.testing.assert_allclose(ours.embed(documents("cc", "a"), side="query"), counts("cc", "a"), atol=1e-6)
+    assert [call["input"] for call in server.calls[paid:]] == [["cc"]]
+    assert len([path for path in looks if "/embeddings/" in path]) == 2  # before and after it is alone
+    embedder().embed(documents("bbc"), side="query")
+    paid = len(server.calls)
+    np.testing.assert_allclose(ours.embed(documents("bbc"), side="query"), counts("bbc"), atol=1e-6)
+    assert len(server.calls) == paid  # and what another one paid for meanwhile it finds
+
+
 def test_what_one_host_paid_for_no_other_host_pays_for(server, embedder, tmp_path) -> None:
     store = str(tmp_path / "mounted")
     one, other = (embedder(NYX_HOME=store, NYX_LOCAL=str(tmp_path / name)) for name in ("one", "other"))

@@ -191,3 +191,23 @@ def test_who_waits_for_all_waits_for_who_takes_over_meanwhile_as_well(root: str)
     ours.wait_for_all([], log=lambda line: waits.set())
     assert ended.is_set()
     taking.join()
+
+
+def test_names_that_nobody_holds_cost_who_waits_for_all_one_listing_together(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    looks: list[str] = []
+    ours, theirs = Leases(root, seconds=0.6), Leases(root, seconds=0.6)
+    for number in range(8):
+        with theirs.held(f"pages/of {number}", log=quiet):
+            pass
+    fs, folder = ours._fs, f"{ours._base}/pages%2Fof 3".replace(" ", "%20")
+    fs.pipe_file(f"{folder}/00000002.json", b'{"given_back": "now"}')
+    fs.pipe_file(f"{folder}/00000001.json", b'{"process": 1}')  # of one that was taken over, not removed yet
+    assert theirs.take("pages/of 7") is not None
+    look = fs.find
+    monkeypatch.setattr(fs, "find", lambda path, **options: looks.append(path) or look(path, **options))
+    ours.wait_for_all([], log=said.append)
+    assert [line.split(" works on ")[1] for line in said] == ["pages/of 7"]  # dead: it is waited for until it is silent
+    assert [path for path in looks if not path.endswith("%2Fof%207")] == [ours._base]
