@@ -6,11 +6,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from nyx_assets.captioned import in_text
 from nyx_assets.records import content_id
 from nyx_assets.taken_down import Target, address_key, is_of_domain
 from resources.home import Home
 from resources.vlm import segment_digest
-from training_kernels.documents import Document
+from training_kernels.documents import Document, Segment
 
 RENAMED, STRIPPED, BLANKED = ("cluster",), ("examples",), ("example",)
 """Columns whose mention of something removed does not condemn their row: a cluster gets another name, a list of examples
@@ -28,7 +29,8 @@ class Removal:
     qa_ids: set[str] = field(default_factory=set)
     images: set[str] = field(default_factory=set)
     segments: set[str] = field(default_factory=set)
-    """`segment_digest` of texts and pictures that stand on removed pages, or in questions about them, and nowhere else."""
+    """`segment_digest` of texts and pictures that stand on removed pages, or in questions about them, and nowhere else; and
+    of the texts of each of these as one, which is what a server of embeddings is asked for."""
     addresses: set[str] = field(default_factory=set)
     """Of pictures that were lost."""
     request_digests: set[str] = field(default_factory=set)
@@ -72,6 +74,11 @@ def find(home: Home, target: Target, started: Mapping[str, list[str]]) -> Remova
         if row["doc_id"] in removal.doc_ids:
             removal.addresses.add(row["reference"])
     altered = list(rows_of(home, "altered_queries"))
+    captions_by_crawl: dict[str | None, dict[str, str]] = {}
+    for row in rows_of(home, "chunk_captions"):
+        if row["caption"]:
+            captions_by_crawl.setdefault(row["crawl"], {})[row["image"]] = row["caption"]
+    all_captions = {image: caption for captions in captions_by_crawl.values() for image, caption in captions.items()}
     gone_segments: set[str] = set()
     kept_segments: set[str] = set()
     gone_images: set[str] = set()
@@ -82,15 +89,22 @@ def find(home: Home, target: Target, started: Mapping[str, list[str]]) -> Remova
         *((pair, "question", pair["qa_id"] in removal.qa_ids) for pair in (*questions, *altered)),
     ):
         segments = row[column] or []
-        (gone_segments if is_gone else kept_segments).update(
-            segment_digest(segment) for segment in Document.from_rows(segments).segments
-        )
+        document = Document.from_rows(segments)
+        said = {*document.segments, *_embedded(document, captions_by_crawl.get(row["crawl"], {}), all_captions)}
+        (gone_segments if is_gone else kept_segments).update(map(segment_digest, said))
         (gone_images if is_gone else kept_images).update(s["image"] for s in segments if s["image"])
     removal.segments |= gone_segments - kept_segments
     removal.images |= gone_images - kept_images
     if target.kind == "image":
         removal.images.add(target.value)
     return removal
+
+
+def _embedded(document: Document, *captions: Mapping[str, str]) -> Iterator[Segment]:
+    """What a server of embeddings was asked for it: all texts as one, without its pictures and with each set of captions."""
+    for read in (document, *(in_text(document, caption_by_image) for caption_by_image in captions)):
+        if read.text.strip():
+            yield Segment(text=read.text)
 
 
 def _is_meant(page: Mapping[str, Any], target: Target) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nyx_assets.captioned import caption_by_image, in_text
 from nyx_assets.definitions import resources_of
 from nyx_assets.index_versions import live_record, records
 from nyx_assets.takedown.finding import find
@@ -19,6 +20,7 @@ from resources.images import StoredImage
 from resources.settings import Settings
 from resources.vector_index import LIVE
 from resources.vlm import Message, Reply, Request, Sampling
+from resources.vlm_embeddings import TextLists, request_of
 from resources.vlm_roles import replies_of
 from training_kernels.documents import Document, Segment
 from training_kernels.errors import ConfigError
@@ -127,6 +129,34 @@ def in_list(home: Home, page: dict[str, Any]) -> list[str]:
     found = [path.name for path in (home.root / "takedowns").glob("*.json") if page["doc_id"] in path.read_text()]
     assert all(page["image"] not in (home.root / "takedowns" / name).read_text() for name in found)
     return found
+
+
+def test_embeddings_of_its_texts_that_were_paid_for_go_with_captions_and_without(home: Home) -> None:
+    chunks = home.tables.read("chunked_corpus").to_pylist()
+    mixed = [one for one in chunks if [segment["kind"] for segment in one["segments"]] == ["text", "image", "text"]]
+    page, other = mixed[0], next(one for one in mixed if one["doc_id"] != mixed[0]["doc_id"])
+    captions = caption_by_image(home)
+    lists = TextLists(home.root / "vlm", "model")
+
+    def embedded(*texts: str) -> str:
+        """The digest of a paid request for the embeddings of these texts."""
+        request = request_of(texts)
+        digest = request.digest("model")
+        reply = Reply(
+            text="{}", model="model", request_digest=digest, input_tokens=1, output_tokens=0, cost_usd=0.1,
+            latency_seconds=0.1, finish_reason="stop", is_stand_in=False,
+        )  # fmt: skip
+        lists.write(digest, texts)
+        replies_of(home).write(digest, reply, segments=request.segment_digests())
+        return digest
+
+    document, another = Document.from_rows(page["segments"]), Document.from_rows(other["segments"])
+    assert captions[document.images[0]] in in_text(document, captions).text
+    gone = [embedded(document.text), embedded("something else", in_text(document, captions).text)]
+    stays = [embedded(another.text), embedded(in_text(another, captions).text)]
+    removal = find(home, Target.of(page["doc_id"]), {})
+    assert replies_of(home).remove_about(removal.segments, removal.request_digests) == len(gone)
+    assert [replies_of(home).peek(one) is None for one in (*gone, *stays)] == [True, True, False, False]
 
 
 def test_search_goes_on_without_the_page_and_pictures_of_others_stay(home: Home) -> None:
