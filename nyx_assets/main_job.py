@@ -376,7 +376,10 @@ def _make(
     where = f" of partition {partitions[0]}" if is_one and partitions[0] else ""
     for event in failed:
         report.stopped_by_cap = cap_of(event) or report.stopped_by_cap
-    failures = [f"{event.node_name}{where} failed: {cause_of(event)}" for event in failed]
+    failures = [
+        f"{pipeline.asset_of_node(event.node_name) or event.node_name}{where} failed: {cause_of(event)}"
+        for event in failed
+    ]
     failures += [
         f"{name_of(evaluation.asset_key)}{where or _of_partition(evaluation)} is quarantined, its check {evaluation.check_name} failed: {faults_of(evaluation)}"
         for evaluation in result.get_asset_check_evaluations()

@@ -17,7 +17,7 @@ from nyx_assets.previews import markdown_preview
 from nyx_assets.progress import Progress
 from resources.home import LEDGER, Home
 from resources.tables import Commit, Provenance, TableWriter
-from training_kernels.errors import BudgetReached
+from training_kernels.errors import BudgetReached, IncompleteArtifact
 
 PREVIEW_ROWS = 5
 PARTITIONS_A_LINE = 50
@@ -307,6 +307,11 @@ def blocking_check(
         return dg.AssetCheckResult(passed=not num_failed, metadata=metadata_of(examples))
 
     def faults_of(home: Home, partition: str | None) -> list[str]:
+        if (reason := home.tables.quarantine_reason(asset, partition)) is not None:  # what another found is kept
+            where = f", partition {partition}," if partition else ""
+            raise IncompleteArtifact(
+                f"table {asset}{where} is quarantined ({reason}); mend the cause and materialize {asset} again"
+            )
         faults = ["it did not end"]
         try:
             faults = find_faults(home, partition)

@@ -35,10 +35,10 @@ def failures_sensor(home: Home, settings: Settings, pipeline_of: Callable[[], Pi
         if run.tags.get("nyx/main_job") == MAIN_JOB_TAGS["nyx/main_job"]:
             return
         events = list(_events(context.instance, run))
-        messages = list(messages_of(run, events)) or [
+        pipeline = pipeline_of()
+        messages = list(messages_of(run, events, pipeline.asset_of_node)) or [
             f"run {run.run_id} of {run.job_name} failed: {context.failure_event.message}"
         ]
-        pipeline = pipeline_of()
         for attempt in attempts_of(
             events,
             run.tags.get(PARTITION_TAG),
@@ -66,12 +66,14 @@ def failures_sensor(home: Home, settings: Settings, pipeline_of: Callable[[], Pi
     return failures
 
 
-def messages_of(run: DagsterRun, events: list[dg.DagsterEvent]) -> Iterator[str]:
+def messages_of(
+    run: DagsterRun, events: list[dg.DagsterEvent], asset_of_node: Callable[[str], str | None]
+) -> Iterator[str]:
     """What a person is told of a failed run: a line for each step that failed and each check that did not pass."""
     of_partition = f" of partition {run.tags[PARTITION_TAG]}" if PARTITION_TAG in run.tags else ""
     for event in events:
         if is_failure(event):
-            yield f"{event.node_name}{of_partition} failed: {cause_of(event)}"
+            yield f"{asset_of_node(event.node_name) or event.node_name}{of_partition} failed: {cause_of(event)}"
         elif (evaluation := failed_check(event)) is not None:
             yield (
                 f"{name_of(evaluation.asset_key)}{of_partition} is quarantined, its check {evaluation.check_name} failed: "

@@ -242,7 +242,7 @@ def test_cheap_assets_of_many_partitions_are_made_in_one_run_each_and_one_that_f
         assert (report.by_asset[name].made, report.by_asset[name].failed) == (7, 1)
     assert (report.by_asset["chunked_corpus"].made, report.by_asset["chunked_corpus"].blocked) == (7, 1)
     [failure, *_] = report.failures
-    assert failure.startswith("taken_pages failed: Failure: 1 of 8 partitions failed, e.g. c05: ")
+    assert failure.startswith("crawl_documents failed: Failure: 1 of 8 partitions failed, e.g. c05: ")
     checked = instance.get_latest_data_version_record(key_of("chunked_corpus"), partition_key="c07")
     assert checked is not None
     assert checked.run_id == instance.get_runs(limit=1)[0].run_id

@@ -264,7 +264,7 @@ def test_a_delivery_that_cannot_be_read_holds_nobody_up_and_is_quarantined_in_th
     assert daemon.home.commit("crawl_documents", "wreck") is None
     assert daemon.found("dunes", crawl="shore") == ["https://shore.example/0"]
     (told,) = [message["text"] for message in webhook.posted]
-    assert told.startswith("taken_pages of partition wreck failed: ")
+    assert told.startswith("crawl_documents of partition wreck failed: ")
 
     of_wreck: Requested = {name: {"wreck"} for name in asked[0]}
     for _ in range(2):  # what the daemon does again every ten minutes
