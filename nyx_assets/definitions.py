@@ -50,6 +50,7 @@ from nyx_assets.mining.checks import MINING_CHECKS
 from nyx_assets.nyxqa.assets import raw_qa, sampled_chunks, sorted_qa_asset
 from nyx_assets.nyxqa.checks import NYXQA_CHECKS
 from nyx_assets.prompts import prompt_versions
+from nyx_assets.quick_records import write_records_quickly
 from nyx_assets.recipes import PipelineRecipe, recipe_of
 from nyx_assets.report.assets import report_over
 from nyx_assets.retrievers import UNTRAINED
@@ -342,5 +343,6 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
     return pipeline
 
 
+write_records_quickly()  # run workers and the code server load this file, and report to Dagster
 settings_of_process = Settings.from_env(os.environ)
 defs = build_pipeline(settings_of_process, Home.at(settings_of_process.home)).defs

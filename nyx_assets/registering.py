@@ -15,6 +15,7 @@ from nyx_assets.corpus.landing import has_landed, land, landed_rows
 from nyx_assets.materialization import DATA_VERSION_TAG, column_schema
 from nyx_assets.partitions import CRAWL
 from nyx_assets.quarantine import is_quarantined, release_partition
+from nyx_assets.quick_records import write_records_quickly
 from nyx_assets.records import LANDED_CRAWL
 from resources.crawl_store import Crawl
 from resources.home import Home
@@ -71,6 +72,7 @@ def prepare_dagster_home(home: Home) -> Path:
 @contextmanager
 def open_instance(home: Home) -> Iterator[DagsterInstance]:
     """Dagster's records of this home: the same that the UI shows."""
+    write_records_quickly()
     with DagsterInstance.from_config(str(prepare_dagster_home(home))) as instance:
         yield instance
 
