@@ -72,7 +72,7 @@ def backfill(folder: Path, *, num_partitions: int, pages_a_partition: int) -> Ba
         seconds = time.perf_counter() - began
         assert result.success
         making = sum(
-            event.asset_materialization.metadata["seconds"].value
+            event.materialization.metadata["seconds"].value
             for event in result.get_asset_materialization_events()
             if event.asset_key in map(key_of, FIRST_OF_STEP) and "seconds" in event.materialization.metadata
         )
