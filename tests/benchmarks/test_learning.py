@@ -18,6 +18,7 @@ def result(tmp_path_factory):
     return one_seed(0, num_steps=30, folder=tmp_path_factory.mktemp("learning"), pool=64)
 
 
+@pytest.mark.long
 def test_a_short_run_finds_more_than_the_untrained_control(result):
     run, trained, untrained = result
     assert run.num_steps == 30
@@ -27,6 +28,7 @@ def test_a_short_run_finds_more_than_the_untrained_control(result):
     assert sum(trained[task][128] for task in TASKS) >= 2 * sum(untrained[task][128] for task in TASKS)
 
 
+@pytest.mark.long
 def test_the_rows_hold_every_seed_and_the_targets(result):
     rows = {row.name.removeprefix("learning, "): row for row in learned([result, result], pool=64)}
     assert {name: row.target for name, row in rows.items() if row.target} == TARGETS

@@ -4,6 +4,8 @@ import pytest
 
 from benchmarks.matryoshka import DIMS, Arms, benefits, one_seed
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def arms(tmp_path_factory) -> Arms:

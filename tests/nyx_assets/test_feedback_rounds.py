@@ -91,6 +91,7 @@ def round_rows(home: Home) -> list[dict[str, Any]]:
     return home.tables.read("feedback_rounds").to_pylist()
 
 
+@pytest.mark.long
 def test_a_second_round_is_tried_trained_scored_and_stopped_and_a_kill_between_rounds_repeats_nothing(
     small_home: Path, tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ def curve(out: Path) -> list[dict]:
     return [{name: value for name, value in point.items() if name not in TIMED} for point in points]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tuning", [LORA, "tuning=FullTuning()"], ids=["LoRA with dropout", "full"])
 def test_a_run_killed_at_random_steps_ends_with_the_same_bytes(examples, tiny_folder, tmp_path, tuning):
     draw = random.Random(len(tuning))

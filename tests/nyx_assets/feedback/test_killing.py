@@ -62,6 +62,7 @@ Path(sys.argv[3]).write_text(json.dumps(answer_from(Path(sys.argv[1]), sys.argv[
 """
 
 
+@pytest.mark.long
 def test_three_kills_repeat_no_call_and_change_no_row(tmp_path: Path) -> None:
     with serve_offline_vlm(OfflineService()) as service:
         calm = answer_from(tmp_path / "calm", service.base_url)

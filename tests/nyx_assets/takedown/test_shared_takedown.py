@@ -197,6 +197,7 @@ def test_it_is_gone_from_the_store_and_the_host_and_from_another_host_when_that_
     assert domain not in {url.split("/")[2] for url in chunk_table(other.home, record.version)["url"].to_pylist()}
 
 
+@pytest.mark.long
 def test_a_takedown_that_is_cut_off_again_and_again_between_store_and_host_is_finished_by_the_last(
     hosts: tuple[Host, Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
