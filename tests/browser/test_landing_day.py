@@ -185,8 +185,7 @@ def test_a_backfill_makes_two_partitions_by_name_and_no_other(day: Day, browser:
     after = {crawl: day.made("chunked_corpus", crawl) for crawl in before}
     assert after["slow"] == before["slow"]
     assert min(after["harbour"] - before["harbour"], after["twin"] - before["twin"]) >= 1
-    with day.shown(browser, f"runs/b/{backfill}", tmp_path / "backfill.png") as text:
-        assert "100% completed" in text
+    with day.shown(browser, f"runs/b/{backfill}", tmp_path / "backfill.png", until="100% completed") as text:
         assert "chunked_corpus" in text
 
 
@@ -219,8 +218,8 @@ def test_a_failed_check_is_told_once_and_passes_when_its_partition_is_made_again
     told = lambda: [text for text in day.told if check in text]  # noqa: E731
     day.wait("the alert", told)
     assert f"{asset} of partition {crawl} is quarantined, its check {check} failed" in told()[0]
-    with day.shown(browser, f"assets/{asset}?view=checks", tmp_path / "failed_check.png") as text:
-        assert check in text
+    with day.shown(browser, f"assets/{asset}?view=checks", tmp_path / "failed_check.png", until=check) as text:
+        assert asset in text
 
     assert day.end_of(day.dagster.launch(assets=CORPUS_STEP, checks={asset: check}, partition=crawl)) == "SUCCESS"
     assert day.home.tables.quarantine_reason(asset, crawl) is None
