@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chromium import free_port
 from benchmarks.soak import made_home
 from benchmarks.ui_kills import Ui
 from nyx_assets.registering import open_instance
@@ -31,7 +32,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pages", type=int, default=500, help="generated pages of the delivery")
     parser.add_argument("--delivery", type=Path, help="a folder with Parquet files of real pages, in place of those")
-    parser.add_argument("--port", type=int, default=13178)
     parser.add_argument("--seconds", type=float, default=600.0, help="give up after so long")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nyx_searchable_") as scratch:
@@ -49,7 +49,7 @@ def searchable(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     else:
         generate(delivery, num_pages=options.pages, num_partitions=1)
     os.environ.update({"NYX_HOME": str(root), "NYX_RECIPE": "smoke", "NYX_CRAWL": str(crawl)})
-    ui = Ui(home, options.port)
+    ui = Ui(home, free_port())
     try:
         ui.wait(lambda: ui.ask("{ version }"), options.seconds)
         _wait_for_a_tick(ui, options.seconds)
