@@ -27,6 +27,24 @@ os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+LONGEST_FIRST = (
+    "browser/test_dagster_ui.py",
+    "training_kernels/test_distributed.py",
+    "sensors/test_refresh.py",
+    "nyx_assets/nyxqa/test_assets.py",
+    "nyx_assets/test_money.py",
+    "nyx_assets/test_backfilling.py",
+    "training_kernels/test_resume.py",
+    "nyx_assets/doctor/test_doctor.py",
+)
+"""Files, below tests/, that go first: of two workers, none is left with a long one in the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {ROOT / "tests" / file: number for number, file in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
 class ReachedOutside(AssertionError):
     """A test tried to leave the machine."""
 

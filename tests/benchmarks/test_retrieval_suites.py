@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.retrieval_suites import make_suites
 from nyx_assets.evaluation.retrieval import measure
 from nyx_assets.evaluation.retrievers import Bm25Retriever
@@ -10,6 +12,7 @@ from nyx_assets.recipes import nyx_paper
 from resources.images import FolderImageStore
 
 
+@pytest.mark.long
 def test_the_real_queries_become_suites_on_which_words_find_what_words_can(shared_data: Path, tmp_path: Path) -> None:
     recipe = nyx_paper()
     store = FolderImageStore(str(tmp_path / "images"))

@@ -42,6 +42,7 @@ def test_every_test_that_the_crash_table_names_exists() -> None:
     assert missing == []
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_stops_a_run_plainly_and_with_room_the_next_one_finishes(tmp_path: Path) -> None:
     done = on_small_disk(tmp_path, 16_000_000, [sys.executable, "-m", "tests.crashes.full_disk", str(tmp_path)])
     assert done.returncode == 0, done.stderr

@@ -43,6 +43,7 @@ def test_logs_and_report_come_back_from_two_processes(job: TrainJob) -> None:
     assert sum(line.startswith("checkpoint") for line in said) == 1, "one rank speaks"
 
 
+@pytest.mark.long
 def test_two_hosts_that_meet_at_a_port_train_one_checkpoint(job: TrainJob, tmp_path: Path) -> None:
     """Two torchruns of one rank each, as on two machines that mount the same folders."""
     with socket.socket() as free:

@@ -143,6 +143,7 @@ def in_store(home: Home, scratch: Path, *texts: str) -> list[str]:
     return files_with(scratch, *texts)
 
 
+@pytest.mark.long
 def test_it_is_gone_from_the_store_and_the_host_and_from_another_host_when_that_comes_by(
     hosts: tuple[Host, Host], tmp_path: Path
 ) -> None:
