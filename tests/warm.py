@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import runpy
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -38,15 +38,11 @@ class Warm:
         self._process.kill()
 
 
-def start(module: str, arguments: Sequence[object], *, said: Path, env: Mapping[str, str] = ONE_THREAD) -> Warm:
-    """The process, at work; what it prints, on either stream, goes to the file `said`.
-
-    Args:
-        env: beside the environment of the tests.
-    """
+def start(module: str, arguments: Sequence[object], *, said: Path) -> Warm:
+    """The process, at work under ONE_THREAD; what it prints, on either stream, goes to the file `said`."""
     _warm_up()
     words = [str(one) for one in arguments]
-    process = _WARM.Process(target=_run, args=(module, words, {**os.environ, **env}, str(said)))
+    process = _WARM.Process(target=_run, args=(module, words, {**os.environ, **ONE_THREAD}, str(said)))
     process.start()
     return Warm(process)
 

@@ -47,17 +47,6 @@ CRAWLS = ("harbour", "inland", "islands")
 # The toy graph of test_main_job.py.
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.at(tmp_path / "home")
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[DagsterInstance]:
-    with DagsterInstance.ephemeral(tempdir=str(tmp_path / "records")) as instance:
-        yield instance
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which everything of the toy graph is made."""

@@ -152,18 +152,6 @@ def land(home: Home, **partitions: list[int]) -> None:
             table.append({"x": value} for value in values)
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.at(tmp_path / "home")
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[DagsterInstance]:
-    """Records in memory, which are quick; the tests that kill processes have those of the home, on disk."""
-    with DagsterInstance.ephemeral(tempdir=str(tmp_path / "records")) as instance:
-        yield instance
-
-
 def run(home: Home, instance: DagsterInstance, **versions: str) -> JobReport:
     landed = home.tables.partitions("landed")
     instance.add_dynamic_partitions(str(CRAWL.name), landed)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,17 +25,6 @@ from resources.home import Home
 from tests.nyx_assets.test_main_job import land, toy_pipeline
 
 Place = tuple[str, str | None]
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.at(tmp_path / "home")
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[DagsterInstance]:
-    with DagsterInstance.ephemeral(tempdir=str(tmp_path / "records")) as instance:
-        yield instance
 
 
 def written(home: Home) -> dict[Path, int]:

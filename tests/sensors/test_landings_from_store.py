@@ -1,6 +1,5 @@
 """A crawl in a store, from the landing to the tables: late, partial, changed and removed deliveries on a real S3 server."""
 
-import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,20 +18,10 @@ from resources.settings import Settings
 from sample_crawl import generate
 from sensors import landings
 from sensors.landings import landings_sensor
+from tests.sensors.test_landings import Remembering
 
 LANDED = dg.AssetKey("landed_crawl")
 MADE = ("crawl_documents", "rejected_documents", "link_rot")
-
-
-class Remembering(logging.Handler):
-    """Keeps what is logged."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.said.append(record.getMessage())
 
 
 class Host:
