@@ -6,15 +6,17 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import pyarrow as pa
+from dagster._core.storage.tags import EXTERNALLY_MANAGED_ASSETS_TAG
 
 from nyx_assets.partitions import CRAWL
 from nyx_assets.plots import Plot, plots_markdown
 from nyx_assets.previews import markdown_preview
 from nyx_assets.progress import Progress
+from nyx_assets.quick_records import together
 from resources.home import LEDGER, Home
 from resources.tables import Commit, Provenance, TableWriter
 from training_kernels.errors import BudgetReached, IncompleteArtifact
@@ -163,14 +165,17 @@ class Step:
                 key_of(name), data_version=dg.DataVersion(commit.data_version), metadata=metadata
             )
 
-    def events(self, *names: str) -> Iterator[dg.AssetMaterialization]:
-        """The same of one partition of several, as events of their own: a result has one data version for all."""
+    def events(self, *names: str, is_last: bool = True) -> Iterator[dg.AssetMaterialization]:
+        """The same of one partition of several, as events of their own: a result has one data version for all.
+
+        Columns are those of the asset, and shown of the partition that is reported last.
+        """
         for name in names:
-            commit, metadata = self._made(name)
+            commit, metadata = self._made(name, shows_columns=is_last)
             tags = {DATA_VERSION_TAG: commit.data_version, CODE_VERSION_TAG: commit.provenance.code_version}
             yield dg.AssetMaterialization(key_of(name), partition=self.partition, metadata=metadata, tags=tags)
 
-    def _made(self, name: str) -> tuple[Commit, dict[str, Any]]:
+    def _made(self, name: str, *, shows_columns: bool = True) -> tuple[Commit, dict[str, Any]]:
         """What was committed, and what is to be reported of it."""
         seconds = time.monotonic() - self._start if self._seconds is None else self._seconds
         commit = self.home.commit(name, self.partition)
@@ -178,17 +183,14 @@ class Step:
             raise AssertionError(f"{name} reports a result but committed nothing")
         where = f" {self.partition}" if self.partition else ""
         console.info("%s%s: %s rows in %.1f s", name, where, f"{commit.num_rows:,}", seconds)
-        return commit, {**self._standard_metadata(name, commit, seconds), **self.metadata.get(name, {})}
+        metadata: dict[str, Any] = {"dagster/row_count": commit.num_rows, "seconds": round(seconds, 3)}
+        if shows_columns and self.home.tables.commit(name, self.partition) is not None:
+            metadata["dagster/column_schema"] = column_schema(self.home.tables.schema(name, self.partition))
+        return commit, {**metadata, **self.metadata.get(name, {})}
 
     def stop_clock(self) -> None:
         """Its work is done; what is reported later is not later made."""
         self._seconds = time.monotonic() - self._start
-
-    def _standard_metadata(self, name: str, commit: Commit, seconds: float) -> dict[str, Any]:
-        metadata: dict[str, Any] = {"dagster/row_count": commit.num_rows, "seconds": round(seconds, 2)}
-        if self.home.tables.commit(name, self.partition) is not None:
-            metadata["dagster/column_schema"] = column_schema(self.home.tables.schema(name, self.partition))
-        return metadata
 
 
 Made = dg.MaterializeResult | dg.AssetMaterialization
@@ -230,11 +232,12 @@ def each_partition(
         if number % PARTITIONS_A_LINE == 0:
             context.log.info(f"{number:,} of {len(partitions):,} partitions")
     if not errors:
-        # Dagster reports this for every partition alike; the exact events that follow are the latest
-        for name in names:
-            yield dg.MaterializeResult(key_of(name), data_version=dg.DataVersion(context.run_id))
-    for step in made:
-        yield from step.events(*names)
+        with _reporting_ourselves(context):
+            for name in names:
+                yield dg.MaterializeResult(key_of(name))
+    with together(context.instance):
+        for step in made:
+            yield from step.events(*names, is_last=step is made[-1])
     if errors:
         for step in made:  # the checks are not run after a step that fails
             _look_for_faults(context, home, step.partition, names)
@@ -247,6 +250,17 @@ def each_partition(
                 )
             },
         ) from cause
+
+
+@contextmanager
+def _reporting_ourselves(context: dg.AssetExecutionContext) -> Iterator[None]:
+    """Keep Dagster from reporting every partition alike, with one data version for all: each is reported by itself."""
+    tags = cast("dict[str, str]", context.run.tags)
+    tags[EXTERNALLY_MANAGED_ASSETS_TAG] = "true"
+    try:
+        yield
+    finally:
+        del tags[EXTERNALLY_MANAGED_ASSETS_TAG]
 
 
 _FAULT_FINDERS: dict[tuple[str, str], Callable[[Home, str | None], list[str]]] = {}
@@ -283,28 +297,39 @@ def blocking_check(
     """
 
     def evaluate(context: dg.AssetCheckExecutionContext, home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
-        run = context.op_execution_context
+        run, begun = context.op_execution_context, time.monotonic()
         if not partitioned or run.has_partition_key:
             faults = faults_of(home, run.partition_key if partitioned else None)
-            return dg.AssetCheckResult(passed=not faults, metadata=metadata_of(faults))
-        num_failed, examples = 0, []
-        for partition in run.partition_keys:
-            if home.input_version(asset, partition) == "":
-                continue  # it failed before there was anything to check, or another check has found it wrong
-            faults = faults_of(home, partition)
-            num_failed += bool(faults)
-            examples += [f"{partition}: {fault}" for fault in faults[:1]]
-            # the result below has no partition: Dagster takes it for a check of the whole asset
-            run.log_event(
-                dg.AssetCheckEvaluation(  # type: ignore[arg-type]  # taken, and kept by partition, says a test
-                    asset_key=key_of(asset),
-                    check_name=find_faults.__name__,
-                    passed=not faults,
-                    metadata=metadata_of(faults),
-                    partition=partition,
+            return dg.AssetCheckResult(passed=not faults, metadata=metadata_of(faults, begun))
+        num_failed, examples, evaluations = 0, [], []
+        try:
+            for partition in run.partition_keys:
+                if home.input_version(asset, partition) == "":
+                    continue  # it failed before there was anything to check, or another check has found it wrong
+                begun_partition = time.monotonic()
+                faults = faults_of(home, partition)
+                num_failed += bool(faults)
+                examples += [f"{partition}: {fault}" for fault in faults[:1]]
+                evaluations.append(
+                    dg.AssetCheckEvaluation(
+                        asset_key=key_of(asset),
+                        check_name=find_faults.__name__,
+                        passed=not faults,
+                        metadata=metadata_of(faults, begun_partition),
+                        partition=partition,
+                    )
                 )
-            )
-        return dg.AssetCheckResult(passed=not num_failed, metadata=metadata_of(examples))
+                if len(evaluations) == PARTITIONS_A_LINE:
+                    tell(run, evaluations)
+        finally:
+            tell(run, evaluations)
+        # this has no partition: Dagster takes it for a check of the whole asset
+        return dg.AssetCheckResult(passed=not num_failed, metadata=metadata_of(examples, begun))
+
+    def tell(run: dg.OpExecutionContext, evaluations: list[dg.AssetCheckEvaluation]) -> None:
+        with together(run.instance):
+            while evaluations:
+                run.log_event(evaluations.pop(0))  # type: ignore[arg-type]  # taken, and kept by partition, says a test
 
     def faults_of(home: Home, partition: str | None) -> list[str]:
         if (reason := home.tables.quarantine_reason(asset, partition)) is not None:  # what another found is kept
@@ -320,9 +345,10 @@ def blocking_check(
                 home.tables.quarantine(asset, partition, f"{find_faults.__name__}: {faults[0]}")
         return faults
 
-    def metadata_of(faults: Sequence[str]) -> dict[str, Any]:
+    def metadata_of(faults: Sequence[str], begun: float) -> dict[str, Any]:
         return {
             "faults": len(faults),
+            "seconds": round(time.monotonic() - begun, 3),
             "examples": dg.MetadataValue.md("\n".join(f"- {fault}" for fault in faults[:10])),
         }
 

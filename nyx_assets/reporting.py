@@ -169,7 +169,7 @@ def status_text(rows: Sequence[dict[str, Any]], home: Home) -> str:
     said = [f"live index: version {row['version']}, {row['num_chunks']:,} chunks, dim {row['dim']}" for row in live]
     return "\n".join(
         [
-            f"home {home.root}, crawl {home.crawl_folder}",
+            f"home {home.root}, crawl {home.crawl}",
             "",
             table,
             "",

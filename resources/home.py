@@ -167,7 +167,7 @@ class Home:
 
     def claim(self, crawl: Crawl) -> None:
         """Remember which crawl this home is made from. Raises ConfigError if it is made from another."""
-        remembered, asked = self.crawl_folder, crawl_text(crawl)
+        remembered, asked = self.crawl, crawl_text(crawl)
         if remembered is not None and crawl_text(remembered) != asked:
             raise ConfigError(
                 f"{self.store} is made from the crawl {remembered}, asked for was {asked}; set NYX_HOME to "
@@ -181,7 +181,7 @@ class Home:
             put_bytes(fs, f"{base}/{CLAIM}", json.dumps({"crawl_folder": asked}).encode())
 
     @property
-    def crawl_folder(self) -> Crawl | None:
+    def crawl(self) -> Crawl | None:
         """The crawl that this home is made from, a folder or the URL of one, or None if it is new."""
         fs, base = open_store(self.store)
         with store_answers(self.store):

@@ -111,7 +111,7 @@ class Settings:
 
     home: Path | SharedHome
     """A folder, or a store that hosts share with this machine's part of it."""
-    crawl_folder: Crawl | None
+    crawl: Crawl | None
     """A folder, or the URL of one in a store; None: the one that the home is made from, else the bundled sample."""
     recipe: str
     backbone: str | None
@@ -168,7 +168,7 @@ class Settings:
         """Settings from environment variables. Raises ConfigError naming the variable."""
         return cls(
             home=_home(env),
-            crawl_folder=crawl_at(env["NYX_CRAWL"]) if env.get("NYX_CRAWL") else None,
+            crawl=crawl_at(env["NYX_CRAWL"]) if env.get("NYX_CRAWL") else None,
             recipe=env.get("NYX_RECIPE") or "tiny",
             backbone=env.get("NYX_BACKBONE") or None,
             index_uri=env.get("NYX_INDEX_URI") or None,

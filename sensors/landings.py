@@ -40,15 +40,15 @@ def landings_sensor(home: Home, settings: Settings) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def landings(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        folder = settings.crawl_folder or home.crawl_folder
-        if folder is None:
+        crawl = settings.crawl or home.crawl
+        if crawl is None:
             return dg.SkipReason("no crawl folder yet: set NYX_CRAWL, or run `nyx run` once")
         cursor = json.loads(context.cursor or "{}")
         seen: dict[str, str] = cursor.get("seen", {})
         landed = remembered(context.instance) | cursor.get("landed", {})
         try:
             found = find_deliveries(
-                folder,
+                crawl,
                 known=landed,
                 counted=partial(landed_rows, home),
                 opening=Opening(

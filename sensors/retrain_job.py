@@ -82,7 +82,7 @@ def retrain_job(home: Home, settings: Settings, pipeline_under: Callable[[Caps],
         description="Makes what is missing or stale: questions, negatives, checkpoints, gate, index. Each piece is a run of its own.",
     )
     def bring_everything_up_to_date(context: dg.OpExecutionContext, config: RetrainConfig) -> None:
-        pipeline = pipeline_under(_caps_of(config, settings, home))
+        pipeline = pipeline_under(caps_of(config, settings, home))
         is_all = config.only_until is Stage.everything
         scope = (
             Scope(reach=dict.fromkeys(pipeline.specs)) if is_all else scope_until(pipeline, [config.only_until.value])
@@ -112,7 +112,7 @@ def retrain_job(home: Home, settings: Settings, pipeline_under: Callable[[Caps],
     return retrain
 
 
-def _caps_of(config: RetrainConfig, settings: Settings, home: Home) -> Caps:
+def caps_of(config: RetrainConfig, settings: Settings, home: Home) -> Caps:
     """The caps of the home, and under them those of this run from what is spent now."""
     caps = settings.caps
     if not config.limits:
@@ -126,10 +126,10 @@ def _caps_of(config: RetrainConfig, settings: Settings, home: Home) -> Caps:
 
 
 def _planned(pipeline: Pipeline, settings: Settings, home: Home, scope: Scope) -> dict[str, Any]:
-    folder = settings.crawl_folder or home.crawl_folder
-    if folder is None:
+    crawl = settings.crawl or home.crawl
+    if crawl is None:
         raise dg.Failure("no crawl folder yet: set NYX_CRAWL, or run `nyx run` once", allow_retries=False)
-    plan = plan_of(pipeline, settings, home, folder, scope)
+    plan = plan_of(pipeline, settings, home, crawl, scope)
     return {
         "calls": round(plan.total("calls").likely),
         "usd": round(plan.total("usd").likely, 4),

@@ -184,24 +184,22 @@ def postgres(tmp_path: Path) -> Iterator[dict[str, str]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # Postgres refuses to run as root, as which CI runs tests, and its own user cannot enter pytest's folders
-    as_its_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    as_its_user = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
     data = Path(tempfile.mkdtemp(prefix="nyx-postgres-"))
     if as_its_user:
         shutil.chown(data, "postgres")
-    say = {"check": True, "capture_output": True}
-    subprocess.run(
-        [*as_its_user, binaries / "initdb", "-D", data, "-U", "nyx", "--auth=trust", "--no-sync"], **say, cwd="/"
-    )
+    say: dict[str, Any] = {"check": True, "capture_output": True, "cwd": "/", **as_its_user}
+    subprocess.run([binaries / "initdb", "-D", data, "-U", "nyx", "--auth=trust", "--no-sync"], **say)
     start = ["-o", f"-p {port} -k {data} -h 127.0.0.1 -F", "-l", data / "log", "-w", "start"]
     try:
-        server = [*as_its_user, binaries / "pg_ctl", "-D", data]
-        subprocess.run([*server, *start], check=True, cwd="/", stdout=subprocess.DEVNULL)
+        server = [binaries / "pg_ctl", "-D", data]
+        subprocess.run([*server, *start], **(say | {"capture_output": False, "stdout": subprocess.DEVNULL}))
         yield {
             "DAGSTER_PG_HOST": "127.0.0.1", "DAGSTER_PG_DB": "postgres", "DAGSTER_PG_USERNAME": "nyx",
             "DAGSTER_PG_PASSWORD": "secret", "DAGSTER_COMPUTE_LOGS": str(tmp_path / "logs"), "port": str(port),
         }  # fmt: skip
     finally:
-        subprocess.run([*server, "-m", "fast", "-w", "stop"], **say, cwd="/")
+        subprocess.run([*server, "-m", "fast", "-w", "stop"], **say)
         shutil.rmtree(data)
 
 

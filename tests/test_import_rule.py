@@ -30,6 +30,7 @@ DAGSTER_FILES = {
     "planned_work.py": "a plan walks the graph as the main job does",
     "backfilling.py": "a backfill walks the graph as the main job does",
     "past_runs.py": "how long runs took stands in Dagster's records",
+    "quick_records.py": "has Dagster's records written without waits",
     "dagster_records.py": "the doctor opens Dagster's records",
 }
 """Files of nyx_assets that may import dagster, each with its reason."""
@@ -41,8 +42,11 @@ NO_SERVICE = frozenset({"dagster", "openai", "pymilvus", "milvus_lite", "duckdb"
 TORCH_FREE = ("config", "recipes", "documents", "errors", "images", "tokenizer")
 """Kernels that light processes import."""
 
+COMMANDS = ("nyx_assets/__main__.py", "nyx_assets/main_job_commands.py")
+"""The command line, which is above everything."""
+
 EXCEPTIONS = {
-    ("nyx_assets/__main__.py", "sample_crawl"): "the demo's crawl is generated on first use",
+    ("nyx_assets/main_job_commands.py", "sample_crawl"): "the demo's crawl is generated on first use",
     (
         "nyx_assets/registering.py",
         "nyx_assets.corpus",
@@ -105,8 +109,9 @@ def objection(file: str, name: str, is_at_load: bool) -> str | None:
         return f"{layer} is below {top}"
     if top in BESIDE:
         return f"{top} is no part of the house"
-    if name.startswith(("nyx_assets.definitions", "nyx_assets.__main__")) and file != "nyx_assets/__main__.py":
-        return "definitions.py and __main__.py import everything, nothing imports them"
+    above = (f"nyx_assets.{part}" for part in ("definitions", "__main__", "main_job_commands"))
+    if name.startswith(tuple(above)) and file not in COMMANDS:
+        return "definitions.py and the command line import everything, nothing imports them"
     if layer == "nyx_assets" and top == "dagster" and file.rsplit("/", 1)[1] not in DAGSTER_FILES:
         return "only wiring imports dagster"
     if layer == "resources" and top == "dagster":
@@ -125,7 +130,7 @@ def _stage_objection(file: str, name: str) -> str | None:
     own, other = file.split("/")[1:-1], name.split(".")[1:2]
     if not (file.startswith("nyx_assets/") and name.startswith("nyx_assets.") and is_stage(other[0])):
         return None
-    if own[:1] == other or file in ("nyx_assets/definitions.py", "nyx_assets/__main__.py"):
+    if own[:1] == other or file in ("nyx_assets/definitions.py", *COMMANDS):
         return None
     return "stages do not import each other, and what is shared imports no stage"
 

@@ -121,6 +121,8 @@ def chunked_corpus(
 ) -> Iterator[Made]:
     from training_kernels.tokenizer import load_text_tokenizer
 
+    tokenizer = load_text_tokenizer(recipe.backbone)
+
     def chunk(step: Step) -> None:
         documents = (
             row
@@ -129,9 +131,7 @@ def chunked_corpus(
         )
         progress = step.progress("pages", home.tables.num_rows("crawl_documents", step.partition))
         with step.tables({"chunked_corpus": CHUNKED_CORPUS}) as tables:
-            for chunk in split_into_chunks(
-                progress.over(documents), tokenizer=load_text_tokenizer(recipe.backbone), recipe=recipe.chunking
-            ):
+            for chunk in split_into_chunks(progress.over(documents), tokenizer=tokenizer, recipe=recipe.chunking):
                 tables["chunked_corpus"].append([chunk])
         step.preview("chunked_corpus", ["position", "text_tokens", "segments"])
 

@@ -50,7 +50,7 @@ def examine(
         ("catalogue", lambda: examine_catalogue(home)),
         ("DAGSTER_HOME", lambda: examine_dagster_home(env, home)),
         ("Dagster's records", lambda: examine_records(home)),
-        ("landing folder", lambda: examine_landing(home, settings.crawl_folder)),
+        ("landing folder", lambda: examine_landing(home, settings.crawl)),
         ("index", lambda: examine_index(home, open_index)),
         *([("takedowns", lambda: examine_takedowns(home))] if home.is_shared else []),
     )

@@ -18,7 +18,7 @@ def examine_landing(home: Home, crawl: Crawl | None) -> Finding:
     Args:
         crawl: that of the settings, a folder or the URL of one; None for that of the home.
     """
-    crawl = crawl or home.crawl_folder
+    crawl = crawl or home.crawl
     if crawl is None:
         return note("landing folder", "none yet", "`nyx run --crawl FOLDER`, or `nyx run` for the bundled sample")
     try:

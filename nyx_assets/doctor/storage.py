@@ -50,7 +50,7 @@ def examine_home(home: Home) -> Finding:
         )
     if folder != home.root:
         return note("home", f"{home.root} is not there yet, and can be made", "start with `nyx run`")
-    return good("home", f"{home.root}, made from {home.crawl_folder or 'no crawl yet'}; writable")
+    return good("home", f"{home.root}, made from {home.crawl or 'no crawl yet'}; writable")
 
 
 def examine_disk(home: Home, needed_bytes: float) -> Finding:

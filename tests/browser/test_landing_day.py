@@ -5,15 +5,12 @@ broken delivery fails alone and is mended, a failed check is told once and mende
 Scenes build on each other; most of their time is the daemon's own pace, and a run is a process of its own.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from nyx_assets.definitions import resources_of
@@ -21,18 +18,11 @@ from nyx_assets.query_pictures import query_embedders, query_picture_store
 from nyx_assets.searching import query_document, search_live
 from resources.home import Home
 from resources.settings import Settings
+from tests.deliveries import deliver
 from tests.webhook import Webhook, serving_webhook
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
-OBELICS = pa.schema(
-    [
-        ("images", pa.list_(pa.string())),
-        ("texts", pa.list_(pa.string())),
-        ("metadata", pa.string()),
-        ("general_metadata", pa.string()),
-    ]
-)
 PATIENCE_SECONDS = 420.0
 LIGHTHOUSE = "The lighthouse keeper of Ostra counts the herring boats."
 TRAINED = ("raw_qa", "filtered_qa", "pretrained_checkpoint", "finetuned_checkpoint", "quality_gate")
@@ -68,20 +58,7 @@ class Day:
         return self._webhook.told
 
     def deliver(self, key: str, *texts: str, is_whole: bool = True) -> None:
-        """A delivery of one page a text; marked whole, or left to be seen unchanged twice."""
-        (self.crawl / key).mkdir(exist_ok=True)
-        rows = [
-            {
-                "images": [None],
-                "texts": [text],
-                "metadata": "[null]",
-                "general_metadata": json.dumps({"url": f"https://{key}.example/{number}"}),
-            }
-            for number, text in enumerate(texts)
-        ]
-        pq.write_table(pa.Table.from_pylist(rows, schema=OBELICS), self.crawl / key / "part-0.parquet")
-        if is_whole:
-            (self.crawl / key / "_SUCCESS").touch()
+        deliver(self.crawl, key, *texts, is_whole=is_whole)
 
     def events(self, asset: str) -> list[dict[str, Any]]:
         """Materializations of an asset, the newest first."""

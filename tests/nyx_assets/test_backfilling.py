@@ -17,7 +17,7 @@ from dagster import DagsterInstance
 import nyx_assets.nyxqa.asking
 import nyx_assets.prompts
 from benchmarks.factory import make
-from nyx_assets.__main__ import STOPPED_BY_CAP, _exit_of, main
+from nyx_assets.__main__ import main
 from nyx_assets.backfilling import (
     WhichPartitions,
     made_together,
@@ -28,6 +28,7 @@ from nyx_assets.backfilling import (
 )
 from nyx_assets.definitions import build_pipeline
 from nyx_assets.main_job import JobReport, run_main_job
+from nyx_assets.main_job_commands import STOPPED_BY_CAP, exit_of
 from nyx_assets.materialization import is_current, key_of
 from nyx_assets.partitions import CRAWL
 from nyx_assets.quarantine import FailedAttempt, note_failure
@@ -37,8 +38,8 @@ from resources.settings import Settings
 from resources.tables import Provenance
 from resources.vlm import STAND_IN_MODEL
 from resources.vlm_server import OfflineService, serve_offline_vlm
+from tests.deliveries import write_pages
 from tests.nyx_assets.test_main_job import NUMBERS, land, made, toy_pipeline
-from tests.nyx_assets.test_many_partitions import deliver
 from training_kernels.errors import ConfigError, DataError
 
 CRAWLS = ("harbour", "inland", "islands")
@@ -205,7 +206,7 @@ def test_cheap_assets_of_many_partitions_are_made_in_one_run_each_and_one_that_f
     crawls, crawl = [f"c{number:02d}" for number in range(12)], tmp_path / "crawl"
     crawl.mkdir()
     for key in crawls:
-        deliver(crawl / f"{key}.parquet", f"The page of {key} tells of the number {key[1:]}.")
+        write_pages(crawl / f"{key}.parquet", f"The page of {key} tells of the number {key[1:]}.")
     home = Home.at(tmp_path / "home")
     register_deliveries(home, instance, crawl)
     pipeline = build_pipeline(Settings.from_env({"NYX_HOME": str(home.root), "NYX_RECIPE": "smoke"}), home)
@@ -260,7 +261,7 @@ class World:
         self.home, self.crawl, self.service = Home.at(folder / "home"), folder / "crawl", service
         self.crawl.mkdir()
         for key in CRAWLS:
-            deliver(
+            write_pages(
                 self.crawl / f"{key}.parquet",
                 *(
                     f"The lighthouse number {number} stands on the cape of {key} and was built in {1800 + number} by "
@@ -413,7 +414,7 @@ def test_a_run_that_a_cap_stopped_says_so_with_its_status_also_where_no_plan_can
         raise DataError("crawl folder c is not there")
 
     with pytest.raises(SystemExit) as ended:
-        _exit_of(JobReport(stopped_by_cap="NYX_MAX_CALLS=2 is reached"), no_plan)
+        exit_of(JobReport(stopped_by_cap="NYX_MAX_CALLS=2 is reached"), no_plan)
     assert ended.value.code == STOPPED_BY_CAP
     said = capsys.readouterr().err
     assert said.index("Stopped: NYX_MAX_CALLS=2 is reached") < said.index("not known: crawl folder c is not there")

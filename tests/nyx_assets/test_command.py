@@ -101,14 +101,14 @@ def test_a_missing_crawl_folder_is_refused_and_not_remembered(nyx: Nyx, tmp_path
     said = refusal(nyx("run", "--crawl", tmp_path / "typo", home=home))
     assert f"crawl folder {tmp_path / 'typo'} is not there" in said
     assert "OBELICS" in said
-    assert Home.at(home).crawl_folder is None
+    assert Home.at(home).crawl is None
 
 
 def test_an_empty_crawl_folder_is_refused_and_not_remembered(nyx: Nyx, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     said = refusal(nyx("run", "--crawl", tmp_path / "empty", home=tmp_path / "home"))
     assert "holds no delivery" in said
-    assert Home.at(tmp_path / "home").crawl_folder is None
+    assert Home.at(tmp_path / "home").crawl is None
 
 
 def test_a_home_is_made_from_one_crawl(nyx: Nyx, small_home: Path, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_another_crawl_gets_a_home_of_its_own_unless_one_is_named(
     assert nyx("dagster-home", "--crawl", "second").output.strip() == str(tmp_path / "nyx_home-second" / "dagster")
     assert nyx("dagster-home", "--crawl", "first").output.strip() == str(tmp_path / "nyx_home" / "dagster")
     assert "another folder for another crawl" in refusal(nyx("dagster-home", "--crawl", "second", NYX_HOME="nyx_home"))
-    assert Home.at(tmp_path / "nyx_home-second").crawl_folder == tmp_path / "second"
+    assert Home.at(tmp_path / "nyx_home-second").crawl == tmp_path / "second"
 
 
 def test_dagster_home_refuses_a_crawl_folder_that_is_not_there(nyx: Nyx, tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ def pipeline_of(home: Path, base_url: str, min_gain: float) -> tuple[Pipeline, S
 
 def plan(home: Path, base_url: str, *, min_gain: float) -> Plan:
     pipeline, settings, opened = pipeline_of(home, base_url, min_gain)
-    assert opened.crawl_folder is not None
-    return plan_of(pipeline, settings, opened, opened.crawl_folder)
+    assert opened.crawl is not None
+    return plan_of(pipeline, settings, opened, opened.crawl)
 
 
 def until(pipeline: Pipeline, name: str) -> Pipeline:

@@ -43,4 +43,4 @@ def test_the_corpus_stage_makes_the_very_tables_on_s3_that_it_makes_in_a_folder(
     assert pictures == set(here.tables.read("picture_signatures")["image"].to_pylist())
     assert {path.name for path in (tmp_path / "one").iterdir()}.isdisjoint({"tables", "images", "crawl.json"})
     assert set(corpus_made(other, crawl).values()) == {0}
-    assert Home.at(other.home).crawl_folder == crawl
+    assert Home.at(other.home).crawl == crawl

@@ -1,12 +1,9 @@
 """A backfill of cheap assets is one run: every partition has its own events, checks and data version, and fails alone."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from dagster import DagsterInstance
 
@@ -17,31 +14,11 @@ from nyx_assets.materialization import DATA_VERSION_TAG, key_of
 from nyx_assets.registering import register_deliveries
 from resources.home import Home
 from resources.settings import Settings
+from tests.deliveries import write_pages
 
 NUM_CRAWLS = 32
 BROKEN, UNSOUND = "c07", "c09"
 CRAWLS = [f"c{number:02d}" for number in range(NUM_CRAWLS)]
-OBELICS = pa.schema(
-    [
-        ("images", pa.list_(pa.string())),
-        ("texts", pa.list_(pa.string())),
-        ("metadata", pa.string()),
-        ("general_metadata", pa.string()),
-    ]
-)
-
-
-def deliver(file: Path, *texts: str) -> None:
-    rows = [
-        {
-            "images": [None],
-            "texts": [text],
-            "metadata": "[null]",
-            "general_metadata": json.dumps({"url": f"https://{file.stem}.example/{number}"}),
-        }
-        for number, text in enumerate(texts)
-    ]
-    pq.write_table(pa.Table.from_pylist(rows, schema=OBELICS), file)
 
 
 class World:
@@ -49,7 +26,7 @@ class World:
         self.instance, self.crawl, self.home = instance, folder / "crawl", Home.at(folder / "home")
         self.crawl.mkdir()
         for crawl in CRAWLS:
-            deliver(self.crawl / f"{crawl}.parquet", f"The page of {crawl} tells of the number {crawl[1:]}.")
+            write_pages(self.crawl / f"{crawl}.parquet", f"The page of {crawl} tells of the number {crawl[1:]}.")
         register_deliveries(self.home, instance, self.crawl)
         self.pipeline: Pipeline = build_pipeline(
             Settings.from_env({"NYX_HOME": str(self.home.root), "NYX_RECIPE": "smoke"}), self.home
@@ -115,9 +92,9 @@ def test_a_partition_that_fails_in_a_run_of_many_is_named_and_the_others_are_mad
     before = world.committed("crawl_documents")
     file.write_bytes(whole[:4] + bytes(100) + whole[104:])
     for crawl in CRAWLS[8:]:
-        deliver(world.crawl / f"{crawl}.parquet", f"Another page of {crawl}.")
+        write_pages(world.crawl / f"{crawl}.parquet", f"Another page of {crawl}.")
     register_deliveries(world.home, world.instance, world.crawl)
-    deliver(world.crawl / f"{UNSOUND}.parquet", "One page.", "A page more than was registered.")
+    write_pages(world.crawl / f"{UNSOUND}.parquet", "One page.", "A page more than was registered.")
     result = world.run(*DOCUMENTS)
     assert not result.success
     after = world.committed("crawl_documents")
@@ -138,9 +115,9 @@ def test_a_partition_that_fails_in_a_run_of_many_is_named_and_the_others_are_mad
 
 
 def test_a_check_that_fails_in_a_run_of_many_quarantines_its_partition_alone(world: World) -> None:
-    deliver(world.crawl / f"{BROKEN}.parquet", "Whole again.")
+    write_pages(world.crawl / f"{BROKEN}.parquet", "Whole again.")
     register_deliveries(world.home, world.instance, world.crawl)
-    deliver(world.crawl / "c03.parquet", "One page.", "A page more than was registered.")
+    write_pages(world.crawl / "c03.parquet", "One page.", "A page more than was registered.")
     result = world.run(*DOCUMENTS)
     passed = passed_by_partition(result, "every_page_is_a_document_or_rejected")
     assert not result.success

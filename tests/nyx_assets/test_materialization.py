@@ -10,32 +10,30 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from nyx_assets.failures import cap_of
 from nyx_assets.materialization import (
     DATA_VERSION_TAG,
+    Made,
     Step,
     blocking_check,
     column_schema,
+    each_partition,
     expected_provenance,
     is_current,
     key_of,
     name_of,
     settings,
 )
-from nyx_assets.partitions import CRAWL, EVERY_CRAWL
+from nyx_assets.partitions import CRAWL, EVERY_CRAWL, ONE_RUN
 from nyx_assets.recipes import pipeline_recipe
 from nyx_assets.records import SEGMENTS
 from resources.artifacts import MANIFEST
 from resources.home import Home
 from resources.tables import Commit, Provenance
 from training_kernels.documents import Document, Segment
-from training_kernels.errors import DataError
+from training_kernels.errors import BudgetReached, DataError
 
 ROWS = pa.schema([("id", pa.string()), ("segments", SEGMENTS)])
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.at(tmp_path / "home")
 
 
 def write(home: Home, name: str, partition: str | None, *ids: str) -> str:
@@ -225,6 +223,34 @@ def test_a_check_that_finds_nothing_passes(home: Home) -> None:
 def test_what_could_not_be_checked_is_quarantined(home: Home) -> None:
     assert not materialize(home, *checked_rows(DataError("unreadable")), partition="p").success
     assert home.tables.quarantine_reason("rows", "p") == "rows_are_good: it did not end"
+
+
+def test_a_cap_that_is_reached_ends_a_run_of_many_and_what_was_made_before_it_stays(home: Home) -> None:
+    tried = []
+
+    @dg.asset(code_version="1", partitions_def=CRAWL, backfill_policy=ONE_RUN)
+    def capped(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> Iterator[Made]:
+        def make(step: Step) -> None:
+            tried.append(step.partition)
+            with step.tables({"capped": ROWS}):
+                if step.partition == "c":
+                    raise DataError("torn")
+                if step.partition == "d":
+                    raise BudgetReached("NYX_MAX_CALLS=2 is reached")
+
+        yield from each_partition(context, home, make, "capped")
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(str(CRAWL.name), list("bcdef"))
+        result = dg.materialize(
+            [capped], instance=instance, resources={"home": home}, raise_on_error=False,
+            tags={"dagster/asset_partition_range_start": "b", "dagster/asset_partition_range_end": "f"},
+        )  # fmt: skip
+        (failed,) = result.get_step_failure_events()
+        assert tried == ["b", "c", "d"], "the others would be refused as well"
+        assert cap_of(failed) == "NYX_MAX_CALLS=2 is reached"
+        assert home.tables.partitions("capped") == ["b"]
+        assert instance.get_materialized_partitions(dg.AssetKey("capped")) == {"b"}
 
 
 def test_a_check_is_named_and_described_by_its_function() -> None:

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.factory import make
-from nyx_assets.__main__ import STOPPED_BY_CAP, main
+from nyx_assets.__main__ import main
+from nyx_assets.main_job_commands import STOPPED_BY_CAP
 from resources.home import Home
 from resources.vlm import STAND_IN_MODEL
 from resources.vlm_server import OfflineService, serve_offline_vlm

@@ -15,11 +15,6 @@ from sample_crawl import generate
 from training_kernels.errors import DataError
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.at(tmp_path / "home")
-
-
 @pytest.fixture(scope="module")
 def crawl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return generate(tmp_path_factory.mktemp("crawl") / "crawl", num_pages=6, num_partitions=2)

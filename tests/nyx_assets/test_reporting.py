@@ -25,11 +25,6 @@ SERVERS = {
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.at(tmp_path / "home")
-
-
-@pytest.fixture
 def pipeline(home: Home) -> Pipeline:
     return build_pipeline(Settings.from_env({}), home)
 

@@ -58,11 +58,6 @@ def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.at(tmp_path / "home")
-
-
-@pytest.fixture
 def embedders(home: Home, backbones: Path) -> CountingEmbedders:
     return CountingEmbedders(str(backbones), "tiny-qwen2.5-vl", home.images.root)
 

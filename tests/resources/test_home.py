@@ -40,7 +40,7 @@ def publish(home: Home, asset: str, version: str) -> Path:
 def test_looking_at_a_home_writes_nothing(home: Home) -> None:
     assert home.input_version("pages", None) == home.input_version("pages", "a") == ""
     assert home.commit("pages", None) is None
-    assert home.crawl_folder is None
+    assert home.crawl is None
     assert not home.root.exists()
 
 
@@ -105,10 +105,10 @@ def test_a_damaged_folder_counts_as_never_made(home: Home) -> None:
 def test_a_home_belongs_to_one_crawl(home: Home, tmp_path: Path) -> None:
     home.claim(tmp_path / "crawl")
     home.claim(tmp_path / "crawl")
-    assert Home.at(home.root).crawl_folder == tmp_path / "crawl"
+    assert Home.at(home.root).crawl == tmp_path / "crawl"
     with pytest.raises(ConfigError, match=r"is made from the crawl .*/crawl, asked for was .*/other; set NYX_HOME"):
         home.claim(tmp_path / "other")
-    assert home.crawl_folder == tmp_path / "crawl"
+    assert home.crawl == tmp_path / "crawl"
 
 
 def hold(home: Home, entered: Any, left: Any) -> None:

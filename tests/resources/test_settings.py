@@ -14,7 +14,7 @@ def test_an_empty_environment_is_the_embedded_default() -> None:
     settings = Settings.from_env({})
     assert settings.home == Path("nyx_home")
     assert settings.recipe == "tiny"
-    assert settings.crawl_folder is settings.backbone is settings.index_uri is None
+    assert settings.crawl is settings.backbone is settings.index_uri is None
     assert settings.endpoints == {}
 
 
@@ -27,7 +27,7 @@ def test_every_variable_arrives_where_it_belongs() -> None:
             "NYX_TEACHER_USD_PER_MILLION_INPUT": "0.15", "NYX_TEACHER_USD_PER_MILLION_OUTPUT": "0.6",
         }
     )  # fmt: skip
-    assert (settings.home, settings.crawl_folder) == (Path("h"), Path("c"))
+    assert (settings.home, settings.crawl) == (Path("h"), Path("c"))
     assert (settings.recipe, settings.backbone, settings.index_uri) == ("nyx_paper", "b", "http://m")
     assert set(settings.endpoints) == {"teacher"}
     teacher = settings.endpoints["teacher"]

@@ -203,7 +203,7 @@ def test_records_go_to_the_other_host_when_they_change_and_go_when_they_are_remo
 def test_the_crawl_of_a_home_is_claimed_for_all_its_hosts(hosts: tuple[Home, Home], tmp_path: Path) -> None:
     one, other = hosts
     one.claim(tmp_path / "crawl")
-    assert other.crawl_folder == tmp_path / "crawl"
+    assert other.crawl == tmp_path / "crawl"
     with pytest.raises(ConfigError, match=f"{one.store} is made from the crawl .*/crawl, asked for was .*/another"):
         other.claim(tmp_path / "another")
 

@@ -18,16 +18,9 @@ from resources.home import Home
 from resources.settings import Settings
 from sensors import landings
 from sensors.landings import landings_sensor
+from tests.deliveries import OBELICS
 
 LANDED = dg.AssetKey("landed_crawl")
-OBELICS = pa.schema(
-    [
-        ("images", pa.list_(pa.string())),
-        ("texts", pa.list_(pa.string())),
-        ("metadata", pa.string()),
-        ("general_metadata", pa.string()),
-    ]
-)
 
 
 def deliver(path: Path, *, pages: int = 3, marked: bool = False) -> None:

@@ -1,6 +1,5 @@
 """What a landing brings about by itself: the conditions as the daemon evaluates them, real runs, and a search at the end."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,8 +11,6 @@ from typing import Any
 from unittest import mock
 
 import dagster as dg
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from dagster import DagsterInstance
 from dagster import DagsterRunStatus as RunStatus
@@ -33,6 +30,7 @@ from sensors.failures import failures_sensor
 from sensors.landings import landings_sensor
 from sensors.retrain_job import retrain_job
 from sensors.retraining import NOTHING_NEW, retraining_schedules, retraining_sensor
+from tests.deliveries import deliver
 from tests.webhook import Webhook, serving_webhook
 from training_kernels.errors import ConfigError
 
@@ -125,34 +123,6 @@ class Daemon:
             embedders = query_embedders(self.home, recipe)
             hits = search_live(self.home, index, embedders, query, top_k=50, where={"crawl": crawl})
         return [hit["url"] for hit in hits]
-
-
-OBELICS = pa.schema(
-    [
-        ("images", pa.list_(pa.string())),
-        ("texts", pa.list_(pa.string())),
-        ("metadata", pa.string()),
-        ("general_metadata", pa.string()),
-    ]
-)
-
-
-def deliver(crawl: Path, key: str, *texts: str) -> Path:
-    """A delivery of one page a text, whole and marked so; returns its file."""
-    (crawl / key).mkdir(exist_ok=True)
-    rows = [
-        {
-            "images": [None],
-            "texts": [text],
-            "metadata": "[null]",
-            "general_metadata": json.dumps({"url": f"https://{key}.example/{number}"}),
-        }
-        for number, text in enumerate(texts)
-    ]
-    file = crawl / key / "part-0.parquet"
-    pq.write_table(pa.Table.from_pylist(rows, schema=OBELICS), file)
-    (crawl / key / "_SUCCESS").touch()
-    return file
 
 
 def break_rows(file: Path) -> None:

@@ -17,10 +17,13 @@ from dagster_graphql.schema import create_schema
 
 from nyx_assets.registering import register_deliveries
 from resources.home import Home
-from resources.vlm import STAND_IN_MODEL
+from resources.settings import Settings
+from resources.vlm import STAND_IN_MODEL, complete_all
+from resources.vlm_roles import VLMRole, budget_of
 from resources.vlm_server import OfflineService, serve_offline_vlm
-from sensors.retrain_job import RetrainConfig, Stage
-from tests.nyx_assets.test_many_partitions import deliver
+from sensors.retrain_job import RetrainConfig, Stage, caps_of
+from tests.deliveries import write_pages
+from tests.resources.test_vlm_courier import environment, question
 
 CODE = """
 import os
@@ -104,7 +107,7 @@ def launchpad(small_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     shutil.copytree(small_home.parent / "crawl", folder / "crawl")
     (folder / "home" / "dagster" / "dagster.yaml").write_text(RECORDS)
     (folder / "code.py").write_text(CODE)
-    deliver(
+    write_pages(
         folder / "crawl" / "capes.parquet",
         *(f"Lighthouse {number} of Norvik was built in {1800 + number} by Marta Olsen." for number in range(3)),
     )
@@ -178,3 +181,19 @@ def test_a_dry_run_plans_then_a_limit_of_calls_stops_and_a_run_until_the_questio
     assert not {"negatives", "pretrained_checkpoint", "final_index"} & done["made"].keys()
     assert home.commit("filtered_qa", "capes") is not None
     assert home.artifacts.require("pretrained_checkpoint").commit == trained
+
+
+def test_a_limit_counts_from_what_all_hosts_of_a_shared_home_spent(tmp_path: Path) -> None:
+    with serve_offline_vlm(OfflineService()) as service:
+        env = environment(tmp_path / "mounted", service.base_url, NYX_MAX_CALLS="100", NYX_MAX_USD="50")
+        settings, elsewhere = (Settings.from_env(env | {"NYX_LOCAL": str(tmp_path / one)}) for one in ("here", "there"))
+        there = VLMRole.of("teacher", elsewhere, Home.at(elsewhere.home))
+        assert len(list(complete_all(there.for_step("raw_qa", None), map(question, range(7))))) == 7
+        there.close()
+    home = Home.at(settings.home)
+    spent = budget_of(settings, home).spent_by_all()
+    assert spent.calls == 7
+    assert spent.usd > 0
+    limited = caps_of(RetrainConfig(max_calls=5, max_usd=1.0), settings, home)
+    assert (limited.max_calls, limited.max_usd) == (12, pytest.approx(spent.usd + 1.0))
+    assert caps_of(RetrainConfig(max_calls=5000), settings, home) == settings.caps, "the home's own caps stay above"

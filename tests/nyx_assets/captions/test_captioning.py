@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -75,11 +74,6 @@ def colour_server() -> Iterator[tuple[str, Counter[str]]]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.at(tmp_path / "home")
 
 
 @pytest.fixture

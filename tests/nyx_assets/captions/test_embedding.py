@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -42,7 +41,7 @@ from resources.home import Home
 from resources.settings import Settings
 from resources.tables import Commit, Provenance
 from resources.vlm_folders import ledger_in
-from tests.resources.test_embedder_endpoint import Server
+from tests.embeddings_server import EmbeddingsServer, serving_embeddings
 from training_kernels.documents import Document, Segment
 
 ORIGIN = Provenance(code_version="1")
@@ -90,11 +89,6 @@ def embed(home: Home, chunks: dict[str, Document], embedder: Letters, name: str)
     ) as table:
         table.append_table(rows)
     return rows, reused
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.at(tmp_path / "home")
 
 
 @pytest.fixture
@@ -249,27 +243,22 @@ class Served:
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def server() -> Iterator[EmbeddingsServer]:
+    with serving_embeddings() as server:
+        yield server
 
 
 @pytest.fixture
-def served(server: Server, tmp_path: Path) -> Served:
+def served(server: EmbeddingsServer, tmp_path: Path) -> Served:
     return Served(tmp_path / "home", server.url)
 
 
-def num_texts(server: Server) -> int:
+def num_texts(server: EmbeddingsServer) -> int:
     return sum(len(call["input"]) for call in server.calls)
 
 
 def test_an_endpoint_is_asked_what_the_plan_says_under_its_asset_and_never_twice(
-    served: Served, server: Server
+    served: Served, server: EmbeddingsServer
 ) -> None:
     both = ("caption_embeddings p", "caption_embeddings q")
     planned = served.planned(*both)
@@ -311,7 +300,9 @@ def test_an_endpoint_is_asked_what_the_plan_says_under_its_asset_and_never_twice
     assert {row["asset"] for row in served.ledger()} == {"caption_embeddings", "retrieval_scores"}
 
 
-def test_a_run_that_is_killed_is_gone_on_with_and_no_text_is_paid_for_twice(served: Served, server: Server) -> None:
+def test_a_run_that_is_killed_is_gone_on_with_and_no_text_is_paid_for_twice(
+    served: Served, server: EmbeddingsServer
+) -> None:
     server.delay_seconds = 0.3
     code = (
         "import sys; from pathlib import Path; import tests.nyx_assets.captions.test_embedding as t; "
@@ -346,7 +337,7 @@ def test_texts_that_mining_embeds_are_not_planned_again_for_captions(served: Ser
     assert served.planned() == []
 
 
-def test_without_captions_nothing_is_embedded(served: Served, server: Server) -> None:
+def test_without_captions_nothing_is_embedded(served: Served, server: EmbeddingsServer) -> None:
     recipe = replace(tiny().captions, max_pictures_per_crawl=0)
     assert in_text(Document.of(Segment(image=RED)), {}).text == ""
     resources = served.resources

@@ -9,20 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-OBELICS = pa.schema(
+from tests.deliveries import OBELICS
+
+RAW = pa.schema(
     [
         ("images", pa.list_(pa.binary())),
         ("texts", pa.list_(pa.binary())),
         ("metadata", pa.binary()),
         ("general_metadata", pa.binary()),
-    ]
-)
-AS_TEXT = pa.schema(
-    [
-        ("images", pa.list_(pa.string())),
-        ("texts", pa.list_(pa.string())),
-        ("metadata", pa.string()),
-        ("general_metadata", pa.string()),
     ]
 )
 
@@ -45,16 +39,16 @@ def _row(*parts, url: str | None = "https://a.example/1", metadata=b"null", gene
 def _write_parquet(path: Path, rows: list[dict], *, row_group_size: int = 3) -> Path:
     """Rows as a file whose columns are declared as text, whatever bytes stand in them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pylist(rows, schema=OBELICS)
+    table = pa.Table.from_pylist(rows, schema=RAW)
     columns = [
         pa.ListArray.from_arrays(
             column.offsets, pa.Array.from_buffers(pa.string(), len(column.values), column.values.buffers())
         )
         if pa.types.is_list(column.type)
         else pa.Array.from_buffers(pa.string(), len(column), column.buffers())
-        for column in (table.column(name).combine_chunks() for name in OBELICS.names)
+        for column in (table.column(name).combine_chunks() for name in RAW.names)
     ]
-    pq.write_table(pa.table(columns, schema=AS_TEXT), path, row_group_size=row_group_size)
+    pq.write_table(pa.table(columns, schema=OBELICS), path, row_group_size=row_group_size)
     return path
 
 

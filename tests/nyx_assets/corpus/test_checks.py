@@ -23,11 +23,6 @@ TEXT = "A bridge of stone.\n\nIt was opened in 1931."
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.at(tmp_path / "home")
-
-
-@pytest.fixture
 def picture(home: Home, tmp_path: Path) -> str:
     """SHA-256 of a picture that is stored."""
     Image.new("RGB", (64, 48), "green").save(tmp_path / "p.png")

@@ -364,6 +364,6 @@ def test_a_crawl_is_named_the_same_however_it_is_written(tmp_path: Path, monkeyp
     home = Home.at(tmp_path / "home")
     home.claim(crawl_at("s3://bucket/a"))
     home.claim(crawl_at("s3://bucket/a/"))
-    assert home.crawl_folder == "s3://bucket/a"
+    assert home.crawl == "s3://bucket/a"
     with pytest.raises(ConfigError, match="made from the crawl s3://bucket/a, asked for was s3://bucket/b"):
         home.claim("s3://bucket/b")

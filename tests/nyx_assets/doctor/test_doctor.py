@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pyarrow as pa
@@ -38,7 +37,7 @@ from resources.index_milvus import MilvusIndex
 from resources.tables import Provenance
 from resources.vlm import STAND_IN_MODEL
 from resources.vlm_server import OfflineService, serve_offline_vlm
-from tests.resources.test_embedder_endpoint import Server as EmbeddingsServer
+from tests.embeddings_server import serving_embeddings
 from tests.shut_in import read_only
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -401,15 +400,8 @@ def test_each_server_is_asked_once_through_ledger_and_caps_and_the_most_it_may_c
 
 
 def test_an_embeddings_server_is_asked_for_one_text_and_its_width_is_said(doctor: Doctor, copy: Home) -> None:
-    embedder = EmbeddingsServer()
-    thread = Thread(target=embedder.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with serving_embeddings() as embedder:
         result, findings = doctor(home=copy.root, NYX_EMBEDDER_BASE_URL=embedder.url, NYX_EMBEDDER_MODEL="counts")
-    finally:
-        embedder.shutdown()
-        embedder.server_close()
-        thread.join()
     assert result.exit_code == 0, result.output
     assert "asking 1 servers once each" in result.stderr
     assert findings["embedder"]["said"] == f"counts at {embedder.url} answered with 3 dims"

@@ -1,6 +1,5 @@
 """Checks of preferences: silent on good tables, and naming each planted fault."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +10,6 @@ from resources.home import Home
 from resources.tables import Provenance
 
 ASSET = "round_2/feedback_preferences"
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.at(tmp_path)
 
 
 def write(home: Home, asset: str, schema: Any, *rows: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """What early stop saves is foreseen from stored tries, by the functions that stop the run itself."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +16,6 @@ from resources.tables import Provenance
 
 RECIPE = replace(FEEDBACK_RECIPES["guarded"], top_k=9, min_grade=0.5, max_negatives=2)
 ALL = replace(RECIPE, early_stop=False)
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.at(tmp_path)
 
 
 def grade(number: int, rank: int) -> float:

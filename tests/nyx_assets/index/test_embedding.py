@@ -1,11 +1,9 @@
 """A chunk is embedded once for a checkpoint, whichever retriever's name the checkpoint goes by."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pytest
 
 from nyx_assets.index.embedding import embedded_rows, known_embeddings
 from nyx_assets.records import chunk_embeddings_schema, embedding_matrix
@@ -36,11 +34,6 @@ def direction(number: float) -> np.ndarray:
 
 def chunk(number: int) -> dict:
     return {"chunk_id": f"c{number}", "segments": Document.of(str(number)).to_rows()}
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.at(tmp_path)
 
 
 def publish(home: Home, asset: str, version: str) -> None:

@@ -1,6 +1,5 @@
 """Checks of question-answer pairs: silent on good tables, and naming each planted fault."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +12,6 @@ from nyx_assets.nyxqa.checks import (
 from nyx_assets.records import CHUNKED_CORPUS, FILTERED_QA, RAW_QA, REJECTED_QA
 from resources.home import Home
 from resources.tables import Provenance
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.at(tmp_path)
 
 
 def write(home: Home, asset: str, schema: Any, *rows: dict[str, Any]) -> None:

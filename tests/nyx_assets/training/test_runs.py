@@ -70,11 +70,6 @@ class PenAndPaper:
         return {}
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.at(tmp_path / "home")
-
-
 def run(home: Home, launcher: PenAndPaper, *, code_version: str = "1", **changes: Any) -> dict[str, Any]:
     start = home.root / "backbones" / "untrained"
     if not start.exists():
