@@ -23,6 +23,8 @@ from training_kernels.errors import BudgetReached, IncompleteArtifact
 
 PREVIEW_ROWS = 5
 PARTITIONS_A_LINE = 50
+SECONDS_UNTOLD = 2.0
+"""Choice: what is found of one partition of many is in Dagster's records so soon, or with that of 50 others."""
 BACKFILL_TAGS = {"nyx/backfill": "yes"}
 """Runs of the main job that make again what a person named."""
 BY_ITSELF = ("nyx/main_job", "nyx/refresh")
@@ -235,9 +237,11 @@ def each_partition(
         with _reporting_ourselves(context):
             for name in names:
                 yield dg.MaterializeResult(key_of(name))
+    told = [event for step in made for event in step.events(*names, is_last=step is made[-1])]
     with together(context.instance):
-        for step in made:
-            yield from step.events(*names, is_last=step is made[-1])
+        for event in told[:-1]:
+            context.log_event(event)
+    yield from told[-1:]  # whatever was logged becomes part of the run's result with it
     if errors:
         for step in made:  # the checks are not run after a step that fails
             _look_for_faults(context, home, step.partition, names)
@@ -301,7 +305,7 @@ def blocking_check(
         if not partitioned or run.has_partition_key:
             faults = faults_of(home, run.partition_key if partitioned else None)
             return dg.AssetCheckResult(passed=not faults, metadata=metadata_of(faults, begun))
-        num_failed, examples, evaluations = 0, [], []
+        num_failed, examples, evaluations, last_told = 0, [], [], time.monotonic()
         try:
             for partition in run.partition_keys:
                 if home.input_version(asset, partition) == "":
@@ -319,8 +323,9 @@ def blocking_check(
                         partition=partition,
                     )
                 )
-                if len(evaluations) == PARTITIONS_A_LINE:
+                if len(evaluations) >= PARTITIONS_A_LINE or time.monotonic() - last_told > SECONDS_UNTOLD:
                     tell(run, evaluations)
+                    last_told = time.monotonic()
         finally:
             tell(run, evaluations)
         # this has no partition: Dagster takes it for a check of the whole asset
@@ -329,7 +334,8 @@ def blocking_check(
     def tell(run: dg.OpExecutionContext, evaluations: list[dg.AssetCheckEvaluation]) -> None:
         with together(run.instance):
             while evaluations:
-                run.log_event(evaluations.pop(0))  # type: ignore[arg-type]  # taken, and kept by partition, says a test
+                run.log_event(evaluations[0])  # type: ignore[arg-type]  # taken, and kept by partition, says a test
+                del evaluations[0]
 
     def faults_of(home: Home, partition: str | None) -> list[str]:
         if (reason := home.tables.quarantine_reason(asset, partition)) is not None:  # what another found is kept

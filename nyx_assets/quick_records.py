@@ -6,15 +6,15 @@ statement anew for each engine. Here nothing waits for the disk, a storage keeps
 share their transactions (`together`).
 
 In its WAL mode, in which Dagster keeps all of its databases, a database is never damaged by that
-(https://www.sqlite.org/pragma.html#pragma_synchronous): a killed process loses nothing, and a power cut at most the last
-events, which the next run makes known again from the tables.
+(https://www.sqlite.org/pragma.html#pragma_synchronous): a killed process loses at most what it was about to write together,
+a second's events, and a power cut the last ones; the next run makes known again what the tables hold.
 """
 
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -23,7 +23,7 @@ from dagster import DagsterInstance, EventLogEntry
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import serialize_value
 from dagster_shared.record import replace
@@ -36,8 +36,12 @@ MAX_OPEN = 4
 
 EVENTS_A_BATCH = 200
 """Choice: of what Dagster gives in batches by itself. In Postgres, such a batch is one statement."""
-MAX_SECONDS_TOGETHER = 0.2
-"""Choice: for so long at most other processes wait that want to write; Dagster has them wait for 60 s before they fail."""
+MAX_SECONDS_TOGETHER = 1.0
+"""Choice: for so long at most other processes wait that want to write; Dagster has them wait for 30 s before they fail."""
+
+PAUSE_SECONDS = 0.1
+"""Between two transactions. SQLite has a process that waits look again every tenth of a second: without a pause it would
+find the next one begun."""
 
 _engines: "WeakKeyDictionary[SqliteEventLogStorage, dict[str, Engine]]" = WeakKeyDictionary()
 _transactions: "WeakKeyDictionary[SqliteEventLogStorage, Transactions]" = WeakKeyDictionary()
@@ -65,39 +69,52 @@ def _leave_out_the_wait(connection: Any, record: Any) -> None:
 
 @contextmanager
 def together(instance: DagsterInstance) -> Iterator[None]:
-    """Have the events that are stored within share transactions, which end with it, or after some tenths of a second.
+    """Have the events that are stored within share transactions, each of a second at most.
 
-    Only for events that come one after the other without work between them: while a transaction is open, no other process
-    writes. Does nothing where the records are not in SQLite.
+    Only around events that come one after the other without work between them, and never around a `yield`: while a
+    transaction is open, no other process writes. Does nothing where the records are not in SQLite.
     """
     storage = instance.event_log_storage
     if isinstance(storage, SqliteEventLogStorage):
-        with _together(storage):
+        with _together(storage, is_all_or_nothing=False):
             yield
     else:
         yield
 
 
 @contextmanager
-def _together(storage: SqliteEventLogStorage) -> Iterator[None]:
-    if storage in _transactions:
+def _together(storage: SqliteEventLogStorage, *, is_all_or_nothing: bool) -> Iterator[None]:
+    """
+    Args:
+        is_all_or_nothing: whether an error takes back what was written since the last commit.
+    """
+    mine = Transactions()
+    with storage._db_lock:
+        is_owner = _transactions.setdefault(storage, mine) is mine
+    if not is_owner:  # within another, or another thread has one: what is written goes into those, and ends with them
         yield
         return
-    _transactions[storage] = Transactions()
+    keeps = not is_all_or_nothing
     try:
         yield
+        keeps = True
     finally:
         with storage._db_lock:
-            _transactions.pop(storage).end()
+            del _transactions[storage]
+            mine.end(storage, keeps=keeps)
 
 
 class Transactions:
-    """The open transaction of each file of a storage."""
+    """The open transactions of a storage, a file each, and what is to be written before they end."""
 
     def __init__(self) -> None:
         self._open: dict[str, tuple[ExitStack, Connection]] = {}
-        self._since = 0.0
         self._last: dict[tuple[str, str], Callable[[], None]] = {}
+        self._since = 0.0
+
+    @property
+    def is_late(self) -> bool:
+        return bool(self._open) and time.monotonic() - self._since > MAX_SECONDS_TOGETHER
 
     def connection(self, shard: str, engine: Engine) -> Connection:
         if not self._open:
@@ -105,7 +122,7 @@ class Transactions:
         if shard not in self._open:
             stack = ExitStack()
             connection = stack.enter_context(engine.connect())
-            stack.enter_context(connection.begin())
+            connection.begin()
             self._open[shard] = stack, connection
         return self._open[shard][1]
 
@@ -114,31 +131,46 @@ class Transactions:
         self._last.pop(what, None)  # so that it stands after what came since
         self._last[what] = write
 
-    def end_if_late(self) -> None:
-        if time.monotonic() - self._since > MAX_SECONDS_TOGETHER:
-            self.end()
-
-    def end(self) -> None:
-        """Commit them all."""
-        for write in self._last.values():
-            write()
-        self._last = {}
-        for stack, _ in self._open.values():
-            stack.close()
-        self._open = {}
+    def end(self, storage: SqliteEventLogStorage, *, keeps: bool = True) -> None:
+        """Commit them all, the index of all runs first, or roll them back; whatever happens, none stays open."""
+        opened, last = self._open, self._last
+        self._open, self._last = {}, {}
+        with ExitStack() as all_closed:
+            for stack, _ in opened.values():
+                all_closed.push(stack)
+            if not keeps:
+                return
+            for write in last.values():
+                write()
+            for shard in sorted(opened, key=lambda shard: shard != INDEX_SHARD_NAME):
+                opened[shard][1].commit()
+                _show(storage, shard)
 
 
 @contextmanager
 def _connect(self: SqliteEventLogStorage, shard: str) -> Iterator[Connection]:
     """A connection to one file of a storage, in a transaction. It is the storage's own: one thread at a time has it."""
+    was_late = False
     with self._db_lock:
         engine = _engine(self, shard)
-        if (transactions := _transactions.get(self)) is None:
+        transactions = _transactions.get(self)
+        if transactions is None:
             with engine.connect() as connection, connection.begin():
                 yield connection
+            _show(self, shard)
             return
         yield transactions.connection(shard, engine)
-        transactions.end_if_late()
+        if was_late := transactions.is_late:
+            transactions.end(self)
+    if was_late:
+        time.sleep(PAUSE_SECONDS)
+
+
+def _show(storage: SqliteEventLogStorage, shard: str) -> None:
+    """Have the UI look at the events of a run: it watches the file itself, and in WAL mode they are written beside it."""
+    if shard != INDEX_SHARD_NAME:
+        with suppress(OSError):
+            os.utime(storage.path_for_shard(shard))
 
 
 def _engine(storage: SqliteEventLogStorage, shard: str) -> Engine:
@@ -156,6 +188,7 @@ def _engine(storage: SqliteEventLogStorage, shard: str) -> Engine:
     engines[shard] = engine  # the one used last is the last
     if shard not in storage._initialized_dbs:
         storage._initdb(engine)
+        engine.dispose()  # it was opened before the file was in WAL mode
         storage._initialized_dbs.add(shard)
     return engine
 
@@ -165,10 +198,10 @@ def _store_asset_event(
 ) -> None:
     """The latest of an asset, in the table of all assets."""
     write = partial(_store_asset_event_now, self, connection, entry, event_id)
-    if (transactions := _transactions.get(self)) is None or entry.dagster_event is None:
+    transactions, of = _transactions.get(self), entry.dagster_event
+    if transactions is None or of is None:
         write()
     else:
-        of = entry.dagster_event
         transactions.at_the_end((str(of.asset_key), of.event_type_value), write)
 
 
@@ -182,7 +215,7 @@ def _store_planned_check(self: SqliteEventLogStorage, entry: EventLogEntry, even
     """
     said = entry.get_dagster_event()
     planned = said.event_specific_data
-    if not isinstance(planned, AssetCheckEvaluationPlanned) or planned.partitions_subset is None:
+    if not isinstance(planned, AssetCheckEvaluationPlanned) or not planned.partitions_subset:
         _store_planned_check_of_all(self, entry, event_id)
         return
     short = said._replace(event_specific_data=replace(planned, partitions_subset=None))
@@ -204,8 +237,8 @@ _store_planned_check_of_all = SqliteEventLogStorage._store_asset_check_evaluatio
 
 
 def _store_event_batch(self: SqliteEventLogStorage, events: Sequence[EventLogEntry]) -> None:
-    """What Dagster has to say of all partitions of a run before it starts."""
-    with _together(self):
+    """What Dagster has to say of all partitions of a run before it starts. After an error it says each again, singly."""
+    with _together(self, is_all_or_nothing=True):
         for one in events:
             self.store_event(one)
 
@@ -230,10 +263,15 @@ def _dispose(self: SqliteEventLogStorage) -> None:
 
 def _forget_connections() -> None:
     """In a forked child, which must not use its parent's connections and cannot close them either."""
+    _of_the_parent.extend(_transactions.values())
+    _transactions.clear()
     for engines in _engines.values():
         for engine in engines.values():
             engine.dispose(close=False)
 
+
+_of_the_parent: list[Transactions] = []
+"""In a forked child: what must not be closed there."""
 
 _REPLACED: dict[str, Callable[..., Any]] = {
     "_connect": _connect,

@@ -9,6 +9,7 @@ root that is no folder it is written on this machine and uploaded when it is who
 from, so a table and its provenance cannot come apart.
 """
 
+import atexit
 import json
 import os
 import re
@@ -341,11 +342,17 @@ class ParquetTables:
             sources = {asset: self.view_sql(asset) for asset in self.assets()}
         else:
             sources = {asset: self._readable_sql(asset, partition) for asset, partition in of.items()}
-        with _connection() as connection, readable_by(connection, self.fs):
+        with self._connection() as connection, readable_by(connection, self.fs):
             for asset, source in sources.items():
                 if source:
                     connection.execute(f'CREATE TEMP VIEW "{asset.replace("/", "_")}" AS FROM {source}')
             return connection.sql(sql).to_arrow_table()
+
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        """One of its own, for any thread; what is TEMP goes with it."""
+        if self._is_local:
+            return _database(os.getpid()).cursor()
+        return duckdb.connect(":memory:")  # which file systems are registered belongs to the database
 
     def _readable_sql(self, asset: str, partition: str | None) -> str:
         """The DuckDB expression that reads what `read` would. Raises IncompleteArtifact as `read` does."""
@@ -358,17 +365,16 @@ class ParquetTables:
 
 
 @cache
-def _database() -> duckdb.DuckDBPyConnection:
+def _database(process: int) -> duckdb.DuckDBPyConnection:
     """An empty database in memory, which opens its connections forty times faster than each would open one of its own.
 
-    It keeps nothing of the files that are read: a partition is written again under the same name.
+    It keeps nothing of the files that are read: a partition is written again under the same name. A forked process has
+    another, since none of the threads of this one is there.
     """
     return duckdb.connect(":memory:", config={"enable_external_file_cache": "false"})
 
 
-def _connection() -> duckdb.DuckDBPyConnection:
-    """A connection of its own, for any thread; what is TEMP goes with it."""
-    return _database().cursor()
+atexit.register(_database.cache_clear)  # what is open when the process ends is reported as a leak
 
 
 def sql_text(text: str) -> str:

@@ -41,18 +41,20 @@ def load_backbone(folder: Path, *, device: torch.device) -> tuple[Backbone, Mani
     and DataError where the weights are not what the manifest says.
     """
     manifest = read_manifest(folder)
-    return _open(folder, manifest, device=device, is_trainable=False), manifest
+    dtype = pick_dtype(manifest.precision, device)
+    return _open(folder, manifest, dtype=dtype, device=device, is_trainable=False), manifest
 
 
 def load_for_training(folder: Path, config: TrainConfig, *, device: torch.device) -> Backbone:
-    """The weights of a folder with what the recipe tunes ready to learn, and all else frozen.
+    """The weights of a folder with what the recipe tunes ready to learn, and all else frozen, in the recipe's precision.
 
     An adapter goes on learning where the recipe asks for LoRA, and is merged into its base where it asks for full
     tuning. Raises ConfigError where the recipe's LoRA differs from the adapter's, and where the folder lacks a file that
     the trained checkpoint would have to hold.
     """
     manifest = read_manifest(folder)
-    backbone = _open(folder, manifest, device=device, is_trainable=True)
+    dtype = pick_dtype(config.precision, device)
+    backbone = _open(folder, manifest, dtype=dtype, device=device, is_trainable=True)
     with tempfile.TemporaryDirectory() as trial:  # what would fail after the last step fails before the first
         backbone.save_reading_files(Path(trial), config.inputs)
     if not isinstance(config.tuning, LoraTuning):
@@ -138,8 +140,9 @@ def _note_dims(config_json: Path, dims: tuple[int, ...]) -> None:
     config_json.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _open(folder: Path, manifest: Manifest, *, device: torch.device, is_trainable: bool) -> Backbone:
-    dtype = pick_dtype(manifest.precision, device)
+def _open(
+    folder: Path, manifest: Manifest, *, dtype: torch.dtype, device: torch.device, is_trainable: bool
+) -> Backbone:
     if manifest.kind == "adapter":
         backbone = _open_adapter(folder, manifest, dtype=dtype, device=device, is_trainable=is_trainable)
     else:

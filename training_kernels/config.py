@@ -250,6 +250,9 @@ class TrainConfig:
     """Of several processes: each holds all weights (ddp), or the language model's blocks are shared out (fsdp)."""
     seed: int
     sampling: SamplingConfig = SamplingConfig()
+    is_repeatable: bool = True
+    """On a GPU, whether only kernels are taken that give the same bits every time, so that a resumed run ends with the
+    weights of an uninterrupted one. A CPU does so anyway."""
 
     def __post_init__(self) -> None:
         if self.batches_per_step < 1:

@@ -26,9 +26,20 @@ class DevRetrieval:
     """A small corpus and the dev queries that should find their documents in it."""
 
     def __init__(
-        self, encoder: Encoder, dev: ExampleSet, training: ExampleSet, pictures: PictureSource, config: DevConfig
+        self,
+        encoder: Encoder,
+        dev: ExampleSet,
+        training: ExampleSet,
+        pictures: PictureSource,
+        config: DevConfig,
+        *,
+        token_budget: int,
     ) -> None:
-        self.encoder, self.pictures = encoder, pictures
+        """
+        Args:
+            token_budget: padded tokens that go through the backbone at once, at most what the device takes by default.
+        """
+        self.encoder, self.pictures, self.token_budget = encoder, pictures, token_budget
         self._positives: dict[str, set[str]] = {}
         for example in dev.examples:
             if example.query in self._positives or len(self._positives) < config.max_queries:
@@ -54,8 +65,12 @@ class DevRetrieval:
 
     def score(self) -> dict[str, float]:
         """nDCG@10 and recall@10, means over dev queries; the model is in training mode afterwards, as it was before."""
-        query_QD = self.encoder.encode(self._query_documents, self.pictures, side="query")
-        candidate_CD = self.encoder.encode(self._candidate_documents, self.pictures, side="candidate")
+        query_QD = self.encoder.encode(
+            self._query_documents, self.pictures, side="query", token_budget=self.token_budget
+        )
+        candidate_CD = self.encoder.encode(
+            self._candidate_documents, self.pictures, side="candidate", token_budget=self.token_budget
+        )
         self.encoder.backbone.model.train()
         top_QK = np.argsort(-(query_QD @ candidate_CD.T), axis=1, kind="stable")[:, :CUTOFF]
         ndcg, recall = [], []

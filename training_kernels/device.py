@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from training_kernels.config import Precision
+from training_kernels.errors import ConfigError
 
 
 def pick_device() -> torch.device:
@@ -46,15 +47,28 @@ def total_memory_bytes(device: torch.device) -> int:
 
 
 @contextmanager
-def repeatable(device: torch.device) -> Iterator[None]:
-    """On a GPU, kernels that give the same bits every time, where there are such; a CPU with fixed threads does anyway."""
-    if device.type != "cuda":
+def repeatable(device: torch.device, *, is_asked: bool) -> Iterator[None]:
+    """On a GPU, only kernels that give the same bits every time; a CPU with fixed threads does anyway.
+
+    Merely to warn would not do: attention then takes its faster backward, which adds up in any order.
+
+    Raises ConfigError where a kernel has no such form.
+    """
+    if device.type != "cuda" or not is_asked:
         yield
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
     was = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(True)
     try:
         yield
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        raise ConfigError(
+            f"a step cannot be repeated bit for bit on {device_name(device)}: {str(error).splitlines()[0]} Set "
+            "is_repeatable=false to train without; a run that is stopped then goes on with the same data, but not with "
+            "the same bits"
+        ) from error
     finally:
         torch.use_deterministic_algorithms(was)

@@ -157,10 +157,8 @@ def joined_ranks() -> Iterator[None]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    yield
+    dist.destroy_process_group()  # not after a failure: the others may be inside a collective, for which NCCL would wait
 
 
 def shard_blocks(model: torch.nn.Module, block_parts: str) -> None:

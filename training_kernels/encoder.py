@@ -82,8 +82,13 @@ class Encoder:
         """Full width of an embedding."""
         return self.backbone.dim
 
-    def encode(self, documents: Sequence[Document], pictures: PictureSource, *, side: Side) -> np.ndarray:
+    def encode(
+        self, documents: Sequence[Document], pictures: PictureSource, *, side: Side, token_budget: int | None = None
+    ) -> np.ndarray:
         """float32 [N, D], unit norm, in the order given; a document's embedding does not depend on the others.
+
+        Args:
+            token_budget: padded tokens of a batch, where that is less than the device's own.
 
         Raises DataError if `pictures` lacks one.
         """
@@ -91,7 +96,7 @@ class Encoder:
         embedding_ND = np.empty((len(documents), self.dim), dtype=np.float32)
         for start in range(0, len(documents), SORT_WINDOW):
             sequences = self.render(documents[start : start + SORT_WINDOW], pictures, side=side)
-            embedding_ND[start : start + SORT_WINDOW] = self._embed_by_length(sequences)
+            embedding_ND[start : start + SORT_WINDOW] = self._embed_by_length(sequences, token_budget)
         return embedding_ND
 
     def render(self, documents: Sequence[Document], pictures: PictureSource, *, side: Side) -> list[TokenSequence]:
@@ -163,10 +168,11 @@ class Encoder:
         return next(self.backbone.vision.parameters()).device
 
     @torch.inference_mode()
-    def _embed_by_length(self, sequences: Sequence[TokenSequence]) -> np.ndarray:
+    def _embed_by_length(self, sequences: Sequence[TokenSequence], token_budget: int | None) -> np.ndarray:
         embedding_ND = np.empty((len(sequences), self.dim), dtype=np.float32)
-        token_budget = TOKEN_BUDGET_BY_DEVICE[pick_device().type]
-        for batch in batches_by_tokens([len(sequence) for sequence in sequences], token_budget=token_budget):
+        most = TOKEN_BUDGET_BY_DEVICE[pick_device().type]
+        budget = most if token_budget is None else min(token_budget, most)
+        for batch in batches_by_tokens([len(sequence) for sequence in sequences], token_budget=budget):
             embedding_ND[batch] = self.embed([sequences[position] for position in batch]).cpu().numpy()
         return embedding_ND
 

@@ -7,7 +7,7 @@ width, L Matryoshka dims, S one segment of the width (the columns between two ne
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -100,7 +100,8 @@ class _Prefixes:
         lengths_LN = torch.stack(
             [torch.linalg.vector_norm(embedding_ND[:, segment], dim=1) for segment in self.segments]
         )
-        return lengths_LN.square().cumsum(0).clamp_min(torch.finfo(embedding_ND.dtype).tiny).rsqrt()
+        squares_LN = _running_sum(lengths_LN.square())
+        return squares_LN.clamp_min(torch.finfo(embedding_ND.dtype).tiny).rsqrt()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -381,4 +382,9 @@ def _ends_by_row(row_M: Tensor, num_rows: int) -> list[int]:
 
 def _sum_of_wider(value_LN: Tensor) -> Tensor:
     """For each prefix the sum over itself and all wider ones; rows go from narrow to wide."""
-    return value_LN.flip(0).cumsum(0).flip(0)
+    return _running_sum(value_LN.flip(0)).flip(0)
+
+
+def _running_sum(value_LN: Tensor) -> Tensor:
+    """Row by row: on a GPU torch's own cumsum may give other bits each time."""
+    return torch.stack(list(accumulate(value_LN.unbind())))

@@ -12,7 +12,7 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -160,8 +160,16 @@ class StateFolder:
         """The last whole state, or None."""
         return max(self.folder.glob("step-*[0-9]"), default=None)
 
-    def save(self, step: int, state: Mapping[str, Any]) -> None:
-        """Writes this rank's part of the state before a step; when all ranks have, it takes the older one's place."""
+    def newest_before(self, step: int) -> Path | None:
+        """The last whole state from before a step (0-based), or None."""
+        return max((path for path in self.folder.glob("step-*[0-9]") if _step_of(path) < step), default=None)
+
+    def save(self, step: int, state: Mapping[str, Any], *, back: int) -> None:
+        """Writes this rank's part of the state before a step; when all ranks have, older ones go that nobody will need.
+
+        Args:
+            back: steps after which a divergence is noticed at the latest; a state from before that stays.
+        """
         target = self.folder / f"step-{step:08d}"
         draft = target.with_suffix(".writing")
         draft.mkdir(exist_ok=True)
@@ -171,7 +179,7 @@ class StateFolder:
             os.fsync(file.fileno())
         self.ranks.wait()
         if self.ranks.is_first:
-            older = [path for path in self.folder.glob("step-*[0-9]") if path != target]
+            older = outdated([path for path in self.folder.glob("step-*[0-9]") if path != target], step, back)
             shutil.rmtree(target, ignore_errors=True)
             os.rename(draft, target)
             _sync_folder(self.folder)
@@ -191,6 +199,21 @@ class StateFolder:
         self.ranks.wait()
         if self.ranks.is_first:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def outdated(states: Iterable[Path], step: int, back: int) -> list[Path]:
+    """Of older states, those that the state before `step` makes needless.
+
+    Two stay: the last that is `back` steps old, and the first after it, which will be that old one day.
+    """
+    ordered = sorted(states)
+    old = [path for path in ordered if _step_of(path) <= step - back]
+    young = ordered[len(old) :]
+    return old[:-1] + young[1:]
+
+
+def _step_of(state: Path) -> int:
+    return int(state.name.removeprefix("step-"))
 
 
 def weights_state(

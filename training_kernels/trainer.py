@@ -4,6 +4,8 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +67,10 @@ def train(
     num_steps = math.ceil(len(batches) / config.batches_per_step)
     folder = StateFolder(out, ranks, device, log)
     parts = run_parts(config, training, dev, start_from, ranks, device)
-    with random_state_kept(device), repeatable(device), folder.held(parts):
+    with random_state_kept(device), repeatable(device, is_asked=config.is_repeatable), folder.held(parts):
         torch.manual_seed(config.seed)
         backbone = load_for_training(start_from, config, device=device)
+        config = with_whole_width(config, backbone.dim)
         if ranks.is_sharding:
             shard_blocks(backbone.model, backbone.lora_targets)
         vision_cache = opened_cache(start_from.resolve().parent, max_bytes=config.vision_cache_bytes)
@@ -79,6 +82,7 @@ def train(
             training,
             pictures,
             config.dev,
+            token_budget=config.token_budget,
         )
         weights = {name: weight for name, weight in backbone.model.named_parameters() if weight.requires_grad}
         optimizer = adamw(weights, config.optimizer)
@@ -106,6 +110,10 @@ def train(
                 **weights_state(weights, optimizer, best.weights, ranks=ranks),
             }
 
+        def memory_explained(step: int, state: str) -> AbstractContextManager[None]:
+            num_documents = (2 + config.negatives_per_query) * config.batch_size
+            return memory_errors_explained(config, device, step=step, num_documents=num_documents, state=state)
+
         log(_opening(config, backbone, weights, ranks, device, steps=num_steps, first_step=first_step, folder=folder))
         backbone.model.train()
         if "random" in kept:
@@ -126,12 +134,8 @@ def train(
                     group["lr"] = rate
                 optimizer.zero_grad()
                 try:
-                    with memory_errors_explained(
-                        config,
-                        device,
-                        step=step,
-                        num_documents=(2 + config.negatives_per_query) * config.batch_size,
-                        state=f"The state before this step is in {folder.folder}; the same command goes on from it.",
+                    with memory_explained(
+                        step, f"The state before this step is in {folder.folder}; the same command goes on from it."
                     ):
                         batch_loss = backward(objective, batches_of_step, weights)
                         ranks.sum_gradients(list(weights.values()))
@@ -139,18 +143,28 @@ def train(
                 except OutOfMemory:
                     if ranks.num_ranks == 1:  # of many, the others wait for this one inside the step
                         optimizer.zero_grad()
-                        save_if_possible(folder, step, state_before(step, before))
+                        save_if_possible(folder, step, state_before(step, before), back=2 * config.divergence.steps)
                     raise
                 fault = fault_of(batch_loss.loss, norm, progress.curve, config.divergence)
                 if fault:
                     good = write_last_good(
-                        folder, backbone, config, weights, optimizer, training, start_from=start_from
+                        folder,
+                        backbone,
+                        config,
+                        weights,
+                        optimizer,
+                        training,
+                        progress.curve,
+                        best,
+                        start_from=start_from,
                     )
                     raise TrainingDiverged(
                         f"step {step + 1} of {num_steps}: {fault}; {good}; lower the learning rate (now {rate:.2g}) or "
                         f"raise the temperature of {config.name!r}"
                     )
-                optimizer.step()
+                last = f"The last state that was written is in {folder.folder}; the same command goes on from it."
+                with memory_explained(step, last):
+                    optimizer.step()
                 progress.add_step(
                     batch_loss,
                     queries=sum(map(len, batches_of_step)),
@@ -160,7 +174,8 @@ def train(
                 )
                 done = step + 1
                 if retrieval.num_queries and (done % config.dev.every_steps == 0 or done == num_steps):
-                    scores = retrieval.score()
+                    with memory_explained(step, last):
+                        scores = retrieval.score()
                     best.take(ranks.agreed(scores["ndcg@10"]), done, weights)
                     progress.add_dev(scores, is_best=best.step == done)
                 is_due = (
@@ -168,7 +183,7 @@ def train(
                     or time.perf_counter() - last_save >= config.state.every_seconds
                 )
                 if ranks.agreed(is_due and done < num_steps):
-                    folder.save(done, state_before(done, RandomState.now(device)))
+                    folder.save(done, state_before(done, RandomState.now(device)), back=2 * config.divergence.steps)
                     last_save = time.perf_counter()
         backbone.model.eval()
         report = {
@@ -199,10 +214,23 @@ def train(
     return report
 
 
-def save_if_possible(folder: StateFolder, step: int, state: Mapping[str, Any]) -> None:
+def with_whole_width(config: TrainConfig, width: int) -> TrainConfig:
+    """The recipe, with the backbone's whole width among its dims.
+
+    Choice: what is stored, scored on dev queries and searched by default is the whole embedding, so it has to be learnt;
+    it weighs as much as the widest of the recipe's dims.
+    """
+    loss = config.loss
+    if loss.dims[0] >= width:
+        return config
+    weight_by_dim = ((width, loss.weight_by_dim[0][1]), *loss.weight_by_dim)
+    return replace(config, loss=replace(loss, weight_by_dim=weight_by_dim))
+
+
+def save_if_possible(folder: StateFolder, step: int, state: Mapping[str, Any], *, back: int) -> None:
     """Writes the state; where there is no memory even for that, says so and leaves the last one as it is."""
     try:
-        folder.save(step, state)
+        folder.save(step, state, back=back)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -249,9 +277,14 @@ def learning_rate(step: int, num_steps: int, config: TrainConfig) -> float:
 def restored(folder: StateFolder, weights: Weights, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """The state that the run goes on from, its weights put in place; empty for a new run."""
     newest = folder.newest()
-    if newest is None:
-        return {}
-    states = folder.load(newest)
+    return {} if newest is None else restored_from(newest, folder, weights, optimizer)
+
+
+def restored_from(
+    state: Path, folder: StateFolder, weights: Weights, optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """One state, its weights put in place."""
+    states = folder.load(state)
     return states[1] | {"best_weights": restore_weights(states, weights, optimizer)}
 
 
@@ -291,16 +324,27 @@ def write_last_good(
     weights: Weights,
     optimizer: torch.optim.Optimizer,
     training: ExampleSet,
+    curve: Sequence[Mapping[str, Any]],
+    best: Best,
     *,
     start_from: Path,
 ) -> str:
-    """Writes the weights of the last state as a checkpoint, and says where it is."""
-    state = restored(folder, weights, optimizer)
-    if not state:
-        return "nothing was written, no state had been saved yet"
-    report = {"recipe": config.name, "steps": state["step"], "is_diverged": True}
-    write_weights(folder.last_good, backbone, config, report, weights, weights, training, start_from=start_from)
-    return f"the weights after step {state['step']} are in {folder.last_good}, to go on from by --start-from"
+    """Writes the last weights that are known to be good as a checkpoint, and says where it is.
+
+    Good are those of a state that gave a sound loss afterwards, as no step since the divergence began has; or else those
+    that did best on dev queries.
+    """
+    sound = folder.newest_before(first_bad_step([point["loss"] for point in curve], config.divergence))
+    chosen: Mapping[str, torch.Tensor] = weights
+    if sound is not None:
+        step = restored_from(sound, folder, weights, optimizer)["step"]
+    elif best.weights:
+        step, chosen = best.step, best.weights
+    else:
+        return "nothing was written: of no state that was saved is it known that its weights were good"
+    report = {"recipe": config.name, "steps": step, "is_diverged": True}
+    write_weights(folder.last_good, backbone, config, report, chosen, weights, training, start_from=start_from)
+    return f"the weights after step {step} are in {folder.last_good}, to go on from by --start-from"
 
 
 def precision_of(backbone: Backbone) -> str:
@@ -322,6 +366,18 @@ def fault_of(loss: float, norm: float, curve: Sequence[Mapping[str, Any]], confi
         f"the loss, now {loss:.3f}, has been more than {config.max_rise} nats above its lowest mean {lowest:.3f} for "
         f"{config.steps} steps"
     )
+
+
+def first_bad_step(losses: Sequence[float], config: DivergenceConfig) -> int:
+    """The step (0-based) from which on, and up to now, losses were too high or no numbers; the next one counts as such."""
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    highest = math.inf
+    if len(finite) >= config.steps:
+        highest = min(_window_means(finite, config.steps)) + config.max_rise
+    step = len(losses)
+    while step and not losses[step - 1] <= highest:
+        step -= 1
+    return step
 
 
 def _window_means(values: Sequence[float], width: int) -> Iterator[float]:

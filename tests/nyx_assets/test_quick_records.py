@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import Engine
 
 from nyx_assets import quick_records
+from nyx_assets.materialization import DATA_VERSION_TAG, Made, Step, each_partition
+from nyx_assets.partitions import ONE_RUN
 from nyx_assets.quick_records import MAX_OPEN, together, write_records_quickly
 from nyx_assets.registering import open_instance
 from resources.home import Home
@@ -235,3 +238,125 @@ def test_a_run_of_many_partitions_says_of_each_what_is_planned_and_what_came_of_
     )
     assert of_last.event is not None
     assert of_last.run_id == result.run_id
+
+
+def test_the_files_of_runs_are_written_without_a_wait_as_the_index_is(records: dg.DagsterInstance) -> None:
+    storage = records.event_log_storage
+    assert isinstance(storage, SqliteEventLogStorage)
+    with storage.run_connection("made just now") as connection:
+        assert connection.execute(text("PRAGMA synchronous")).scalar() == NORMAL
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+
+
+def test_the_ui_sees_the_events_of_a_run_while_it_goes_on(home: Home, records: dg.DagsterInstance) -> None:
+    """The web server watches the file of a run, in a process of its own that does not write quickly."""
+    watcher = """if True:
+        import sys, time
+        from dagster import DagsterInstance
+        seen = []
+        with DagsterInstance.from_config(sys.argv[1]) as instance:
+            instance.watch_event_logs("a run", None, lambda event, cursor: seen.append(event))
+            print("watching", flush=True)
+            until = time.monotonic() + 20
+            while len(seen) < 5 and time.monotonic() < until:
+                time.sleep(0.05)
+            print(len(seen), flush=True)
+    """
+    storage = records.event_log_storage
+
+    def write(number: int) -> None:
+        storage.store_event(
+            dg.EventLogEntry(
+                error_info=None, level=20, user_message=f"line {number}", run_id="a run", timestamp=float(number)
+            )
+        )
+
+    write(0)
+    with subprocess.Popen(
+        [sys.executable, "-c", watcher, str(home.root / "dagster")], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "watching\n"
+        for number in range(1, 5):
+            write(number)
+        assert process.stdout.readline() == "5\n", "it is told while the connection of the writer stays open"
+
+
+def test_an_interrupt_among_events_written_together_leaves_nothing_locked(
+    home: Home, records: dg.DagsterInstance
+) -> None:
+    def stop() -> None:
+        with together(records):
+            tell(records, "a")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    with sqlite3.connect(home.root / "dagster" / "history" / "runs" / "index.db", timeout=0.1) as other:
+        other.execute("INSERT INTO secondary_indexes (name) VALUES ('another writes')")
+    assert read(home, "SELECT count(*) FROM event_logs WHERE partition = 'a'") == [(1,)]
+
+
+def test_a_write_that_fails_at_the_end_leaves_nothing_locked_either(
+    home: Home, records: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*of: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(quick_records, "_store_asset_event_now", fail)
+        with pytest.raises(OSError, match="disk full"), together(records):
+            tell(records, "a")
+    with sqlite3.connect(home.root / "dagster" / "history" / "runs" / "index.db", timeout=0.1) as other:
+        other.execute("INSERT INTO secondary_indexes (name) VALUES ('another writes')")
+    tell(records, "b")
+    assert records.get_materialized_partitions(MADE) == {"b"}
+
+
+def test_a_batch_that_fails_is_written_once_by_what_dagster_does_then(
+    home: Home, records: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = SqliteEventLogStorage.store_event, []
+
+    def fail_once(self: SqliteEventLogStorage, entry: dg.EventLogEntry) -> None:
+        calls.append(entry)
+        if len(calls) == 3:
+            raise OSError("for a moment")
+        whole(self, entry)
+
+    monkeypatch.setattr(SqliteEventLogStorage, "store_event", fail_once)
+    tags = {"dagster/asset_partition_range_start": "p000", "dagster/asset_partition_range_end": "p009"}
+    assert dg.materialize([rows], instance=records, tags=tags).success
+    planned = "SELECT count(*), count(DISTINCT partition) FROM event_logs WHERE dagster_event_type = "
+    assert read(home, f"{planned}'ASSET_MATERIALIZATION_PLANNED'") == [(10, 10)]
+
+
+def test_a_run_of_many_of_ours_reports_each_partition_once_with_its_own_content(
+    home: Home, records: dg.DagsterInstance
+) -> None:
+    schema = pa.schema([("key", pa.string())])
+
+    @dg.asset(code_version="1", partitions_def=PARTITIONS, backfill_policy=ONE_RUN)
+    def keyed(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> Iterator[Made]:
+        def make(step: Step) -> None:
+            with step.tables({"keyed": schema}) as tables:
+                tables["keyed"].append([{"key": step.partition}])
+
+        yield from each_partition(context, home, make, "keyed")
+
+    tags = {"dagster/asset_partition_range_start": "p000", "dagster/asset_partition_range_end": "p029"}
+    result = dg.materialize([keyed], instance=records, resources={"home": home}, tags=tags)
+    made = [event.partition for event in result.get_asset_materialization_events()]
+    assert made == [f"p{number:03}" for number in range(30)]
+    (stored,) = read(
+        home, "SELECT count(*), count(DISTINCT partition) FROM event_logs WHERE dagster_event_type = "
+        "'ASSET_MATERIALIZATION' AND partition IS NOT NULL",
+    )  # fmt: skip
+    assert stored == (30, 30)
+    for key in ("p000", "p017", "p029"):
+        record = records.get_latest_data_version_record(dg.AssetKey("keyed"), partition_key=key)
+        commit = home.commit("keyed", key)
+        assert record is not None
+        assert commit is not None
+        assert record.asset_materialization is not None
+        assert (record.asset_materialization.tags or {})[DATA_VERSION_TAG] == commit.data_version

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -362,3 +363,26 @@ def test_processes_write_beside_each_other_and_readers_see_whole_tables(folder: 
     assert folder.partitions("pages") == ["p0", "p1", "p2", "shared by all"]
     assert folder.read("pages").num_rows == 4 * 45
     assert not [name for name in os.listdir(Path(folder.root) / "pages" / "crawl=p0") if name != "part-0.parquet"]
+
+
+def test_queries_of_several_threads_do_not_meet(tables: ParquetTables) -> None:
+    for name in ("one", "other"):
+        write(tables, rows_of(50, seed=len(name)), asset=name)
+
+    def ask(name: str) -> list[int]:
+        sql = f"SELECT count(*)::BIGINT AS n FROM {name}"
+        return [tables.query(sql, of={name: None}).to_pylist()[0]["n"] for _ in range(10)]
+
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(ask, ["one", "other"] * 4))
+    assert answers == [[50] * 10] * 8
+
+
+def test_a_forked_process_queries_as_well(folder: ParquetTables) -> None:
+    write(folder, rows_of(2000), asset="numbers")
+    sql = "SELECT count(*)::BIGINT AS n FROM numbers"
+    assert folder.query(sql, of={"numbers": None}).to_pylist() == [{"n": 2000}]
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if folder.query(sql, of={"numbers": None}).to_pylist() == [{"n": 2000}] else 1)
+    assert os.waitpid(child, 0)[1] == 0

@@ -13,9 +13,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoModel, Qwen2_5_VLModel
 
+from training_kernels import checkpoint
 from training_kernels.backbones.registry import backbone_folder
 from training_kernels.backbones.tiny import ensure_tiny
-from training_kernels.checkpoint import load_for_training, write_checkpoint
+from training_kernels.checkpoint import load_backbone, load_for_training, write_checkpoint
 from training_kernels.config import FullTuning, LoraTuning
 from training_kernels.documents import Document, Segment
 from training_kernels.encoder import Encoder
@@ -91,6 +92,21 @@ def test_an_adapter_goes_on_from_itself_and_merges_into_full_tuning(tuned, pictu
     np.testing.assert_allclose(last_hidden(merged.model, first, pictures), embeddings(first, pictures), atol=1e-5)
     with pytest.raises(ConfigError, match="the adapter to go on from has"):
         load_for_training(first, replace(tiny(), tuning=replace(LORA, rank=2)), device=CPU)
+
+
+def test_the_recipe_says_in_what_precision_weights_learn_whatever_the_folder_says(tuned, tiny_folder, monkeypatch):
+    """As on a GPU, which computes in bfloat16."""
+    monkeypatch.setattr(checkpoint, "pick_dtype", lambda precision, device: getattr(torch, precision))
+    lora = replace(tiny(), tuning=LORA, precision="bfloat16")
+    frozen = load_for_training(tiny_folder, lora, device=CPU).model.get_input_embeddings().weight
+    assert frozen.dtype == torch.bfloat16
+    adapter = tuned(LORA)
+    record = json.loads((adapter / "manifest.json").read_text()) | {"precision": "bfloat16"}
+    (adapter / "manifest.json").write_text(json.dumps(record))
+    whole = load_for_training(adapter, replace(tiny(), tuning=FullTuning()), device=CPU)
+    base = Qwen2_5_VLModel.from_pretrained(tiny_folder)
+    assert torch.equal(whole.model.visual.patch_embed.proj.weight, base.visual.patch_embed.proj.weight)
+    assert load_backbone(adapter, device=CPU)[0].model.dtype == torch.bfloat16
 
 
 def test_checkpoint_and_base_may_move_together(tuned, tiny_folder, tmp_path, pictures):

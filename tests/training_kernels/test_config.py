@@ -62,7 +62,12 @@ def test_lora_needs_a_rank():
 
 def test_the_paper_recipe_holds_the_papers_numbers():
     config = nyx_paper()
-    assert config.loss == LossConfig(temperature=0.02, weight_by_dim=((2048, 1.0), (1024, 1.0), (512, 0.2), (256, 0.2)))
+    assert config.loss == LossConfig(
+        temperature=0.02,
+        weight_by_dim=((2048, 1.0), (1024, 1.0), (512, 0.2), (256, 0.2)),
+        hard_negatives="own",
+    )
+    assert config.inputs.query_instruction.strip()
     assert config.tuning == LoraTuning(rank=8, alpha=64, dropout=0.1)
     assert (config.optimizer.learning_rate, config.optimizer.warmup_share) == (1e-5, 0.05)
     assert (config.optimizer.max_gradient_norm, config.negatives_per_query) == (5.0, 1)
@@ -72,7 +77,9 @@ def test_the_paper_recipe_holds_the_papers_numbers():
 
 def test_the_published_recipe_differs_from_the_paper_where_its_code_did():
     paper, published = nyx_paper(), nyx_published()
-    assert replace(published, name=paper.name, loss=paper.loss, tuning=paper.tuning) == paper
+    assert replace(published, name=paper.name, inputs=paper.inputs, tuning=paper.tuning) == paper
+    assert replace(published.inputs, query_instruction=paper.inputs.query_instruction) == paper.inputs
+    assert published.inputs.query_instruction == ""
     assert (published.loss.hard_negatives, published.tuning.is_dora, published.tuning.tunes_vision) == (
         "own",
         True,

@@ -47,7 +47,7 @@ def trained(folder, training, examples, start_from, out, **changes):
 def test_the_score_is_ndcg_and_recall_by_hand(folder, training, dev, tiny_folder):
     encoder = Encoder.load(tiny_folder)
     config = replace(tiny().dev, max_queries=5, num_candidates=20)
-    retrieval = DevRetrieval(encoder, dev, training, PictureFolder(str(folder)), config)
+    retrieval = DevRetrieval(encoder, dev, training, PictureFolder(str(folder)), config, token_budget=64)
     got = retrieval.score()
     assert encoder.backbone.model.training
     assert (retrieval.num_queries, retrieval.num_candidates) == (5, 20)
@@ -87,7 +87,9 @@ def test_the_weights_of_the_best_score_are_written_not_the_last(folder, training
     scores = [point["ndcg@10"] for point in report["dev"]]
     assert report["best_step"] == 1 + int(np.argmax(scores)) < 6, "the wild rate must make later weights worse"
     assert report["best_dev_ndcg@10"] == max(scores)
-    retrieval = DevRetrieval(Encoder.load(tmp_path / "out"), dev, training, PictureFolder(str(folder)), tiny().dev)
+    retrieval = DevRetrieval(
+        Encoder.load(tmp_path / "out"), dev, training, PictureFolder(str(folder)), tiny().dev, token_budget=4096
+    )
     assert retrieval.score()["ndcg@10"] == pytest.approx(max(scores), abs=1e-9)
     assert sum("the best so far" in line for line in lines) >= 1
 

@@ -3,9 +3,11 @@
 import fcntl
 import json
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,9 +22,11 @@ from training_kernels.documents import Document, Segment
 from training_kernels.encoder import Encoder
 from training_kernels.errors import AlreadyTraining, IncompleteArtifact, TrainingDiverged
 from training_kernels.examples import Example, ExampleSet, write_examples
+from training_kernels.manifest import read_manifest
 from training_kernels.objective import ContrastiveObjective
 from training_kernels.recipes import tiny
 from training_kernels.sampling import plan_batches
+from training_kernels.state import outdated
 from training_kernels.trainer import backward, fault_of, learning_rate, train
 
 COLOURS = {"red": (215, 40, 40), "green": (40, 160, 60), "blue": (50, 70, 210), "yellow": (230, 215, 50)}
@@ -197,6 +201,58 @@ def test_after_a_divergence_the_last_saved_weights_are_a_checkpoint_to_go_on_fro
     assert any(not torch.equal(before[name], after[name]) for name in before)
     report, _ = run(training, good, tmp_path / "better")
     assert report["steps"] == 3
+    step = json.loads((good / "metrics.json").read_text())["steps"]
+    told = re.search(r"step (\d+) of 30: the loss, now .*, has been more than 1e-06 nats", str(failed.value))
+    assert told is not None
+    assert step <= int(told[1]) - 1 - never.steps, "the weights of the steps that were too bad are not good ones"
+
+
+def test_weights_that_gave_no_number_are_not_called_good(training, tiny_folder, tmp_path):
+    optimizer = replace(tiny().optimizer, learning_rate=1e30, warmup_share=0.0)
+    state = replace(tiny().state, every_steps=1)
+    with pytest.raises(TrainingDiverged, match="of no state that was saved is it known that its weights were good"):
+        run(training, tiny_folder, tmp_path / "out", optimizer=optimizer, state=state)
+    assert not (tmp_path / "out.state" / "last_good").exists()
+
+
+def test_of_older_states_one_from_before_a_divergence_stays():
+    saved: list[Path] = []
+    for step in range(10, 400, 10):
+        for path in outdated(saved, step, 100):
+            saved.remove(path)
+        saved.append(Path(f"step-{step:08d}"))
+        steps = [int(path.name[5:]) for path in saved]
+        assert len(steps) <= 3
+        assert steps[0] == 10 if step < 200 else 100 <= step - steps[0] < 200
+
+
+def test_a_backbone_wider_than_the_dims_of_the_recipe_learns_its_whole_width(training, tiny_folder, tmp_path):
+    narrow = replace(tiny().loss, weight_by_dim=((64, 1.0), (32, 0.2)))
+    report, _ = run(training, tiny_folder, tmp_path / "out", loss=narrow)
+    assert sorted(map(int, report["curve"][0]["loss_by_dim"])) == [32, 64, 128]
+    assert read_manifest(tmp_path / "out").dims == (128, 64, 32)
+    recipe = json.loads((tmp_path / "out" / "recipe.json").read_text())
+    assert recipe["loss"]["weight_by_dim"] == [[128, 1.0], [64, 1.0], [32, 0.2]]
+
+
+def test_a_run_that_is_broken_off_and_goes_on_ends_with_the_same_bytes(training, tiny_folder, tmp_path, monkeypatch):
+    settings = {"max_steps": 6, "state": replace(tiny().state, every_steps=1)}
+    run(training, tiny_folder, tmp_path / "calm", **settings)
+    whole_step, steps = ContrastiveObjective.backward, []
+
+    def break_off(self, batch):
+        steps.append(batch)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        return whole_step(self, batch)
+
+    monkeypatch.setattr(ContrastiveObjective, "backward", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        run(training, tiny_folder, tmp_path / "broken", **settings)
+    report, _ = run(training, tiny_folder, tmp_path / "broken", **settings)
+    assert report["resumed_at_step"] == 3
+    calm, broken = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("calm", "broken"))
+    assert calm == broken
 
 
 def test_a_loss_that_rises_for_a_moment_or_stays_flat_is_no_divergence():
