@@ -55,7 +55,7 @@ def attend_to_windows_together(model: Any) -> None:
         attention = block.attn
         if type(attention) is Qwen2_5_VLVisionAttention and attention.config._attn_implementation == "sdpa":
             attention.__class__ = _WindowsTogether
-            attention.sees_whole_picture = layer in model.visual.fullatt_block_indexes
+            block.attn.sees_whole_picture = layer in model.visual.fullatt_block_indexes
 
 
 def vision_layout(grids: Sequence[tuple[int, int]], config: Any, *, device: torch.device) -> dict[str, Any]:
@@ -110,22 +110,23 @@ class _WindowsTogether(Qwen2_5_VLVisionAttention):
         seen = whole_pictures if self.sees_whole_picture else windows
         if position_embeddings is None or seen is None:
             return super().forward(hidden_states, cu_seqlens, position_embeddings, max_seqlen, **kwargs)
-        parts_PHE = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
-        rotated_PHE = apply_rotary_pos_emb_vision(*parts_PHE[:2], *position_embeddings)
-        parts_PHE = (*rotated_PHE, parts_PHE[2])
+        query_PHE, key_PHE, value_PHE = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
+        query_PHE, key_PHE = apply_rotary_pos_emb_vision(query_PHE, key_PHE, *position_embeddings)
         attended = [
-            self._attended(
-                *(parts_PHE if row_R is None else (part.index_select(0, row_R) for part in parts_PHE)), length
-            )
+            self._attended(*(_rows(part_PHE, row_R) for part_PHE in (query_PHE, key_PHE, value_PHE)), length=length)
             for length, row_R in seen.rows_by_length
         ]
         seen_PHE = attended[0] if seen.place_P is None else torch.cat(attended).index_select(0, seen.place_P)
         return self.proj(seen_PHE.flatten(1))
 
-    def _attended(self, query_RHE: Tensor, key_RHE: Tensor, value_RHE: Tensor, length: int) -> Tensor:
+    def _attended(self, query_RHE: Tensor, key_RHE: Tensor, value_RHE: Tensor, *, length: int) -> Tensor:
         """Values [R, H, E] as they are seen from each patch of windows of this length, laid end to end."""
         query_WHTE, key_WHTE, value_WHTE = (
             part.unflatten(0, (-1, length)).transpose(1, 2) for part in (query_RHE, key_RHE, value_RHE)
         )
         seen_WHTE = F.scaled_dot_product_attention(query_WHTE, key_WHTE, value_WHTE, scale=self.scaling)
         return seen_WHTE.transpose(1, 2).flatten(0, 1)
+
+
+def _rows(part_PHE: Tensor, row_R: Tensor | None) -> Tensor:
+    return part_PHE if row_R is None else part_PHE.index_select(0, row_R)
