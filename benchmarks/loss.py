@@ -125,7 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     device: torch.device = options.device
     is_gpu = device.type == "cuda"
-    torch.set_num_threads(1)
+    if not is_gpu:
+        torch.set_num_threads(1)
     sizes = options.sizes or ([GPU_SIZE] if is_gpu else list(ROUNDS_BY_SIZE))
     works = [
         (f"loss, N = {size:,}, against its plain loss", plain_gradients, size, ROUNDS_BY_SIZE.get(size, 3))

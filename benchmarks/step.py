@@ -155,7 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args(arguments)
     is_gpu = options.device.type == "cuda"
-    torch.set_num_threads(1)
+    if not is_gpu:
+        torch.set_num_threads(1)
     size = options.size or ("3b" if is_gpu else "toy")
     setting = Setting(
         loss=LOSS if size == "toy" else nyx_paper().loss,
