@@ -32,20 +32,29 @@ def compare_speed(
     amount: float,
     unit: str,
     num_rounds: int = 7,
+    seconds_of: Callable[[Callable[[], object]], float] | None = None,
+    accelerator: str = "",
 ) -> Comparison:
     """Both done once to warm up, then in turns, so that a slow minute of the machine falls on both.
 
     Args:
         amount: units of work that one call of either does; `unit` is per second.
+        seconds_of: the clock; by default the wall's, which does not wait for an accelerator.
+        accelerator: as in `comparison_of`.
     """
+    clock = seconds_of or _seconds
     ours()
     peer()
-    speeds = [(amount / _seconds(ours), amount / _seconds(peer)) for _ in range(num_rounds)]
-    return comparison_of(name, speeds, unit=unit)
+    speeds = [(amount / clock(ours), amount / clock(peer)) for _ in range(num_rounds)]
+    return comparison_of(name, speeds, unit=unit, accelerator=accelerator)
 
 
-def comparison_of(name: str, rounds: Sequence[tuple[float, float]], *, unit: str) -> Comparison:
-    """The comparison that rounds of (ours, peer) give."""
+def comparison_of(name: str, rounds: Sequence[tuple[float, float]], *, unit: str, accelerator: str = "") -> Comparison:
+    """The comparison that rounds of (ours, peer) give.
+
+    Args:
+        accelerator: what the work ran on, where it was not the processor.
+    """
     ratios = [ours / peer for ours, peer in rounds]
     return Comparison(
         name=name,
@@ -54,7 +63,7 @@ def comparison_of(name: str, rounds: Sequence[tuple[float, float]], *, unit: str
         ratio=statistics.median(ratios),
         spread=(min(ratios), max(ratios)),
         unit=unit,
-        machine=machine(),
+        machine=f"{accelerator}; {machine()}" if accelerator else machine(),
     )
 
 

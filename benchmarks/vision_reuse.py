@@ -10,14 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peft import LoraConfig, inject_adapter_in_model
 
-from benchmarks.contrastive_steps import Pairs, Side, our_side, require_equal_gradients, their_side
+from benchmarks.contrastive_steps import Pairs, Side, adapt, our_side, require_equal_gradients, their_side
 from benchmarks.report import argument_parser, compare_speed, print_comparison
 from benchmarks.step import PEER_MINI_BATCH, longest_tokens
 from benchmarks.vlm_peer import MadePictures, made_picture, made_text, make_weights
 from training_kernels import gradcache
-from training_kernels.backbones.qwen2_5_vl import Qwen25VLBackbone
 from training_kernels.documents import Document, Segment
 
 NUM_PAIRS = 128
@@ -35,19 +33,6 @@ def made_pairs(num_pairs: int, *, seed: int) -> Pairs:
         candidates=[Document.of(Segment(image=str(row)), f"{row} {captions[row]}") for row in range(num_pairs)],
         pictures=MadePictures(pictures),
     )
-
-
-def adapt(model: torch.nn.Module) -> None:
-    """LoRA on the language model, drawn from a seed so that both sides have the same; all else frozen."""
-    torch.manual_seed(1)
-    lora = LoraConfig(
-        r=8, lora_alpha=64, lora_dropout=0.0, target_modules=Qwen25VLBackbone.lora_targets, init_lora_weights=False
-    )
-    inject_adapter_in_model(lora, model)
-    for name, weight in model.named_parameters():
-        weight.requires_grad_("lora_" in name)
-        if "lora_" in name:
-            weight.data *= 0.1  # random adapters at full strength drown the backbone
 
 
 def reading_twice(side: Side) -> Side:

@@ -32,6 +32,8 @@ from training_kernels.tokenizer import TINY_TOKENIZER
 WIDTH, LAYERS = 256, 4
 VISION_WIDTH, VISION_LAYERS = 128, 4
 
+CPU = torch.device("cpu")
+
 MAX_VISUAL_TOKENS = 400
 """Source: the pixel budget of the published code, 400 x 28 x 28."""
 
@@ -116,8 +118,8 @@ def made_text(generator: np.random.Generator, *, num_words: int) -> str:
     return " ".join(generator.choice(words, size=num_words))
 
 
-def make_weights(folder: Path, *, seed: int) -> Path:
-    """A folder that both sides load: model, tokenizer, picture processor and chat template."""
+def toy_config() -> Qwen2_5_VLConfig:
+    """The sizes at which one CPU thread takes a step in seconds."""
     config = tiny_config().to_dict()
     config["text_config"] |= {
         "hidden_size": WIDTH,
@@ -135,8 +137,55 @@ def make_weights(folder: Path, *, seed: int) -> Path:
         "out_hidden_size": WIDTH,
         "fullatt_block_indexes": [VISION_LAYERS - 1],
     }
+    return Qwen2_5_VLConfig.from_dict(config)
+
+
+def three_b_config() -> Qwen2_5_VLConfig:
+    """The sizes of Qwen2.5-VL-3B, 3,754,622,976 weights. Source: config.json of Qwen/Qwen2.5-VL-3B-Instruct."""
+    config = tiny_config().to_dict()
+    config["text_config"] |= {
+        "vocab_size": 151_936,
+        "hidden_size": 2048,
+        "intermediate_size": 11_008,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 128_000,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
+        "layer_types": ["full_attention"] * 36,
+        "max_window_layers": 36,
+        "rms_norm_eps": 1e-6,
+    }
+    config["vision_config"] |= {
+        "depth": 32,
+        "hidden_size": 1280,
+        "intermediate_size": 3420,
+        "num_heads": 16,
+        "out_hidden_size": 2048,
+        "fullatt_block_indexes": [7, 15, 23, 31],
+    }
+    return Qwen2_5_VLConfig.from_dict(config)
+
+
+def make_weights(
+    folder: Path,
+    *,
+    seed: int,
+    config: Qwen2_5_VLConfig | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device = CPU,
+) -> Path:
+    """A folder that both sides load: model, tokenizer, picture processor and chat template.
+
+    Args:
+        config: of the sizes; by default the toy's.
+        device: where the weights are drawn, since the large ones take minutes on a CPU.
+    """
     torch.manual_seed(seed)
-    Qwen2_5_VLModel(Qwen2_5_VLConfig.from_dict(config)).save_pretrained(folder)
+    with device:
+        model = Qwen2_5_VLModel(config or toy_config())
+    model.to(dtype).save_pretrained(folder)
+    del model
     shutil.copyfile(TINY_TOKENIZER, folder / "tokenizer.json")
     tokenizer = Qwen2TokenizerFast(
         tokenizer_file=str(folder / "tokenizer.json"), eos_token="<|im_end|>", pad_token="<|endoftext|>"
@@ -147,17 +196,22 @@ def make_weights(folder: Path, *, seed: int) -> Path:
     return folder
 
 
-def open_ours(folder: Path, *, dims: tuple[int, ...] = (WIDTH,)) -> Encoder:
-    """Our encoder on the folder, in float32 on the CPU."""
-    backbone = open_backbone(folder, dtype=torch.float32, device=torch.device("cpu"))
+def open_ours(
+    folder: Path, *, dims: tuple[int, ...] = (WIDTH,), dtype: torch.dtype = torch.float32, device: torch.device = CPU
+) -> Encoder:
+    """Our encoder on the folder."""
+    backbone = open_backbone(folder, dtype=dtype, device=device)
     inputs = InputConfig(max_tokens=4096, min_pixels=4 * 784, max_pixels=MAX_VISUAL_TOKENS * 784, query_instruction="")
     return Encoder(backbone, inputs, dims=dims)
 
 
-def open_peer(folder: Path) -> SentenceTransformer:
+def open_peer(
+    folder: Path, *, width: int = WIDTH, dtype: torch.dtype = torch.float32, device: torch.device = CPU
+) -> SentenceTransformer:
     """The library's own modules on the same folder: last-token pooling and normalisation."""
+    transformer = Transformer(str(folder), model_kwargs={"dtype": dtype})
     return SentenceTransformer(
-        modules=[Transformer(str(folder)), Pooling(WIDTH, pooling_mode="lasttoken"), Normalize()], device="cpu"
+        modules=[transformer, Pooling(width, pooling_mode="lasttoken"), Normalize()], device=str(device)
     )
 
 

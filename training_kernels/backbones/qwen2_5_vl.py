@@ -186,7 +186,7 @@ class Qwen25VLBackbone:
             **self._vision_layout(grids),
         )
 
-    def _vision_layout(self, grids: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+    def _vision_layout(self, grids: Sequence[tuple[int, int]]) -> dict[str, Any]:
         """What the tower need not work out of the pictures' sizes, patches down and across."""
         return vision_layout(grids, self.config.vision_config, device=self.device)
 

@@ -31,7 +31,7 @@ class Qwen3VLBackbone(Qwen25VLBackbone):
         levels = [output.pooler_output, *output.deepstack_features]
         return [torch.cat(level, dim=-1) for level in zip(*levels, strict=True)]
 
-    def _vision_layout(self, grids: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+    def _vision_layout(self, grids: Sequence[tuple[int, int]]) -> dict[str, Any]:
         return {}  # no windows
 
     def _as_vision_output(self, features: Sequence[Tensor]) -> Any:
