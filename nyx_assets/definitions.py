@@ -54,6 +54,7 @@ from nyx_assets.quick_records import write_records_quickly
 from nyx_assets.recipes import PipelineRecipe, recipe_of
 from nyx_assets.report.assets import report_over
 from nyx_assets.retrievers import UNTRAINED
+from nyx_assets.run_processes import note_processes
 from nyx_assets.setting_notes import settings_digest
 from nyx_assets.training.assets import (
     finetuning_assets,
@@ -343,6 +344,7 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
     return pipeline
 
 
+note_processes()
 write_records_quickly()  # run workers and the code server load this file, and report to Dagster
 settings_of_process = Settings.from_env(os.environ)
 defs = build_pipeline(settings_of_process, Home.at(settings_of_process.home)).defs
