@@ -175,7 +175,7 @@ class Leases:
                     lease.lost = True
                     return
                 self._fs.pipe_file(lease.path, _content(lease, renewals=renewals))
-            except Exception:  # the store does not answer, and clients raise errors of every kind: the next look will tell
+            except Exception:  # noqa: BLE001 - the store does not answer, as its client puts it: the next look will tell
                 continue
 
     def _latest(self, what: str) -> tuple[int, bytes]:
