@@ -77,6 +77,7 @@ from resources.public_sets import PublicSets
 from resources.settings import ROLES, Settings
 from resources.vlm_budget import Caps
 from resources.vlm_roles import VLMRole
+from sensors.alerts import alerts_sensor
 from sensors.failures import failures_sensor
 from sensors.killed_runs import killed_runs_sensor
 from sensors.landings import landings_sensor
@@ -326,6 +327,7 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
             refresh_sensor(),
             retraining_sensor(home, settings, retrain),
             failures_sensor(home, settings, pipeline_of),
+            alerts_sensor(home, settings),
             killed_runs_sensor(home),
         ],
         resources=resources,
