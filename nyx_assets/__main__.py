@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nyx_assets.command_line import CRAWL_OPTION, CrawlArgument, Refusal, home_of, with_crawl
-from nyx_assets.disk_trouble import disk_trouble
+from nyx_assets.disk_trouble import trouble_of_home
 from nyx_assets.evaluation.commands import promote
 from nyx_assets.explaining.commands import explain
 from nyx_assets.index_commands import index_commands
@@ -40,7 +40,7 @@ class Commands(click.Group):
         except NyxError as error:
             raise Refusal(str(error)) from error
         except Exception as error:
-            if (trouble := disk_trouble(error, Path(os.environ.get("NYX_HOME") or "nyx_home").absolute())) is None:
+            if (trouble := trouble_of_home(error, os.environ)) is None:
                 raise
             raise Refusal(trouble) from error
 

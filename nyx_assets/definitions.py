@@ -54,6 +54,7 @@ from nyx_assets.quick_records import write_records_quickly
 from nyx_assets.recipes import PipelineRecipe, recipe_of
 from nyx_assets.report.assets import report_over
 from nyx_assets.retrievers import UNTRAINED
+from nyx_assets.run_processes import note_processes
 from nyx_assets.setting_notes import settings_digest
 from nyx_assets.training.assets import (
     finetuning_assets,
@@ -76,10 +77,11 @@ from resources.public_sets import PublicSets
 from resources.settings import ROLES, Settings
 from resources.vlm_budget import Caps
 from resources.vlm_roles import VLMRole
+from sensors.alerts import alerts_sensor
 from sensors.failures import failures_sensor
 from sensors.killed_runs import killed_runs_sensor
 from sensors.landings import landings_sensor
-from sensors.retrain_job import retrain_job
+from sensors.retrain_job import retrain_job, run_pod_tags
 from sensors.retraining import retraining_schedules, retraining_sensor
 from training_kernels.errors import ConfigError
 from training_kernels.recipes import train_recipe
@@ -165,10 +167,12 @@ OWNER_BY_GROUP = {
 }
 """Who is asked about an asset, as the UI shows it; a group without an owner does not load."""
 
-FRESHNESS = {
-    "final_index": dg.FreshnessPolicy.time_window(fail_window=timedelta(days=7), warn_window=timedelta(days=2))
-}
-"""Choice: crawls land daily or weekly; an index that nothing has changed for a week is worth a look."""
+FRESHNESS = dict.fromkeys(
+    ("landed_crawl", "final_index"),
+    dg.FreshnessPolicy.time_window(fail_window=timedelta(days=7), warn_window=timedelta(days=2)),
+)
+"""Choice: crawls land daily or weekly; an index that nothing has changed for a week is worth a look, and so is a crawl of
+which nothing has landed."""
 
 
 def resources_of(settings: Settings, home: Home) -> dict[str, Any]:
@@ -204,18 +208,25 @@ def _launcher(settings: Settings) -> Launcher:
     return TorchrunLauncher(settings.train_processes, settings.train_nodes, settings.train_rendezvous)
 
 
-def _executor(settings: Settings) -> dg.ExecutorDefinition:
-    """Steps in the process of their run, or each in a pod of its own."""
+def _k8s_steps(settings: Settings) -> dict[str, Any] | None:
+    """What NYX_K8S_STEPS says of the pods of steps; None where steps have none."""
     if settings.k8s_steps is None:
-        return dg.in_process_executor
+        return None
     import yaml
-    from dagster_k8s import k8s_job_executor
 
     try:
-        content = yaml.safe_load(settings.k8s_steps.read_text(encoding="utf-8"))
+        return yaml.safe_load(settings.k8s_steps.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"NYX_K8S_STEPS={settings.k8s_steps} must be a YAML file: {error}") from None
-    return k8s_job_executor.configured(content, name="k8s_steps")
+
+
+def _executor(k8s_steps: dict[str, Any] | None) -> dg.ExecutorDefinition:
+    """Steps in the process of their run, or each in a pod of its own."""
+    if k8s_steps is None:
+        return dg.in_process_executor
+    from dagster_k8s import k8s_job_executor
+
+    return k8s_job_executor.configured(k8s_steps, name="k8s_steps")
 
 
 def _web_pictures(settings: Settings, recipe: PipelineRecipe, home: Home) -> WebPictures:
@@ -314,9 +325,13 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
     def pipeline_under(caps: Caps) -> Pipeline:
         return pipeline if caps == settings.caps else build_pipeline(replace(settings, caps=caps), home)
 
-    retrain = retrain_job(home, settings, pipeline_under)
+    landings = landed_crawl.replace_attributes(
+        owners=[OWNER_BY_GROUP[str(landed_crawl.group_name)]], freshness_policy=FRESHNESS.get(name_of(landed_crawl.key))
+    )
+    k8s_steps = _k8s_steps(settings)
+    retrain = retrain_job(home, settings, pipeline_under, run_tags=run_pod_tags(k8s_steps))
     defs = dg.Definitions(
-        assets=[landed_crawl, *assets],
+        assets=[landings, *assets],
         asset_checks=checks_of(resources["recipe"]),
         jobs=[retrain],
         schedules=retraining_schedules(home, settings, retrain),
@@ -325,10 +340,11 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
             refresh_sensor(),
             retraining_sensor(home, settings, retrain),
             failures_sensor(home, settings, pipeline_of),
+            alerts_sensor(home, settings),
             killed_runs_sensor(home),
         ],
         resources=resources,
-        executor=_executor(settings),
+        executor=_executor(k8s_steps),
     )
     order = defs.resolve_asset_graph().toposorted_asset_keys
     specs = {name_of(spec.key): spec for asset in assets for spec in asset.specs}
@@ -343,6 +359,7 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
     return pipeline
 
 
+note_processes()
 write_records_quickly()  # run workers and the code server load this file, and report to Dagster
 settings_of_process = Settings.from_env(os.environ)
 defs = build_pipeline(settings_of_process, Home.at(settings_of_process.home)).defs

@@ -1,15 +1,30 @@
-"""A disk that is full or may not be written, told in one line, whichever library met it."""
+"""A disk that is full or may not be written, or a store that does not answer, told in one line, whichever library met it."""
 
 import errno
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from resources.stores import is_url, store_trouble
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 FULL_WORDS = ("disk is full", "No space left on device", "disk I/O error", "File too large")
 FORBIDDEN_WORDS = ("readonly database", "Read-only file system", "Permission denied", "unable to open database file")
 """What SQLite says in Dagster's records, and what libraries without error numbers say."""
+STORE_CLIENTS = frozenset({"botocore", "aiobotocore", "s3fs", "aiohttp", "gcsfs", "google", "azure", "adlfs"})
+"""Packages whose errors are about a store, and often no OSError."""
+
+
+def trouble_of_home(error: BaseException, env: Mapping[str, str]) -> str | None:
+    """What a person has to do about the disk or the store of the home that the settings name; None if it is about neither."""
+    home = env.get("NYX_HOME") or "nyx_home"
+    if not is_url(home):
+        return disk_trouble(error, Path(home).absolute())
+    for one in _chain(error):
+        if isinstance(one, Exception) and type(one).__module__.partition(".")[0] in STORE_CLIENTS:
+            return store_trouble(home, one, setting="NYX_HOME")
+    return disk_trouble(error, Path(env.get("NYX_LOCAL") or ".").absolute())
 
 
 def disk_trouble(error: BaseException, root: Path) -> str | None:

@@ -4,10 +4,8 @@ A run of the main job is dead when the next main job begins, since a home has on
 by a backfill or by a sensor, is dead when the process that its log names is gone.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
@@ -22,6 +20,7 @@ from dagster._core.storage.tags import (
 from nyx_assets.materialization import DATA_VERSION_TAG, key_of, name_of
 from nyx_assets.partitions import CRAWL
 from nyx_assets.quarantine import LANDED
+from nyx_assets.run_processes import may_live, processes_of
 from resources.commits import Commit
 from resources.home import Home
 
@@ -36,8 +35,6 @@ UNFINISHED = [
 ]
 NO_RETRIES_TAGS = {MAX_RETRIES_TAG: "0"}
 """The daemon leaves a killed run of a main job alone: the next main job makes what it did not."""
-CLOCK_SLACK_SECONDS = 5.0
-"""Between the start of a process as the kernel has it and the first word of that process in the log."""
 MAIN_JOB_MESSAGE = "its process was killed; the next main job goes on from here"
 DEAD_MESSAGE = (
     "its process is gone without a last word: killed, or out of memory; what it had finished is kept, start it again "
@@ -74,7 +71,7 @@ def bury_dead_runs(
 
 
 def dead_runs(instance: DagsterInstance) -> Iterator[RunRecord]:
-    """Unfinished runs whose processes are all gone.
+    """Unfinished runs whose processes are all gone; one of another host or container is never judged from here.
 
     Only where the records are SQLite files, which one machine has for itself: with a database that several hosts share, a
     process that is not here may live elsewhere, and the launcher of that deployment watches it.
@@ -82,43 +79,9 @@ def dead_runs(instance: DagsterInstance) -> Iterator[RunRecord]:
     if not isinstance(instance.run_storage, SqliteRunStorage):
         return
     for record in instance.get_run_records(RunsFilter(statuses=UNFINISHED)):
-        processes = list(_processes(instance, record.dagster_run.run_id))
-        if processes and not any(is_alive(process, since) for process, since in processes):
+        processes = processes_of(instance, record.dagster_run.run_id)
+        if processes and not any(may_live(process) for process in processes):
             yield record
-
-
-def _processes(instance: DagsterInstance, run_id: str) -> Iterator[tuple[int, float]]:
-    """Processes that say in a run's log that they execute it, and when they said so, in seconds since 1970."""
-    for entry in instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT):
-        event = entry.dagster_event
-        if event is not None and event.step_key is None and "pid" in event.engine_event_data.metadata:
-            yield int(str(event.engine_event_data.metadata["pid"].value)), entry.timestamp
-
-
-def is_alive(process: int, since: float, proc: Path = Path("/proc")) -> bool:
-    """Whether a process that lived at `since` lives still: process ids come again, so one that started later is another."""
-    try:
-        fields = (proc / str(process) / "stat").read_text().rpartition(")")[2].split()
-        boot = next(
-            float(line.split()[1]) for line in (proc / "stat").read_text().splitlines() if line.startswith("btime ")
-        )
-    except FileNotFoundError:
-        return not proc.is_dir() and _answers(process)
-    if fields[0] in "ZX":
-        return False
-    started = boot + int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    return started <= since + CLOCK_SLACK_SECONDS
-
-
-def _answers(process: int) -> bool:
-    """Whether there is such a process, where there is no /proc."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _bury(

@@ -17,6 +17,7 @@ from nyx_assets.partitions import CRAWL
 from nyx_assets.quarantine import is_quarantined, release_partition
 from nyx_assets.quick_records import write_records_quickly
 from nyx_assets.records import LANDED_CRAWL
+from nyx_assets.run_processes import note_processes
 from resources.crawl_store import Crawl
 from resources.home import Home
 
@@ -72,6 +73,7 @@ def prepare_dagster_home(home: Home) -> Path:
 @contextmanager
 def open_instance(home: Home) -> Iterator[DagsterInstance]:
     """Dagster's records of this home: the same that the UI shows."""
+    note_processes()
     write_records_quickly()
     with DagsterInstance.from_config(str(prepare_dagster_home(home))) as instance:
         yield instance

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from resources.commits import utc_now
@@ -41,6 +42,16 @@ class Lease:
     path: str
     since: str
     lost: bool = field(default=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldLease:
+    """A lease that some process, here or elsewhere, has not given back."""
+
+    what: str
+    holder: str
+    silent_seconds: float | None
+    """Since it was last renewed, by the store's clock against that of this host; None where the store does not say."""
 
 
 class Leases:
@@ -77,6 +88,13 @@ class Leases:
             return "nobody"
         known = _fields(content)
         return f"process {known.get('process', '?')} of host {known.get('host', '?')}, since {known.get('since', '?')},"
+
+    def held_now(self) -> list[HeldLease]:
+        """Every lease that was not given back, for people: nothing is decided by what this says of time."""
+        return [
+            HeldLease(what=what, holder=self.holder(what), silent_seconds=self._silent_seconds(what))
+            for what in sorted(self._not_given_back())
+        ]
 
     def require(self, lease: Lease) -> None:
         """Raise LeaseLost if another process took the lease over: it found this one silent for too long."""
@@ -132,6 +150,14 @@ class Leases:
             are_free = pool.map(lambda path: _is_given_back(self._said(path)), path_by_name.values())
             return {what for what, is_free in zip(path_by_name, are_free, strict=True) if not is_free}
 
+    def _silent_seconds(self, what: str) -> float | None:
+        number, _ = self._latest(what)
+        try:
+            renewed_at = self._fs.modified(f"{self._folder(what)}/{number:08d}.json")
+        except (FileNotFoundError, NotImplementedError):
+            return None
+        return max(0.0, (datetime.now(UTC) - renewed_at).total_seconds())
+
     def _said(self, path: str) -> bytes:
         """What a lease's file says; nothing where a later holder removed it since it was listed."""
         try:
@@ -175,7 +201,7 @@ class Leases:
                     lease.lost = True
                     return
                 self._fs.pipe_file(lease.path, _content(lease, renewals=renewals))
-            except OSError:  # the store does not answer: the next look will tell, and until then others wait
+            except Exception:  # noqa: BLE001 - the store does not answer, as its client puts it: the next look will tell
                 continue
 
     def _latest(self, what: str) -> tuple[int, bytes]:

@@ -187,10 +187,13 @@ class ParquetTables:
             writer.append(added)
         return num_changed
 
+    def drafts(self) -> list[Path]:
+        """Every file of a table that is not in its place yet, of living writers and of killed ones."""
+        return sorted(Path(self.base if self._is_local else self._drafts).rglob(DRAFT_NAMES))
+
     def sweep(self) -> list[str]:
         """Remove what killed writers left beside the tables (a writer sweeps its own folder); returns the files."""
-        folder = Path(self.base if self._is_local else self._drafts)
-        return sweep([str(path) for path in sorted(folder.rglob(DRAFT_NAMES))])
+        return sweep([str(path) for path in self.drafts()])
 
     def set_aside_torn(self) -> list[str]:
         """Rename tables whose end is missing, as a power cut leaves them, so that they are made again; returns the files.

@@ -2,13 +2,17 @@
 
 import json
 import urllib.request
+from http.client import HTTPException
 
 TIMEOUT_SECONDS = 10.0
 
 
 def post(url: str, text: str, **facts: str) -> None:
-    """Post {"text": text, **facts}. Raises OSError if the server cannot be reached or refuses."""
+    """Post {"text": text, **facts}. Raises OSError if the server cannot be reached, refuses, or answers no HTTP."""
     body = json.dumps({"text": text, **facts}).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-        answer.read()
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+            answer.read()
+    except HTTPException as error:
+        raise OSError(f"its answer is no HTTP ({type(error).__name__}: {error})") from error

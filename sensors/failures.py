@@ -14,7 +14,7 @@ from nyx_assets.quarantine import note_failure
 from nyx_assets.recovery import MAIN_JOB_TAGS, PARTITION_TAG, take_partition_out
 from resources.home import Home
 from resources.settings import Settings
-from resources.webhook import post
+from sensors.alerts import add_waiting, post_waiting
 
 TOLD = "nyx/told"
 """Key of the records of what was told, in Dagster's own store."""
@@ -55,13 +55,11 @@ def failures_sensor(home: Home, settings: Settings, pipeline_of: Callable[[], Pi
             if is_told_before(context.instance, message):
                 continue
             context.log.error(message)
-            try:
-                if settings.alert_webhook is not None:
-                    post(settings.alert_webhook, message, run_id=run.run_id, job=run.job_name)
-            except OSError as error:  # it is told again when it happens again
-                context.log.warning(f"NYX_ALERT_WEBHOOK did not take it: {error}")
-            else:
-                remember(context.instance, message)
+            if settings.alert_webhook is not None:
+                add_waiting(home, context.instance, message, run_id=run.run_id, job=run.job_name)
+            remember(context.instance, message)
+        if settings.alert_webhook is not None:
+            post_waiting(home, context.instance, settings.alert_webhook, warn=context.log.warning)
 
     return failures
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -21,6 +22,7 @@ from resources.vlm_budget import Caps
 from resources.vlm_roles import budget_of
 
 JOB = "retrain"
+STEP = "bring_everything_up_to_date"
 
 
 class Stage(Enum):
@@ -70,15 +72,35 @@ class RetrainConfig(dg.Config):
         return ", ".join(f"{name} {value}" for name, value in given.items() if value is not None)
 
 
-def retrain_job(home: Home, settings: Settings, pipeline_under: Callable[[Caps], Pipeline]) -> dg.JobDefinition:
+def run_pod_tags(k8s_steps: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Tags for the pod of a run of the job, which does all of its work itself: it trains, embeds and scores there.
+
+    Args:
+        k8s_steps: the configuration of dagster-k8s' executor. What it says of the job's one step, or else of every step,
+            holds for the pod.
+    """
+    if k8s_steps is None:
+        return {}
+    pod = k8s_steps.get("per_step_k8s_config", {}).get(STEP) or k8s_steps.get("step_k8s_config")
+    return {"dagster-k8s/config": pod} if pod else {}
+
+
+def retrain_job(
+    home: Home,
+    settings: Settings,
+    pipeline_under: Callable[[Caps], Pipeline],
+    *,
+    run_tags: Mapping[str, Any] = MappingProxyType({}),
+) -> dg.JobDefinition:
     """What `nyx run` does with what landed, started from the UI, over GraphQL or by itself.
 
     Args:
         pipeline_under: the asset graph under some caps; asked for when the job runs, since the job is a part of it.
+        run_tags: of every run of the job.
     """
 
     @dg.op(
-        name="bring_everything_up_to_date",
+        name=STEP,
         description="Makes what is missing or stale: questions, negatives, checkpoints, gate, index. Each piece is a run of its own.",
     )
     def bring_everything_up_to_date(context: dg.OpExecutionContext, config: RetrainConfig) -> None:
@@ -105,6 +127,7 @@ def retrain_job(home: Home, settings: Settings, pipeline_under: Callable[[Caps],
         description="Questions, training, the gate and the index of everything that landed; what is current is left as it is.",
         executor_def=dg.in_process_executor,
         config=checked,
+        tags=dict(run_tags),
     )
     def retrain() -> None:
         bring_everything_up_to_date()

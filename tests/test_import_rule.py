@@ -31,6 +31,7 @@ DAGSTER_FILES = {
     "backfilling.py": "a backfill walks the graph as the main job does",
     "past_runs.py": "how long runs took stands in Dagster's records",
     "quick_records.py": "has Dagster's records written without waits",
+    "run_processes.py": "has runs say in Dagster's records which process executes them",
     "dagster_records.py": "the doctor opens Dagster's records",
 }
 """Files of nyx_assets that may import dagster, each with its reason."""

@@ -9,6 +9,7 @@ import dagster as dg
 from nyx_assets.corpus.chunking import split_into_chunks
 from nyx_assets.corpus.clusters import page_clusters_of
 from nyx_assets.corpus.deliveries import delivery_from_rows
+from nyx_assets.corpus.landing import land
 from nyx_assets.corpus.links import WebLinks
 from nyx_assets.corpus.near_duplicates import cluster_sizes, near_duplicate_rows
 from nyx_assets.corpus.pages import documents_of
@@ -40,6 +41,13 @@ landed_crawl = dg.AssetSpec(
     kinds={"parquet"},
     code_version="1",
     partitions_def=CRAWL,
+    metadata={
+        "dagster/code_references": dg.CodeReferencesMetadataValue(
+            code_references=[
+                dg.LocalFileCodeReference(file_path=land.__code__.co_filename, line_number=land.__code__.co_firstlineno)
+            ]
+        )
+    },
 )
 
 

@@ -23,6 +23,10 @@ ROW_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")
 PAGE_SUFFIXES = (".md", ".markdown", ".html", ".htm")
 OBELICS_COLUMNS = "images list<string>, texts list<string>, metadata string, general_metadata string"
 
+GONE = frozenset({errno.ENOENT, errno.ELOOP})
+NO_DELIVERY = "lost+found"
+"""The system's own folder on each disk, which nobody but root may see."""
+
 Kind = Literal["parquet", "json_rows", "page"]
 
 _States = Mapping[str, os.stat_result | None]
@@ -43,10 +47,34 @@ class Listing:
     """Bytes by name from `folder`."""
     fingerprint: str
     is_marked_complete: bool
+    fault: str = ""
+    """Why what lies there cannot be listed whole; "" where it can."""
+
+
+@dataclass(slots=True)
+class _Look:
+    """A look through one delivery of a folder, and the first thing that the system would not show."""
+
+    fault: str = ""
+
+    def state(self, path: str) -> os.stat_result | None:
+        """None for a link that leads nowhere or to itself, a temporary file of whoever is copying, or what may not be seen."""
+        try:
+            return os.stat(path)
+        except OSError as error:
+            self.note(error)
+            return None
+
+    def note(self, error: OSError) -> None:
+        if error.errno not in GONE and not self.fault:
+            self.fault = (
+                f"{error.filename} cannot be read ({error.strerror}); let this user read it, folders with the right to "
+                "search them (chmod -R u+rX), or move it out of the crawl folder"
+            )
 
 
 def listings_of(crawl: Crawl) -> list[Listing]:
-    """What looks like a delivery. Raises DataError if there is no such crawl, or nothing in it."""
+    """What looks like a delivery, or hides whether it is one. Raises DataError if there is no such crawl, or nothing in it."""
     listings = _in_store(crawl) if isinstance(crawl, str) else _in_folder(crawl)
     if not listings:
         raise DataError(
@@ -85,14 +113,20 @@ def _in_folder(crawl_folder: Path) -> list[Listing]:
             f"({OBELICS_COLUMNS}), of JSON lines (*.jsonl, *.jsonl.gz) of the same, or of sub-folders that hold such files "
             "or Markdown and HTML files"
         )
-    return [*_files(crawl_folder), *_folders(crawl_folder)]
+    try:
+        return [*_files(crawl_folder), *_folders(crawl_folder)]
+    except OSError as error:
+        raise DataError(
+            f"crawl folder {crawl_folder} cannot be listed ({error}); let this user read and search it"
+        ) from error
 
 
 def _files(crawl_folder: Path) -> Iterable[Listing]:
     names = set(os.listdir(crawl_folder))
     for name in sorted(one for one in names if one.endswith(ROW_SUFFIXES)):
-        state = _state(f"{crawl_folder}/{name}")
-        if state is None or not stat.S_ISREG(state.st_mode):
+        look = _Look()
+        state = look.state(f"{crawl_folder}/{name}")
+        if not look.fault and (state is None or not stat.S_ISREG(state.st_mode)):
             continue
         key = key_of(name)
         yield Listing(
@@ -100,9 +134,10 @@ def _files(crawl_folder: Path) -> Iterable[Listing]:
             name=name,
             folder=crawl_folder,
             url="",
-            files={name: state.st_size},
+            files={name: state.st_size} if state is not None else {},
             fingerprint=_fingerprint({name: state}),
             is_marked_complete=_is_marked(name, key, names),
+            fault=look.fault,
         )
 
 
@@ -110,8 +145,10 @@ def _folders(crawl_folder: Path) -> Iterable[Listing]:
     with os.scandir(crawl_folder) as entries:
         names = sorted(entry.name for entry in entries if _is_folder(entry))
     for name in names:
-        states, is_marked_complete = _all_files(f"{crawl_folder}/{name}")
-        if files := _files_of_pages(states):
+        look = _Look()
+        states, is_marked_complete = _all_files(f"{crawl_folder}/{name}", look)
+        may_hide_some = bool(look.fault) and name != NO_DELIVERY and not name.startswith(".")
+        if (files := _files_of_pages(states)) or may_hide_some:
             yield Listing(
                 key=name,
                 name=f"{name}/",
@@ -120,6 +157,7 @@ def _folders(crawl_folder: Path) -> Iterable[Listing]:
                 files={one: state.st_size for one in files if (state := states[one]) is not None},
                 fingerprint=_fingerprint(states),
                 is_marked_complete=is_marked_complete,
+                fault=look.fault,
             )
 
 
@@ -188,18 +226,18 @@ def _is_page(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in PAGE_SUFFIXES and not is_hidden
 
 
-def _all_files(folder: str) -> tuple[_States, bool]:
+def _all_files(folder: str, look: _Look) -> tuple[_States, bool]:
     """Every file below a delivery's own folder but its marker, whose coming changes nothing; and whether that is there.
 
     Names are relative, in the order of their parts.
     """
     names = []
-    for parent, _, own in os.walk(folder):
+    for parent, _, own in os.walk(folder, onerror=look.note):
         below = parent[len(folder) + 1 :]
         names += [f"{below}/{name}" if below else name for name in own]
     is_marked_complete = MARKER in names
     ordered = sorted((name for name in names if name != MARKER), key=_parts)
-    return {name: _state(f"{folder}/{name}") for name in ordered}, is_marked_complete
+    return {name: look.state(f"{folder}/{name}") for name in ordered}, is_marked_complete
 
 
 def _without_marker(files: Mapping[str, StoredFile]) -> dict[str, StoredFile]:
@@ -208,16 +246,6 @@ def _without_marker(files: Mapping[str, StoredFile]) -> dict[str, StoredFile]:
 
 def _parts(name: str) -> list[str]:
     return name.split("/")
-
-
-def _state(path: str) -> os.stat_result | None:
-    """None for a link that leads nowhere or to itself, or a temporary file of whoever is copying."""
-    try:
-        return os.stat(path)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP):
-            return None
-        raise
 
 
 def _fingerprint(states: _States) -> str:

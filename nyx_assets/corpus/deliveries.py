@@ -102,12 +102,12 @@ class FoundDeliveries:
     """Keys whose fingerprint is the known one: their footers were not read."""
     refused: tuple[RefusedDelivery, ...]
     unopened: tuple[Listing, ...] = ()
-    """Those in a store that were not ripe yet, or for which there was no time."""
+    """Those that were not ripe yet, or for which there was no time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """Which deliveries in a store are opened, where each file that is opened is a request."""
+    """Which deliveries are opened: each file is a request to a store, and all lines of a file of JSON lines are read."""
 
     is_ripe: Callable[[Listing], bool] = lambda listing: True
     at_most: float = float("inf")
@@ -131,7 +131,7 @@ def find_deliveries(
         crawl: a folder of this machine, or the URL of one in a store.
         known: fingerprint by key of deliveries that were taken already; while theirs is the same they are left out.
         counted: rows that were counted before; such files are not opened.
-        opening: which of those in a store are opened; those in a folder all are.
+        opening: which of them are opened.
 
     Raises DataError if there is no such folder or no delivery in it.
     """
@@ -142,7 +142,7 @@ def find_deliveries(
     unchanged: list[str] = []
     refused: list[RefusedDelivery] = []
     for key, (listing, *others) in listings_by_key.items():
-        if reason := _key_fault(key, [one.name for one in (listing, *others)]):
+        if reason := _key_fault(key, [one.name for one in (listing, *others)]) or listing.fault:
             refused.append(RefusedDelivery(key=key, reason=reason, fingerprint=listing.fingerprint))
         elif known.get(key) == listing.fingerprint:
             unchanged.append(key)
@@ -223,7 +223,11 @@ def _opened(
             stores = [CrawlStore(one.url) for one in stored]  # each thread would open the store anew
             outcomes = dict(zip((one.key for one in stored), pool.map(attempt, stored, stores), strict=True))
             for listing in several:
-                outcome = outcomes.get(listing.key) if listing.url else attempt(listing, None)
+                if listing.url:
+                    outcome = outcomes.get(listing.key)
+                else:  # of a folder at least one, however long what is refused before it takes
+                    is_late = num_opened >= opening.at_most or (num_opened > 0 and time.monotonic() > last)
+                    outcome = None if is_late or not opening.is_ripe(listing) else attempt(listing, None)
                 num_opened += isinstance(outcome, Delivery)
                 yield listing, outcome
 

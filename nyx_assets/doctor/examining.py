@@ -10,6 +10,7 @@ from nyx_assets.doctor.dagster_records import examine_dagster_home, examine_reco
 from nyx_assets.doctor.device import examine_device
 from nyx_assets.doctor.findings import Finding, bad, one_line
 from nyx_assets.doctor.landing import examine_landing
+from nyx_assets.doctor.leases import examine_leases
 from nyx_assets.doctor.live_index import examine_index
 from nyx_assets.doctor.locks import examine_locks
 from nyx_assets.doctor.setting_names import examine_setting_names
@@ -46,6 +47,7 @@ def examine(
         ("disk", lambda: examine_disk(home, needed_bytes())),
         ("drafts", lambda: examine_drafts(home)),
         ("locks", lambda: examine_locks(home)),
+        *([("leases", lambda: examine_leases(home))] if home.is_shared else []),
         ("tables", lambda: examine_tables(home)),
         ("catalogue", lambda: examine_catalogue(home)),
         ("DAGSTER_HOME", lambda: examine_dagster_home(env, home)),

@@ -52,5 +52,7 @@ def examine_setting_names(env: Mapping[str, str]) -> Finding:
         near = get_close_matches(name, known, n=1, cutoff=0.8)
         unknown.append(f"{name}, which nothing reads" + (f" ({near[0]}?)" if near else ""))
     if unknown:
-        return bad("settings", "; ".join(unknown), "correct or unset; README.md, Real models, lists those there are")
+        return bad(
+            "settings", "; ".join(unknown), "correct or unset; the head of resources/settings.py lists all there are"
+        )
     return good("settings", ", ".join(set_here) if set_here else "none set: the defaults, no VLM, the recipe tiny")

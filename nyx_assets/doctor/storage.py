@@ -4,11 +4,11 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 from nyx_assets.doctor.findings import Finding, bad, good, note
-from resources.drafts import DRAFT_NAMES
+from resources.drafts import MAX_AGE_SECONDS
 from resources.home import Home
 
 RESERVE_BYTES = 2 * 10**9
@@ -69,8 +69,8 @@ def examine_disk(home: Home, needed_bytes: float) -> Finding:
 
 
 def examine_drafts(home: Home) -> Finding:
-    """What killed writers have left beside the tables; what a living one writes is no remainder."""
-    left = [path for path in drafts(home.root) if _is_left(path)]
+    """What killed writers have left beside the tables, or in NYX_LOCAL/drafts of a home that hosts share; what a living one writes is no remainder."""
+    left = [path for path in home.tables.drafts() if _is_left(path)]
     if left:
         size = sum(path.stat().st_size for path in left)
         return note(
@@ -79,11 +79,6 @@ def examine_drafts(home: Home) -> Finding:
             "the next `nyx run` removes them",
         )
     return good("drafts", "none left by killed writers")
-
-
-def drafts(root: Path) -> Iterator[Path]:
-    """Every file of a table that is not in its place yet."""
-    yield from (root / "tables").rglob(DRAFT_NAMES)
 
 
 def _is_left(path: Path) -> bool:
@@ -95,4 +90,6 @@ def _is_left(path: Path) -> bool:
         return False
     except FileNotFoundError:  # its writer has finished
         return False
+    except OSError:  # a disk without locks
+        return time.time() - path.stat().st_mtime > MAX_AGE_SECONDS
     return True

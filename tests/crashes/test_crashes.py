@@ -11,13 +11,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import fsspec
 import pytest
+from click.testing import CliRunner
 from dagster import DagsterInstance
 
+from nyx_assets.__main__ import Commands
 from nyx_assets.disk_trouble import disk_trouble
 from resources.home import Home
 from resources.vlm import Reply, complete_all
@@ -121,6 +124,35 @@ def test_trouble_with_the_disk_is_found_behind_other_errors_and_nothing_else_is_
     for wrapped in (error, caused_by(error)):
         told = disk_trouble(wrapped, Path("/data/nyx"))
         assert told is None if says is None else says in str(told)
+
+
+def test_a_store_that_cannot_be_reached_is_one_line_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client raises an error of its own, which is no OSError."""
+    monkeypatch.setenv("NYX_HOME", "s3://bucket/home")
+    monkeypatch.setenv("NYX_LOCAL", "/data/nyx")
+    options = {
+        "key": "a",
+        "secret": "b",
+        "endpoint_url": "http://127.0.0.1:1",
+        "config_kwargs": {"retries": {"max_attempts": 0}},
+    }
+    commands = Commands()
+    commands.command("ask")(lambda: fsspec.filesystem("s3", **options).ls("bucket/home"))
+    done = CliRunner().invoke(commands, ["ask"])
+    assert done.exit_code == 1
+    [line] = done.output.splitlines()
+    assert line.startswith("Error: s3://bucket/home cannot be used: EndpointConnectionError: Could not connect")
+    commands.command("fill")(raising(OSError(errno.ENOSPC, "No space left on device", "/data/nyx/x")))
+    assert "the disk of /data/nyx is full" in CliRunner().invoke(commands, ["fill"]).output
+    commands.command("err")(raising(ValueError("a bug")))
+    assert isinstance(CliRunner().invoke(commands, ["err"]).exception, ValueError)
+
+
+def raising(error: Exception) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail
 
 
 def caused_by(error: Exception) -> Exception:

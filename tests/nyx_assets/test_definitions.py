@@ -53,13 +53,21 @@ def test_every_public_asset_is_there_and_partitioned_as_promised(pipeline: Pipel
 
 
 def test_every_asset_says_what_it_is(pipeline: Pipeline) -> None:
-    for name, spec in pipeline.specs.items():
+    specs = {name_of(spec.key): spec for spec in pipeline.defs.resolve_all_asset_specs()}
+    assert specs.keys() == {*pipeline.specs, "landed_crawl"}
+    for name, spec in specs.items():
         assert spec.description, name
         assert spec.code_version, name
         assert spec.group_name not in (None, "default"), name
         assert spec.owners, name
         assert spec.kinds, name
         assert "dagster/code_references" in spec.metadata, name
+
+
+def test_a_crawl_of_which_nothing_lands_is_overdue(pipeline: Pipeline) -> None:
+    graph = pipeline.defs.resolve_asset_graph()
+    overdue = {name_of(key) for key in graph.get_all_asset_keys() if graph.get(key).freshness_policy is not None}
+    assert overdue == {"landed_crawl", "final_index"}
 
 
 def test_what_is_landed_is_external_and_partitioned(pipeline: Pipeline) -> None:

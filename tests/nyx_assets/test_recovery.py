@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -20,8 +21,9 @@ from dagster._core.execution.retries import auto_reexecution_should_retry_run
 import resources.table_writer
 from nyx_assets.materialization import Step, key_of
 from nyx_assets.partitions import CRAWL
-from nyx_assets.recovery import bury_dead_runs, dead_runs, is_alive
+from nyx_assets.recovery import bury_dead_runs, dead_runs
 from nyx_assets.registering import open_instance
+from nyx_assets.run_processes import RunProcess, mark_of, may_live, processes_of
 from resources.home import Home
 from sensors.killed_runs import killed_runs_sensor
 from tests.nyx_assets.test_main_job import SLEEP, assert_no_run_is_open, land, made, numbers, run, toy_pipeline
@@ -77,6 +79,9 @@ def test_a_living_run_is_left_alone_and_a_killed_one_is_ended_and_its_pool_freed
     with open_instance(home) as instance:
         with started(home) as process:
             assert the_run(instance).dagster_run.status == DagsterRunStatus.STARTED
+            [executing] = processes_of(instance, the_run(instance).dagster_run.run_id)
+            assert executing.mark is not None
+            assert executing.mark == mark_of(process.pid)
             assert ended(instance, home) == "no run has lost its process"
             assert instance.event_log_storage.get_concurrency_info("toy").claimed_slots
             os.kill(process.pid, signal.SIGKILL)
@@ -133,11 +138,52 @@ def test_a_table_that_a_later_run_has_made_since_is_not_touched(home: Home) -> N
 
 
 def test_a_process_number_that_came_again_is_another_process() -> None:
-    assert is_alive(os.getpid(), time.time())
-    assert not is_alive(os.getpid(), 0.0)
+    mark = mark_of(os.getpid())
+    assert mark is not None
+    assert may_live(RunProcess(number=os.getpid(), since=0.0, mark=mark))
+    assert not may_live(RunProcess(number=os.getpid(), since=time.time(), mark=replace(mark, start_ticks="1")))
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    assert not is_alive(ended.pid, time.time())
+    assert not may_live(RunProcess(number=ended.pid, since=time.time()))
+
+
+@pytest.mark.parametrize("has_mark", [True, False])
+def test_a_living_run_is_left_alone_when_the_clock_jumps_forward(tmp_path: Path, has_mark: bool) -> None:
+    """With the wall clock, the moment of the boot moves as well, and with it the start of every process."""
+    proc = proc_folder(tmp_path, booted=1_000_000)
+    said = RunProcess(number=7, since=1_000_012.0, mark=mark_of(7, proc) if has_mark else None)
+    assert may_live(said, proc)
+    proc_folder(tmp_path, booted=1_086_400)
+    assert may_live(said, proc)
+    proc_folder(tmp_path, booted=1_086_400, start_ticks=900_000, command=b"sleep\x0060\0")
+    assert not may_live(said, proc)  # the number came again
+
+
+def test_a_run_of_another_host_is_not_judged_and_one_before_a_reboot_is_dead(tmp_path: Path) -> None:
+    proc = proc_folder(tmp_path, booted=1_000_000)
+    mark = mark_of(7, proc)
+    assert mark is not None
+    before_a_reboot = replace(mark, boot="another")
+    assert not may_live(RunProcess(number=7, since=1_000_012.0, mark=before_a_reboot), proc)
+    elsewhere = replace(before_a_reboot, host="another")
+    assert may_live(RunProcess(number=99, since=1_000_012.0, mark=elsewhere), proc)
+
+
+def proc_folder(
+    folder: Path, *, booted: int, start_ticks: int = 1000, command: bytes = b"python\0-c\0from multiprocessing"
+) -> Path:
+    """What a kernel says of itself, of process 7 and of whoever asks."""
+    (folder / "sys/kernel/random").mkdir(parents=True, exist_ok=True)
+    (folder / "sys/kernel/random/boot_id").write_text("e2e02fbe\n")
+    (folder / "stat").write_text(f"cpu 1 2 3\nbtime {booted}\n")
+    if not (folder / "self").exists():
+        (folder / "self/ns").mkdir(parents=True)
+        (folder / "self/ns/pid").symlink_to("pid:[4026531836]")
+    for number in (7, os.getpid()):
+        (folder / str(number)).mkdir(exist_ok=True)
+        (folder / str(number) / "stat").write_text(f"{number} (a (name)) S " + "0 " * 18 + f"{start_ticks} 0\n")
+        (folder / str(number) / "cmdline").write_bytes(command)
+    return folder
 
 
 def materialize(home: Home, instance: DagsterInstance) -> None:

@@ -8,6 +8,7 @@ import time
 import uuid
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from resources.leases import Leases
 from training_kernels.errors import LeaseLost
@@ -77,6 +78,36 @@ def test_a_holder_that_renews_keeps_its_lease_longer_than_the_silence_that_ends_
         waiting = threading.Thread(target=wait)
         waiting.start()
         assert not taken.wait(2.5)
+        ours.require(lease)
+    assert taken.wait(20)
+    waiting.join()
+
+
+def test_a_holder_keeps_its_lease_over_a_time_in_which_the_store_cannot_be_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = f"memory://{uuid.uuid4().hex}"
+    ours, theirs = Leases(root, seconds=0.9), Leases(root, seconds=0.9)
+    taken = threading.Event()
+    failed: list[str] = []
+    find = ours._fs.find
+
+    def unreachable(path: str, **options):
+        if threading.current_thread().name == "lease index" and len(failed) < 3:
+            failed.append(path)
+            raise EndpointConnectionError(endpoint_url="http://store")
+        return find(path, **options)
+
+    def wait() -> None:
+        with theirs.held("index", log=quiet):
+            taken.set()
+
+    monkeypatch.setattr(ours._fs, "find", unreachable)
+    with ours.held("index", log=quiet) as lease:
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        assert not taken.wait(2.0)
+        assert len(failed) == 3
         ours.require(lease)
     assert taken.wait(20)
     waiting.join()

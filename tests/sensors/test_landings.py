@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from dagster import DagsterInstance
 
+from nyx_assets.corpus import deliveries
+from nyx_assets.corpus.row_counts import count_rows
 from nyx_assets.materialization import DATA_VERSION_TAG
 from nyx_assets.registering import open_instance, register_deliveries
 from resources.home import Home
@@ -137,6 +139,26 @@ def test_a_growing_delivery_holds_nobody_else_up(world: World, instance: Dagster
     assert registered(instance) == {"done"}
 
 
+def test_json_lines_that_grow_are_opened_when_they_are_whole_and_not_at_each_tick(
+    world: World, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+
+    def count(path: Path) -> int:
+        counted.append(path.stat().st_size)
+        return count_rows(path)
+
+    monkeypatch.setattr(deliveries, "count_rows", count)
+    file = world.crawl / "growing.jsonl"
+    for num_lines in (1, 2, 3):
+        file.write_text('{"texts": ["A harbour."], "images": [null]}\n' * num_lines)
+        assert world.tick(instance) == {}
+        assert "waiting to be the same at the next tick, or marked complete: growing" in world.skipped_because
+    assert counted == []
+    assert world.tick(instance).keys() == {"growing"}
+    assert counted == [file.stat().st_size]
+
+
 def test_an_unchanged_delivery_is_never_reported_again(world: World, instance: DagsterInstance) -> None:
     deliver(world.crawl / "a.parquet", marked=True)
     assert world.tick(instance).keys() == {"a"}
@@ -165,6 +187,7 @@ def test_a_refused_delivery_is_logged_with_its_reason_and_the_others_land(
     deliver(world.crawl / "good.parquet", marked=True)
     deliver(world.crawl / "a,b.parquet", marked=True)
     (world.crawl / "broken.parquet").write_bytes(b"no Parquet at all")
+    (world.crawl / "broken.parquet.done").touch()
     assert world.tick(instance).keys() == {"good"}
     assert registered(instance) == {"good"}
     [broken, comma] = sorted(world.log.said, key=lambda line: "a,b" in line)

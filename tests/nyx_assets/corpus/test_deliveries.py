@@ -1,5 +1,6 @@
 """What counts as a delivery, when it counts as changed, and what is refused."""
 
+import errno
 import os
 from functools import partial
 from pathlib import Path
@@ -95,6 +96,48 @@ def test_what_cannot_be_a_delivery_is_refused_with_reason_and_the_others_are_fou
     assert str(tmp_path / "half.parquet") in reason_by_key["half"]
     for part in ("other.parquet", "url string", "images is list<", "metadata is there 0 times", "Allowed: images list"):
         assert part in reason_by_key["other"]
+
+
+@pytest.mark.parametrize("call", ["scandir", "stat"])
+def test_what_the_system_does_not_show_is_refused_by_its_path_and_the_others_are_found(
+    tmp_path, monkeypatch, write_parquet, page, call
+):
+    """A sub-folder without the right to list it, or to search it. Root may do both, so the system is asked in its place."""
+    write_parquet(tmp_path / "good.parquet", [page])
+    write_parquet(tmp_path / "shut" / "part.parquet", [page])
+    write_parquet(tmp_path / "deep" / "part.parquet", [page])
+    write_parquet(tmp_path / "deep" / "own" / "part.parquet", [page])
+    write_parquet(tmp_path / "lost+found" / "part.parquet", [page])
+    (tmp_path / "lost+found" / "part.parquet").unlink()
+    shut = [str(tmp_path / name) for name in ("shut", "deep/own", "lost+found")]
+    ask = getattr(os, call)
+
+    def refuse(path, *arguments, **options):
+        folder = str(path) if call == "scandir" else os.path.dirname(path)
+        if folder in shut:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return ask(path, *arguments, **options)
+
+    with monkeypatch.context() as without_rights:
+        without_rights.setattr(os, call, refuse)
+        found = find_deliveries(tmp_path)
+    assert [delivery.key for delivery in found.deliveries] == ["good"]
+    reason_by_key = {refused.key: refused.reason for refused in found.refused}
+    assert set(reason_by_key) == {"shut", "deep"}
+    assert f"{tmp_path}/shut" in reason_by_key["shut"]
+    assert f"{tmp_path}/deep/own" in reason_by_key["deep"]
+    assert "cannot be read (Permission denied); let this user read it" in reason_by_key["deep"]
+    mended = find_deliveries(tmp_path, known={refused.key: refused.fingerprint for refused in found.refused})
+    assert {delivery.key for delivery in mended.deliveries} == {"good", "shut", "deep"}
+
+
+def test_a_crawl_folder_that_may_not_be_listed_says_so(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(DataError, match="cannot be listed .*Permission denied.*let this user read and search it"):
+        find_deliveries(tmp_path)
 
 
 def test_a_missing_or_empty_crawl_folder_says_what_to_do(tmp_path):

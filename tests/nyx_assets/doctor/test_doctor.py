@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,14 +27,18 @@ from nyx_assets.doctor.dagster_records import examine_dagster_home, examine_reco
 from nyx_assets.doctor.device import examine_device
 from nyx_assets.doctor.findings import Finding
 from nyx_assets.doctor.landing import examine_landing
+from nyx_assets.doctor.leases import examine_leases
 from nyx_assets.doctor.live_index import examine_index
 from nyx_assets.doctor.locks import examine_locks
 from nyx_assets.doctor.setting_names import examine_setting_names, known_settings
 from nyx_assets.doctor.storage import examine_disk, examine_drafts, examine_home
 from nyx_assets.doctor.versions import examine_packages, examine_python
 from nyx_assets.index_versions import records
+from resources import settings as settings_file
 from resources.home import Home
 from resources.index_milvus import MilvusIndex
+from resources.settings import ROLES
+from resources.stores import SharedHome
 from resources.tables import Provenance
 from resources.vlm import STAND_IN_MODEL
 from resources.vlm_server import OfflineService, serve_offline_vlm
@@ -92,6 +97,9 @@ def test_a_setting_that_nothing_reads_is_named_with_the_one_that_was_meant() -> 
     found = examine_setting_names(env)
     is_bad(found, "NYX_TEACHER_BASEURL, which nothing reads (NYX_TEACHER_BASE_URL?)", "(NYX_JUDGE_MAX_RETRIES?)")
     assert examine_setting_names({"NYX_HOME": "x", "NYX_FETCH_ALLOW": "here"}).verdict == "good"
+    assert found.remedy == "correct or unset; the head of resources/settings.py lists all there are"
+    of_roles = re.compile(f"NYX_({'|'.join([*(role.upper() for role in ROLES), 'EMBEDDER'])})(?=_)")
+    assert [name for name in known_settings() if of_roles.sub("", name) not in str(settings_file.__doc__)] == []
     assert {"NYX_BLOCKED_DOMAINS", "NYX_EMBEDDER_TIMEOUT_SECONDS", "NYX_BUDGET_SINCE"} <= known_settings()
 
 
@@ -191,6 +199,43 @@ def test_what_a_killed_writer_left_is_found_and_what_a_living_one_writes_is_not(
     assert "`nyx run` removes them" in found.remedy
     home.tables.sweep()
     assert examine_drafts(home).verdict == "good"
+
+
+def test_leases_of_a_shared_home_are_named_and_those_whose_holder_is_silent(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    here, there = (
+        Home.at(SharedHome(store=str(store), local=tmp_path / name, has_index_server=False))
+        for name in ("here", "there")
+    )
+    assert examine_leases(here).verdict == "good"
+    with there.leases.held("pages of one", log=print):
+        found = examine_leases(here)
+        assert found.verdict == "note"
+        assert f"pages of one is held by process {os.getpid()} of host" in found.said
+        assert "silent" not in found.said
+        (file,) = store.rglob("00000001.json")
+        os.utime(file, (time.time() - 3600,) * 2)
+        found = examine_leases(here)
+        assert ", silent for 3,6" in found.said
+        assert "waits 60 s and takes over" in found.remedy
+    assert examine_leases(here).verdict == "good"
+
+
+def test_drafts_of_a_shared_home_are_found_where_its_writers_have_them(tmp_path: Path) -> None:
+    mounted, in_store = (
+        Home.at(SharedHome(store=store, local=tmp_path / "local", has_index_server=False))
+        for store in (str(tmp_path / "mounted"), "memory://nyx-doctor")
+    )
+    for home, folder in (
+        (mounted, tmp_path / "mounted" / "tables" / "raw_qa"),
+        (in_store, tmp_path / "local" / "drafts"),
+    ):
+        assert examine_drafts(home).verdict == "good"
+        folder.mkdir(parents=True)
+        (folder / ".part-1.writing").touch()
+        assert "1 left by killed writers" in examine_drafts(home).said
+        home.tables.sweep()
+        assert examine_drafts(home).verdict == "good"
 
 
 LOCKING = """
