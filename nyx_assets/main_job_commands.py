@@ -180,7 +180,7 @@ def status(as_json: bool) -> None:
     click.echo(json.dumps(rows, indent=1) if as_json else status_text(rows, home))
     if not as_json:
         budget = budget_of(settings, home)
-        click.echo(spending_text(budget.spent_by_all(), budget.elsewhere()))
+        click.echo(f"{spending_text(budget.spent_by_all(), budget.elsewhere())}; {settings.caps}")
     if not as_json and (funnel := funnel_text(home)):
         click.echo(f"\n{funnel}")
     if not as_json and (lost := link_rot_text(home)):

@@ -110,9 +110,9 @@ class Step:
             message,
         )
 
-    def progress(self, what: str, total: int | None) -> Progress:
-        """A counter that says every few seconds how far this step is."""
-        return Progress(self.log, what, total)
+    def progress(self, what: str, total: int | None, *, beside: Callable[[], str] = str) -> Progress:
+        """A counter that says every few seconds how far this step is, and what `beside` has to say."""
+        return Progress(self.log, what, total, beside=beside)
 
     def provenance(self, name: str) -> Provenance:
         """What the asset of this name is being made from.

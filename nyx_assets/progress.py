@@ -17,9 +17,14 @@ class Progress:
         total: int | None,
         *,
         every_seconds: float = 5.0,
+        beside: Callable[[], str] = str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._log, self._what, self._total = log, what, total
+        """
+        Args:
+            beside: what else each line says, such as the money that is spent; "" for nothing.
+        """
+        self._log, self._what, self._total, self._beside = log, what, total, beside
         self._every, self._clock = every_seconds, clock
         self._start = self._said = clock()
         self.done = 0
@@ -49,7 +54,8 @@ class Progress:
 
     def line(self) -> str:
         """What is done, of how many, how fast, and how long the rest will take at that rate."""
+        beside = f"; {more}" if (more := self._beside()) else ""
         if self._total is None or self.rate == 0:
-            return f"{self.done:,} {self._what}, {self.rate:,.0f}/s"
+            return f"{self.done:,} {self._what}, {self.rate:,.0f}/s{beside}"
         left = (self._total - self.done) / self.rate
-        return f"{self.done:,} of {self._total:,} {self._what}, {self.rate:,.0f}/s, {left:,.0f} s left"
+        return f"{self.done:,} of {self._total:,} {self._what}, {self.rate:,.0f}/s, {left:,.0f} s left{beside}"

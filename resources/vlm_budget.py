@@ -98,6 +98,11 @@ class Caps:
                 f"{self.max_calls}, {self.max_tokens} and {self.max_usd}"
             )
 
+    def __str__(self) -> str:
+        named = ((self.max_calls, ",.0f", "calls"), (self.max_tokens, ",.0f", "tokens"), (self.max_usd, ",.2f", "USD"))
+        caps = [f"{most:{how}} {what}" for most, how, what in named if not math.isinf(most)]
+        return f"at most {', '.join(caps)}" if caps else "no cap"
+
     @property
     def limit_anything(self) -> bool:
         return not all(map(math.isinf, (self.max_calls, self.max_tokens, self.max_usd)))
@@ -247,6 +252,10 @@ class Budget:
         """What this machine spent, and what other hosts that share the home are known to have spent. Writes nothing."""
         elsewhere = self.elsewhere()
         return self.spent() + (elsewhere.spent if elsewhere is not None else Spending())
+
+    def against_cap(self) -> str:
+        """What all hosts spent, and what may be spent, for a person."""
+        return f"{self.spent_by_all()} spent, {self.caps}"
 
     def spent(self) -> Spending:
         """What this machine spent since `caps.since`, calls under way at the most that they may take. Writes nothing."""

@@ -34,9 +34,14 @@ def ledger_folder(home: Home) -> Path:
 class VLMRole:
     """A role that assets ask for; opens the VLM behind it for one step."""
 
-    def __init__(self, vlm: VLM | CourierVLM, *, ledger_root: str) -> None:
+    def __init__(self, vlm: VLM | CourierVLM, *, ledger_root: str, budget: Budget | None = None) -> None:
+        """
+        Args:
+            budget: what its calls are counted against; None if they cost nothing.
+        """
         self._vlm = vlm
         self._ledger_root = ledger_root
+        self._budget = budget
 
     @classmethod
     def of(cls, role: Role, settings: Settings, home: Home) -> "VLMRole":
@@ -76,6 +81,7 @@ class VLMRole:
                     )
                 ),
                 ledger_root=str(ledger_folder(home)),
+                budget=budget_of(settings, home),
             )
         return cls(vlm, ledger_root=str(ledger_folder(home)))
 
@@ -92,6 +98,10 @@ class VLMRole:
     def described(self) -> str:
         """The model's name, with a warning where it is none."""
         return f"{self.model} (offline stand-in, no VLM)" if self.is_stand_in else self.model
+
+    def spent_of_cap(self) -> str:
+        """What was spent in the home so far, by whomever, against its caps; "" for a role whose calls are free."""
+        return "" if self._budget is None else self._budget.against_cap()
 
     def close(self) -> None:
         """End the process that makes the role's calls, if there is one; the next call starts another."""

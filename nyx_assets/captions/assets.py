@@ -50,7 +50,7 @@ def chunk_captions(
     vlm = teacher.for_step("chunk_captions", step.partition)
     counts: Counter[str] = Counter()
     cost_usd = 0.0
-    progress = step.progress("pictures", len(images))
+    progress = step.progress("pictures", len(images), beside=teacher.spent_of_cap)
     with step.tables({"chunk_captions": CHUNK_CAPTIONS}) as tables:
         for row in progress.over(captioned(images, vlm, home.images, recipe=recipe.captions, seed=recipe.seed)):
             tables["chunk_captions"].append([row])

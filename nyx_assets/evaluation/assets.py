@@ -299,7 +299,7 @@ def rag_evaluation(
     retrievers = evaluated_retrievers(home, embedders, foreign_embedders, recipe, asset="rag_scores")
     contexts = contexts_of(pairs, chunk_by_id, retrievers, window=recipe.evaluation.rag_window)
     generators = [generator, *further_generators]
-    progress = step.progress("answers", len(contexts) * len(generators))
+    progress = step.progress("answers", len(contexts) * len(generators), beside=generator.spent_of_cap)
     answers = [
         answer
         for one in generators

@@ -63,7 +63,7 @@ def preferences_asset(one: Round) -> dg.AssetsDefinition:
         qa_ids = [] if stopped else drawn_ids(home, step.partition, at_most=most, seed=recipe.seed)
         counts: Counter[str] = Counter()
         similarities: list[dict[str, Any]] = []
-        progress = step.progress("queries", len(qa_ids))
+        progress = step.progress("queries", len(qa_ids), beside=generator.spent_of_cap)
         with step.tables({name: FEEDBACK_PREFERENCES}) as tables:
             if qa_ids:
                 embedder = embedders.open(retriever.folder(home, embedders))

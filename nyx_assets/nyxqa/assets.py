@@ -97,11 +97,13 @@ def raw_qa(
         tally=tally,
         fewest_to_tell=1,
     )
-    progress = step.progress("calls", sum(map(len, variants_by_chunk.values())))
+    progress = step.progress("calls", sum(map(len, variants_by_chunk.values())), beside=teacher.spent_of_cap)
     with step.tables({"raw_qa": RAW_QA}) as tables:
         for (chunk, variant), reply in zip(calls(), progress.over(replies), strict=True):
             tables["raw_qa"].append(pairs_of(chunk, variant, reply, teacher=vlm))
     step.report("raw_qa", calls=tally.num_calls, refused_calls=tally.num_refused, cost_usd=round(tally.cost_usd, 4))
+    if spent := teacher.spent_of_cap():
+        step.report("raw_qa", spent_in_home=spent)
     step.report("raw_qa", teacher=teacher.described)
     step.preview("raw_qa", ["variant", "question_type", "question", "answer"])
     yield from step.results("raw_qa")

@@ -44,3 +44,12 @@ def test_items_pass_through_and_count_when_they_are_finished() -> None:
         seen.append((item, counter.done))
     assert seen == [("a", 0), ("b", 1), ("c", 2)]
     assert counter.done == 3
+
+
+def test_a_step_that_pays_says_what_is_spent_beside_its_rate() -> None:
+    said: list[str] = []
+    clock = Clock()
+    counter = Progress(said.append, "calls", 100, clock=clock, beside=lambda: "12 calls spent, at most 50 calls")
+    clock.now += 10
+    counter.advance(50)
+    assert said == ["50 of 100 calls, 5/s, 10 s left; 12 calls spent, at most 50 calls"]

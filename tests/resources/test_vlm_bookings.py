@@ -320,6 +320,8 @@ def test_the_process_that_makes_the_calls_gives_back_what_it_did_not_spend(tmp_p
         assert booked is not None
         assert booked.spent.calls + booked.booked.calls >= 3 + 60 // SHARE, "it lives, and may go on"
         wait_until(lambda: watcher.elsewhere().booked == Spending())  # it lives, and nobody asks it
+        assert teacher.spent_of_cap().startswith("3 calls, ")
+        assert teacher.spent_of_cap().endswith(" USD spent, at most 80 calls")
         assert watcher.elsewhere().spent.calls == 3
         assert len(list(complete_all(teacher.for_step("raw_qa", None), map(question, range(5))))) == 5
         assert watcher.elsewhere().booked.calls
