@@ -180,6 +180,7 @@ def evaluate(suite: str, retriever: str, trec: Path | None, answers: int | None,
 
     from nyx_assets.evaluation.suite_answers import answers_text
     from nyx_assets.evaluation.suite_runs import evaluate_suite, scores_text
+    from nyx_assets.prompts import use_prompts
     from nyx_assets.query_pictures import query_embedders, query_picture_store
     from nyx_assets.recipes import recipe_of
     from resources.embedder_sentence_transformers import SentenceTransformersEmbedder
@@ -188,6 +189,7 @@ def evaluate(suite: str, retriever: str, trec: Path | None, answers: int | None,
 
     settings = Settings.from_env(os.environ)
     home, recipe = home_of(settings), recipe_of(settings)
+    use_prompts(settings.prompts)
     with ExitStack() as stack:
         store, roles = query_picture_store(), []
         if answers is not None:  # pictures go to the process that makes the calls, so they lie on the disk meanwhile

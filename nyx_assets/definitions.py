@@ -49,7 +49,7 @@ from nyx_assets.mining.assets import mined_negatives_asset
 from nyx_assets.mining.checks import MINING_CHECKS
 from nyx_assets.nyxqa.assets import raw_qa, sampled_chunks, sorted_qa_asset
 from nyx_assets.nyxqa.checks import NYXQA_CHECKS
-from nyx_assets.prompts import prompt_versions
+from nyx_assets.prompts import prompt_versions, use_prompts
 from nyx_assets.quick_records import write_records_quickly
 from nyx_assets.recipes import PipelineRecipe, recipe_of
 from nyx_assets.report.assets import report_over
@@ -293,6 +293,7 @@ def setting_values(recipe: PipelineRecipe, resources: Mapping[str, Any]) -> dict
 
 def build_pipeline(settings: Settings, home: Home) -> Pipeline:
     """The asset graph with everything that the settings decide."""
+    use_prompts(settings.prompts)
     resources = resources_of(settings, home)
     values = setting_values(resources["recipe"], resources)
 

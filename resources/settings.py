@@ -17,6 +17,8 @@ NYX_ROUNDS    feedback rounds at most, in place of the recipe's
 NYX_PUBLIC_SETS
               folder of public training sets (nyx_assets/training/public_sets.py); without it none is trained on
 NYX_SUITES    folder of published benchmarks, one folder each, for `nyx evaluate --suite NAME`
+NYX_PROMPTS   folder of prompts of one's own, each at the place of the one it stands for, such as
+              nyxqa/write_text_only_qa.v1.md; the others are the packaged ones
 NYX_BLOCKED_DOMAINS
               file of domains, one a line, whose pages no question is kept of (nyx_assets/nyxqa/unsafe.py)
 NYX_EMBEDDER_BASE_URL, _MODEL, _API_KEY, _MAX_IN_FLIGHT, _TIMEOUT_SECONDS, _MAX_RETRIES, _USD_PER_MILLION_INPUT:
@@ -130,6 +132,8 @@ class Settings:
     """Folder of public training sets; None: there are none."""
     suites: Path | None
     """Folder of published benchmarks; None: there are none."""
+    prompts: Path | None
+    """Folder of prompts in place of the packaged ones of their names; None: there are none."""
     blocked_domains: tuple[str, ...]
     """In addition to the recipe's."""
     embedder: Endpoint | None
@@ -178,6 +182,7 @@ class Settings:
             rounds=_whole_number(env, "NYX_ROUNDS", default=0, least=1),
             public_sets=Path(env["NYX_PUBLIC_SETS"]) if env.get("NYX_PUBLIC_SETS") else None,
             suites=Path(env["NYX_SUITES"]) if env.get("NYX_SUITES") else None,
+            prompts=Path(env["NYX_PROMPTS"]) if env.get("NYX_PROMPTS") else None,
             blocked_domains=_lines_of(env, "NYX_BLOCKED_DOMAINS"),
             embedder=_endpoint("embedder", env),
             embedder_api_key=env.get("NYX_EMBEDDER_API_KEY") or "none",

@@ -6,7 +6,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ import pytest
 from click.testing import CliRunner, Result
 from dagster import DagsterInstance
 
-import nyx_assets.nyxqa.asking
-import nyx_assets.prompts
 from benchmarks.factory import make
 from nyx_assets.__main__ import main
 from nyx_assets.backfilling import (
@@ -31,6 +28,7 @@ from nyx_assets.main_job import JobReport, run_main_job
 from nyx_assets.main_job_commands import STOPPED_BY_CAP, exit_of
 from nyx_assets.materialization import is_current, key_of
 from nyx_assets.partitions import CRAWL
+from nyx_assets.prompts import load_prompt
 from nyx_assets.quarantine import FailedAttempt, note_failure
 from nyx_assets.registering import open_instance, register_deliveries
 from resources.home import Home
@@ -238,19 +236,14 @@ def test_cheap_assets_of_many_partitions_are_made_in_one_run_each_and_one_that_f
     assert checked.run_id == instance.get_runs(limit=1)[0].run_id
 
 
-def reworded(package: str, name: str) -> nyx_assets.prompts.Prompt:
-    prompt = LOAD(package, name)
-    return replace(prompt, version=f"{name}@reworded") if name == "write_text_only_qa.v1" else prompt
-
-
-LOAD = nyx_assets.prompts.load_prompt
-
-
 @contextmanager
-def another_prompt() -> Iterator[None]:
+def another_prompt(folder: Path) -> Iterator[None]:
+    """As a user has it: a folder with one prompt in other words."""
+    own = folder / "prompts" / "nyxqa" / "write_text_only_qa.v1.md"
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text(f"{load_prompt('nyx_assets.nyxqa', 'write_text_only_qa.v1').text}\n\nWrite plainly!\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nyx_assets.prompts, "load_prompt", reworded)
-        patch.setattr(nyx_assets.nyxqa.asking, "load_prompt", reworded)
+        patch.setenv("NYX_PROMPTS", str(folder / "prompts"))
         yield
 
 
@@ -320,12 +313,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def test_questions_of_two_crawls_are_written_again_with_another_prompt_and_only_what_depends_on_them_is_stale(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     raw, pairs, paid = world.versions("raw_qa"), world.versions("filtered_qa"), world.paid
     calls = 3  # a crawl: one chunk a page, asked about in one way
     command = ("backfill", "raw_qa", "--partitions", "harbour, inland")
-    with another_prompt():
+    with another_prompt(tmp_path):
         plan = world.nyx(*command, "--dry-run", "--json")
         assert plan.exit_code == 0, plan.output
         [line] = json.loads(plan.stdout)["lines"]
@@ -380,7 +373,7 @@ def test_what_landed_is_priced_when_its_files_are_not_in_the_crawl_any_more(worl
     aside.mkdir()
 
     def planned(*command: str) -> tuple[Any, ...]:
-        with another_prompt():
+        with another_prompt(tmp_path):
             plan = world.nyx(*command)
         assert plan.exit_code == 0, plan.output
         found = json.loads(plan.stdout)
