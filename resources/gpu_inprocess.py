@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 from resources.gpu import TrainJob
-from training_kernels.config import Precision
 from training_kernels.dev_examples import read_dev_examples
 from training_kernels.examples import read_examples
 from training_kernels.images import PictureFolder
@@ -14,18 +13,6 @@ from training_kernels.recipes import train_recipe
 
 class InProcessLauncher:
     """Needs no set-up; the caller waits until the checkpoint is complete."""
-
-    def device(self) -> str:
-        """Where training will run, e.g. "cuda:0" or "cpu"."""
-        from training_kernels.device import pick_device
-
-        return str(pick_device())
-
-    def precision(self, wanted: Precision) -> str:
-        """What a recipe's precision comes to on this device, e.g. "float32"."""
-        from training_kernels.device import pick_device, pick_dtype
-
-        return str(pick_dtype(wanted, pick_device())).removeprefix("torch.")
 
     def train(self, job: TrainJob, *, log: Callable[[str], None]) -> dict[str, Any]:
         from training_kernels.trainer import train

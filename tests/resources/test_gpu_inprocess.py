@@ -32,16 +32,9 @@ def test_a_job_ends_in_a_checkpoint_that_opens(tmp_path):
     lines: list[str] = []
     report = InProcessLauncher().train(job, log=lines.append)
     assert (report["recipe"], report["seed"], report["examples"]) == ("tiny", 9, 6)
+    assert (report["device"], report["precision"]) == ("cuda:0" if torch.cuda.is_available() else "cpu", "float32")
     assert "recipe tiny on " in lines[0]
     assert "seed 9" in lines[0]
     embedder = embedders.open(str(tmp_path / "out"))
     assert embedder.dims == (128, 64, 32, 16)
     assert embedder.embed([Document.of("it is 3")], side="candidate").shape == (1, 128)
-
-
-def test_the_launcher_shows_device_and_precision():
-    launcher = InProcessLauncher()
-    on_gpu = torch.cuda.is_available()
-    assert launcher.device() == ("cuda:0" if on_gpu else "cpu")
-    assert launcher.precision("float32") == "float32"
-    assert on_gpu or launcher.precision("bfloat16") == "float32"
