@@ -32,6 +32,7 @@ SNIFFED_BYTES = 1024
 FIRST_BYTES = re.compile(rb"\xff\xd8\xff|\x89PNG|GIF8[79]a|RIFF.{4}WEBP|II\*\0|MM\0\*|.{4}ftypavi[fs]", re.S)
 """A file that starts so was meant as a picture of a known format."""
 
+
 class PictureRefused(DataError):
     """A picture that cannot be taken: `rule` for machines, the text of the exception for people."""
 

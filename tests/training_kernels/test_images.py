@@ -37,5 +37,7 @@ def test_a_file_that_is_cut_off_is_named_when_its_pixels_are_wanted(tmp_path):
     path.write_bytes(path.read_bytes()[:-500])
     folder = PictureFolder(str(tmp_path))
     assert folder.size(digest) == (30, 50)
-    with pytest.raises(DataError, match=f"picture {digest} cannot be read from {path}: OSError: image file is truncated"):
+    with pytest.raises(
+        DataError, match=f"picture {digest} cannot be read from {path}: OSError: image file is truncated"
+    ):
         folder.open(digest)

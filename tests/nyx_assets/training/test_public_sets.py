@@ -95,7 +95,10 @@ def test_a_mark_becomes_the_next_picture(text: str, paths: list[str], expected: 
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"qry": "<image> or <image>", "qry_image_path": "1.jpg"}, "qry marks 2 places for pictures, .* names 1 pictures"),
+        (
+            {"qry": "<image> or <image>", "qry_image_path": "1.jpg"},
+            "qry marks 2 places for pictures, .* names 1 pictures",
+        ),
         ({"qry": "one <image>", "qry_image_path": ["1.jpg", "2.jpg"]}, "qry marks 1 places .* names 2 pictures"),
         ({"qry": "orphan <|image_1|> mark"}, "qry marks 1 places .* names 0 pictures"),
         ({"pos_text": "<image><image>", "pos_image_path": ["1.jpg"]}, "pos_text marks 2 places .* names 1 pictures"),
