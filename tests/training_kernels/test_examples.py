@@ -81,7 +81,7 @@ def test_a_row_without_positive_on_disk_is_named(tmp_path):
 def test_a_document_with_a_broken_segment_is_named_by_row_and_id(tmp_path, segments, message):
     write_examples(tmp_path, DOCUMENTS, [example()])
     path = tmp_path / "documents.parquet"
-    rows = pq.read_table(path).to_pylist() + [{"document_id": "d9", "segments": segments}]
+    rows = [*pq.read_table(path).to_pylist(), {"document_id": "d9", "segments": segments}]
     pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
     with pytest.raises(DataError, match=rf"documents\.parquet, row 3, document 'd9': {message}"):
         read_examples(tmp_path)
