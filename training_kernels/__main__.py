@@ -77,6 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"{name}: {value}")
         return
     from training_kernels.backbones.registry import backbone_folder
+    from training_kernels.backbones.shapes import max_aspect_ratio
     from training_kernels.dev_examples import read_dev_examples
     from training_kernels.distributed import joined_ranks
     from training_kernels.trainer import train
@@ -84,11 +85,11 @@ def run(arguments: argparse.Namespace) -> None:
     training = read_examples(arguments.examples)
     dev = read_dev_examples(arguments.examples, training)
     pictures = DocumentPictures(PictureFolder(arguments.images or pictures_of(arguments.examples)), [training, dev])
-    if os.environ.get("RANK", "0") == "0":  # the first of torchrun's processes looks for all
-        pictures.require_readable()
     start_from = arguments.start_from or backbone_folder(
         BACKBONE_BY_RECIPE.get(arguments.recipe, TINY), arguments.out.resolve().parent / BACKBONES
     )
+    if os.environ.get("RANK", "0") == "0":  # the first of torchrun's processes looks for all
+        pictures.require_readable(max_aspect_ratio=max_aspect_ratio(start_from))
     with joined_ranks():
         train(
             config,

@@ -34,22 +34,32 @@ class DocumentPictures:
         first, *others = self._holders[digest]
         return f"document {first!r}" + (f" and {len(others)} others" if others else "")
 
-    def require_readable(self) -> None:
+    def require_readable(self, *, max_aspect_ratio: float) -> None:
         """Reads every picture's header. Raises DataError that names the first that cannot be read and counts the others.
+
+        Args:
+            max_aspect_ratio: longer side over shorter side above which the backbone refuses a picture.
 
         A folder on another machine is not looked at: millions of requests would cost more than a run that stops late.
         """
         if not self.folder.is_local:
             return
         with ThreadPoolExecutor(LOOKING_THREADS) as threads:
-            faults = [fault for fault in threads.map(self._fault, self._holders) if fault]
+            faults = [
+                fault for fault in threads.map(lambda one: self._fault(one, max_aspect_ratio), self._holders) if fault
+            ]
         if faults:
             more = f" ({len(faults) - 1} other pictures cannot be read either)" if len(faults) > 1 else ""
             raise DataError(f"{faults[0]}{more}")
 
-    def _fault(self, digest: str) -> str:
+    def _fault(self, digest: str, max_aspect_ratio: float) -> str:
         try:
-            self.folder.size(digest)
+            height, width = self.folder.size(digest)
         except DataError as error:
             return f"{self.holders(digest)}: {error}"
-        return ""
+        if max(height, width) <= max_aspect_ratio * min(height, width):
+            return ""
+        return (
+            f"{self.holders(digest)}: picture {digest} has {width} x {height} pixels, and the backbone reads none that is more "
+            f"than {max_aspect_ratio:g} times as long as wide; leave it out of the documents that hold it"
+        )

@@ -14,8 +14,12 @@ from PIL import Image
 
 from tests.training_kernels.running import finish
 from training_kernels.__main__ import main, pictures_of
+from training_kernels.document_pictures import DocumentPictures
 from training_kernels.documents import Document, Segment
-from training_kernels.examples import Example, write_examples
+from training_kernels.encoder import Encoder
+from training_kernels.errors import DataError
+from training_kernels.examples import Example, ExampleSet, write_examples
+from training_kernels.images import PictureFolder
 from training_kernels.manifest import identity, read_manifest
 
 NUM_EXAMPLES = 6
@@ -62,16 +66,16 @@ def test_pictures_in_the_examples_folder_come_before_those_beside_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fault", "told", "is_before_loading"),
+    ("fault", "told"),
     [
-        ("missing", r"is not in .*images, where it would be .*; put its file there, or leave it out of", True),
-        ("no picture", r"cannot be read from .*\.png: UnidentifiedImageError: .*; put the whole file there", True),
-        ("cut off", r"cannot be read from .*\.png: OSError: .*; put the whole file there", True),
-        ("too long", r": a picture of 1200 x 4 pixels is more than 200 times as long as wide; leave it out", False),
+        ("missing", r"is not in .*images, where it would be .*; put its file there, or leave it out of"),
+        ("no picture", r"cannot be read from .*\.png: UnidentifiedImageError: .*; put the whole file there"),
+        ("cut off", r"cannot be read from .*\.png: OSError: .*; put the whole file there"),
+        ("too long", r" has 1200 x 4 pixels, and .* more than 200 times as long as wide; leave it out of"),
     ],
 )
-def test_a_picture_that_cannot_be_read_is_named_with_its_document_and_file(
-    fault, told, is_before_loading, tmp_path, tiny_folder, monkeypatch, capsys
+def test_a_picture_that_cannot_be_read_is_named_before_the_first_step_with_its_document_and_file(
+    fault, told, tmp_path, tiny_folder, monkeypatch, capsys
 ):
     images = tmp_path / "images"
     digest = store(images, *((1200, 4) if fault == "too long" else (60, 40)))
@@ -89,5 +93,20 @@ def test_a_picture_that_cannot_be_read_is_named_with_its_document_and_file(
     assert line.startswith("DataError: document 'd")
     assert f"and {NUM_EXAMPLES - 1} others: picture {digest}" in line
     assert re.search(told, line), line
-    assert (tmp_path / "out.state").exists() != is_before_loading
+    assert not (tmp_path / "out.state").exists(), "training had begun"
     assert "Traceback" not in said.err
+
+
+def test_a_picture_found_unreadable_while_training_is_named_with_its_documents(tmp_path, tiny_folder):
+    """As where the folder lies on another machine, which is not looked at beforehand, or a file went meanwhile."""
+    images = tmp_path / "images"
+    wide, gone = store(images, 1200, 4), "ab" * 32
+    documents = {"d1": Document.of(Segment(image=wide)), "d2": Document.of("a", Segment(image=gone))}
+    pictures = DocumentPictures(PictureFolder(str(images)), [ExampleSet(documents, ())])
+    encoder = Encoder.load(tiny_folder)
+    with pytest.raises(
+        DataError, match=f"^document 'd1': picture {wide}: a picture of 1200 x 4 pixels is more than 200"
+    ):
+        encoder.encode([documents["d1"]], pictures, side="query")
+    with pytest.raises(DataError, match=f"^document 'd2': picture {gone} is not in {images}"):
+        encoder.encode([documents["d2"]], pictures, side="query")
