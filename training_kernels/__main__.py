@@ -10,6 +10,7 @@ from training_kernels.document_pictures import DocumentPictures
 from training_kernels.errors import NyxError
 from training_kernels.examples import read_examples
 from training_kernels.images import PictureFolder
+from training_kernels.manifest import MANIFEST
 from training_kernels.overrides import with_overrides
 from training_kernels.processes import die_with_parent
 from training_kernels.recipes import RECIPES, train_recipe
@@ -24,6 +25,9 @@ BACKBONE_BY_RECIPE = {
     **dict.fromkeys(("small_gpu", "cpu"), "HuggingFaceTB/SmolVLM-256M-Instruct"),
 }
 """What a recipe starts from where nothing is said; one that is not here starts from the bundled backbone."""
+
+OURS = (MANIFEST, "recipe.json")
+"""Files that tell a folder of this project, complete or not, from a pretrained model in the hub's layout."""
 
 EXPLANATION = """\
 EXAMPLES holds documents.parquet and examples.parquet, and a folder dev with two such files if training is to be scored
@@ -76,7 +80,6 @@ def run(arguments: argparse.Namespace) -> None:
         for name, value in asdict(config).items():
             print(f"{name}: {value}")
         return
-    from training_kernels.backbones.registry import backbone_folder
     from training_kernels.backbones.shapes import max_aspect_ratio
     from training_kernels.dev_examples import read_dev_examples
     from training_kernels.distributed import joined_ranks
@@ -85,9 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
     training = read_examples(arguments.examples)
     dev = read_dev_examples(arguments.examples, training)
     pictures = DocumentPictures(PictureFolder(arguments.images or pictures_of(arguments.examples)), [training, dev])
-    start_from = arguments.start_from or backbone_folder(
-        BACKBONE_BY_RECIPE.get(arguments.recipe, TINY), arguments.out.resolve().parent / BACKBONES
-    )
+    start_from = start_of(arguments.recipe, arguments.start_from, arguments.out.resolve().parent / BACKBONES)
     if os.environ.get("RANK", "0") == "0":  # the first of torchrun's processes looks for all
         pictures.require_readable(max_aspect_ratio=max_aspect_ratio(start_from))
     with joined_ranks():
@@ -108,6 +109,20 @@ def pictures_of(examples: Path) -> str:
     return str(own if own.is_dir() else examples.resolve().parent / IMAGES)
 
 
+def start_of(recipe: str, given: Path | None, backbones: Path) -> Path:
+    """The folder to start from: the one given, or the recipe's backbone; a pretrained one is noted in `backbones`.
+
+    Raises what backbone_folder raises.
+    """
+    from training_kernels.backbones.registry import backbone_folder
+
+    if given is None:
+        return backbone_folder(BACKBONE_BY_RECIPE.get(recipe, TINY), backbones)
+    if (given / "config.json").is_file() and not any((given / name).is_file() for name in OURS):
+        return backbone_folder(str(given), backbones)
+    return given
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training_kernels",
@@ -126,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--start-from",
         type=Path,
-        help=f"backbone folder, or checkpoint to go on from; if not given, a backbone kept in {BACKBONES} beside "
+        help=f"backbone folder, pretrained model as the hub lays it out, or checkpoint to go on from; if not given, a backbone kept in {BACKBONES} beside "
         f"OUT: {_backbones()}, and for all other recipes {TINY}, which is bundled",
     )
     parser.add_argument("--seed", type=int, help="instead of the recipe's")

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.training_kernels.running import finish
-from training_kernels.__main__ import main, pictures_of
+from training_kernels.__main__ import main, pictures_of, start_of
 from training_kernels.document_pictures import DocumentPictures
 from training_kernels.documents import Document, Segment
 from training_kernels.encoder import Encoder
@@ -55,6 +55,18 @@ def test_three_arguments_train_on_the_pictures_beside_the_examples_from_the_bund
     assert json.loads((tmp_path / "runs" / "out" / "metrics.json").read_text())["steps"] == 1
     (backbone,) = (tmp_path / "runs" / "backbones").iterdir()
     assert identity(backbone) == identity(tiny_folder)
+
+
+def test_a_pretrained_model_as_it_was_downloaded_is_a_start_and_a_checkpoint_without_manifest_is_none(
+    tmp_path, tiny_folder
+):
+    model = shutil.copytree(tiny_folder, tmp_path / "model", ignore=shutil.ignore_patterns("manifest.json"))
+    start = start_of("smoke", model, tmp_path / "backbones")
+    assert start.parent == tmp_path / "backbones"
+    assert read_manifest(start).weights_folder(start) == model
+    (model / "recipe.json").write_text("{}")
+    assert start_of("smoke", model, tmp_path / "backbones") == model, "whose reader says that its manifest lacks"
+    assert start_of("smoke", tiny_folder, tmp_path / "backbones") == tiny_folder
 
 
 def test_pictures_in_the_examples_folder_come_before_those_beside_it(tmp_path):
