@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from resources.gpu import TrainJob
+from resources.images import FolderImageStore
 from training_kernels.dev_examples import read_dev_examples
+from training_kernels.document_pictures import DocumentPictures
 from training_kernels.examples import read_examples
-from training_kernels.images import PictureFolder
 from training_kernels.recipes import train_recipe
 
 
@@ -19,11 +20,12 @@ class InProcessLauncher:
 
         config = replace(train_recipe(job.recipe), seed=job.seed)
         training = read_examples(job.examples)
+        dev = read_dev_examples(job.examples, training)
         return train(
             config,
             training,
-            PictureFolder(job.images),
-            dev=read_dev_examples(job.examples, training),
+            DocumentPictures(FolderImageStore(job.images), [training, dev]),
+            dev=dev,
             start_from=job.start_from,
             out=job.out,
             log=log,

@@ -7,9 +7,7 @@ before it is decoded, and it is decoded whole before it is stored.
 import hashlib
 import io
 import re
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from resources.stores import put_bytes
 from training_kernels.errors import DataError
-from training_kernels.images import SUFFIX_BY_FORMAT, PictureFolder
+from training_kernels.images import DECODING_ERRORS, SUFFIX_BY_FORMAT, PictureFolder
 
 NAME_OF_TEXT = (
     (re.compile(rb"<svg[\s>]", re.I), "an SVG drawing"),
@@ -33,21 +31,6 @@ SNIFFED_BYTES = 1024
 
 FIRST_BYTES = re.compile(rb"\xff\xd8\xff|\x89PNG|GIF8[79]a|RIFF.{4}WEBP|II\*\0|MM\0\*|.{4}ftypavi[fs]", re.S)
 """A file that starts so was meant as a picture of a known format."""
-
-DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    RuntimeError,
-    EOFError,
-    LookupError,
-    TypeError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-)
-"""What Pillow's parsers raise on damaged files: OSError for most, AVIF's RuntimeError, BMP's and TIFF's ValueError, PNG's
-SyntaxError, and what an unpacking of too few bytes raises in the older ones."""
 
 
 class PictureRefused(DataError):
@@ -111,6 +94,8 @@ class ImageStore(Protocol):
 
 class FolderImageStore(PictureFolder):
     """A content-addressed folder of pictures that can be added to, by any number of processes at once."""
+
+    advice = "materialize crawl_documents again for the crawl it came with"
 
     def put(self, data: bytes, *, limits: PictureLimits) -> StoredImage:
         stored = verified(data, limits=limits)

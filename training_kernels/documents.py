@@ -42,8 +42,11 @@ class Document:
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> "Document":
-        """The document that a `segments` column holds."""
-        return cls(tuple(Segment(text=row["text"], image=row["image"]) for row in rows))
+        """The document that a `segments` column holds.
+
+        Raises DataError, with the place in the column, for a segment that is not what its kind says.
+        """
+        return cls(tuple(_segment(place, row) for place, row in enumerate(rows)))
 
     def to_rows(self) -> list[dict[str, str | None]]:
         """What a `segments` column holds."""
@@ -81,3 +84,21 @@ class Document:
         if not self.images:
             return "text"
         return "mixed" if has_text else "image"
+
+
+def _segment(place: int, row: Mapping[str, Any]) -> Segment:
+    kind, text, image = row["kind"], row["text"], row["image"]
+    is_sound = (kind == "text" and image is None and text is not None) or (
+        kind == "image" and text is None and image is not None
+    )
+    if not is_sound:
+        raise DataError(
+            f"segments[{place}] has kind={kind!r}, text={_shown(text)}, image={image!r}; a segment has kind 'text' and a text, or "
+            "kind 'image' and the SHA-256 of a picture, and null in the other field"
+        )
+    return Segment(text=text, image=image)
+
+
+def _shown(text: object) -> str:
+    """A text short enough for a message."""
+    return repr(text if not isinstance(text, str) or len(text) <= 60 else f"{text[:60]}…")

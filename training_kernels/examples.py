@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -112,17 +113,29 @@ def read_examples(folder: Path) -> ExampleSet:
     """The examples of a folder.
 
     Raises IncompleteArtifact where a file is missing, and DataError, with the row, for an example without positive or
-    with an unknown document.
+    with an unknown document, and for a document with a segment that is not what its kind says.
     """
     document_rows = _read_rows(folder / "documents.parquet", DOCUMENTS, optional=NEAR_DUPLICATE)
     example_rows = _read_rows(folder / "examples.parquet", EXAMPLES, optional=ANSWER)
-    documents = {row["document_id"]: Document.from_rows(row["segments"]) for row in document_rows}
+    documents = {
+        row["document_id"]: _document(folder / "documents.parquet", number, row)
+        for number, row in enumerate(document_rows)
+    }
     examples = tuple(
         Example(**row | {"negatives": tuple(row["negatives"] or ()), "answer": row.get("answer") or ""})
         for row in example_rows
     )
     clusters = {row["document_id"]: row["near_duplicate"] for row in document_rows if row.get("near_duplicate")}
     return ExampleSet(documents, examples, clusters)
+
+
+def _document(path: Path, number: int, row: Mapping[str, Any]) -> Document:
+    try:
+        if row["segments"] is None:
+            raise DataError("segments is null; an empty document has an empty list")
+        return Document.from_rows(row["segments"])
+    except DataError as error:
+        raise DataError(f"{path}, row {number}, document {row['document_id']!r}: {error}") from error
 
 
 def _write_table(path: Path, table: pa.Table) -> None:

@@ -56,6 +56,11 @@ class Manifest:
         return (folder / self.weights).resolve()
 
 
+IS_MATRYOSHKA = "is_matryoshka"
+"""Of trained weights in manifest.json: whether prefixes of an embedding (`dims`) stand alone. Here, as an adapter's folder
+has no config.json, which says the same under the same name for weights that are whole."""
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes manifest.json with size and SHA-256 of every other file of the folder but the records of the run."""
     files = {
@@ -63,7 +68,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in (MANIFEST, *RECORDS)
     }
-    text = json.dumps({**asdict(manifest), "files": files}, indent=1, sort_keys=True)
+    trained = {} if manifest.kind == "backbone" else {IS_MATRYOSHKA: len(manifest.dims) > 1}
+    text = json.dumps({**asdict(manifest), **trained, "files": files}, indent=1, sort_keys=True)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
@@ -82,6 +88,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
         files = row.pop("files")
+        row.pop(IS_MATRYOSHKA, None)  # told by dims
         manifest = Manifest(**row | {"dims": tuple(row["dims"]), "inputs": InputConfig(**row["inputs"])})
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is no manifest of a checkpoint: {error!r}; train again") from error

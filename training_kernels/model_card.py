@@ -56,7 +56,11 @@ candidates = model.encode_document([[{{"role": "user", "content": content}}]])  
 queries = model.encode_query(["which moon has volcanoes?"], truncate_dim={narrowest}, normalize_embeddings=True)
 ```
 
-With transformers{and_peft}; the embedding is the normalised last hidden state of the last token:
+Of input longer than {max_tokens:,} tokens it reads a text alone as `Encoder` does. With pictures in it, it raises "Mismatch in
+`image` token count" where the cut falls before or into a picture, and where it falls behind the last one it gives another
+vector, without a word, since the embedding token is cut off. Leave the cutting of such input to `Encoder`.
+
+With transformers{and_peft}, which cuts nothing; the embedding is the normalised last hidden state of the last token:
 
 ```python
 {plain}

@@ -122,21 +122,16 @@ class StateFolder:
             yield
             return
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        # beside the folder, which may be moved; a lock ends with its process, so a kill leaves none behind
+        # beside the folder, which may be moved
         lock = self.folder.with_name(f".{self.folder.name}.lock")
-        with lock.open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        with _locked(lock) as is_held:
+            if not is_held:
                 raise AlreadyTraining(
                     f"another process trains into {self.folder.with_suffix('')}; wait for it, or end it first"
-                ) from None
-            try:
-                self._prepare(parts)
-                self.ranks.wait()
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
+                )
+            self._prepare(parts)
+            self.ranks.wait()
+            yield
 
     def _prepare(self, parts: Mapping[str, Any]) -> None:
         record = self.folder / "run.json"
@@ -254,6 +249,37 @@ def restore_weights(
                 optimizer.state[weight][key] = torch.zeros_like(weight)
                 local(optimizer.state[weight][key]).copy_(value)
     return saved["best_weights"]
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Whether this process holds the lock file, until the block ends; it ends with its process, so a kill leaves no lock.
+
+    Its holder removes the file, so one that was opened before may be locked when it is no longer the one that others
+    find; then the next is opened.
+    """
+    while True:
+        with path.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            if not _is_at(path, file.fileno()):
+                continue
+            try:
+                yield True
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether the open file is the one that lies at the path."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _differences(found: Any, wanted: Any, path: str = "") -> list[str]:

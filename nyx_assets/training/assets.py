@@ -36,14 +36,15 @@ FINETUNED_CHECKPOINT = "finetuned_checkpoint"
                 dg.AssetDep("picture_signatures", partition_mapping=EVERY_CRAWL),
             ],
             description=description,
-            code_version="2",
+            code_version="3",
             metadata=settings("mixture", "public_sets", "pictures", "seed"),
         )
         for name, description in (
             ("public_examples", "Examples drawn from the public sets of NYX_PUBLIC_SETS; empty where it is not set."),
             (
                 "refused_public_examples",
-                "A row of a public set that is no example, lacks its picture or leaks a held-out split, with the reason.",
+                "A row of a public set that is no example, lacks its picture, marks other than as many places as it has pictures, "
+                "or leaks a held-out split, with the reason.",
             ),
         )
     ],

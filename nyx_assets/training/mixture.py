@@ -10,6 +10,7 @@ from typing import Any
 
 from nyx_assets.recipes import MixtureRecipe, SetShare
 from nyx_assets.records import content_id
+from nyx_assets.training.placeholders import MarksDisagree
 from nyx_assets.training.public_sets import RawDocument, RawExample, examples_of_row
 from resources.images import ImageStore, PictureLimits
 from resources.public_sets import PublicSets
@@ -121,6 +122,9 @@ def _examples(sets: PublicSets, source: str, files: Sequence[Path], unreadable: 
         for number, row in enumerate(sets.rows(file)):
             try:
                 examples = examples_of_row(row)
+            except MarksDisagree as error:
+                unreadable.append(Refused(source, f"{file.name}#{number}", "marks_and_pictures", str(error)))
+                continue
             except BROKEN_ROW as error:
                 unreadable.append(Refused(source, f"{file.name}#{number}", "broken_row", f"{error!r}"[:300]))
                 continue

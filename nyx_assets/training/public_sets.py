@@ -56,7 +56,8 @@ class RawExample:
 def examples_of_row(row: Row) -> list[RawExample]:
     """The examples that a row of a published set makes; none where it has no positive.
 
-    Raises DataError for a row of no known schema, or one that breaks its own.
+    Raises DataError for a row of no known schema, or one that breaks its own, and MarksDisagree, with field and counts,
+    where a text marks other than as many places as it has pictures.
     """
     fields = row.keys()
     if {"qry", "pos_text"} <= fields:
@@ -72,7 +73,7 @@ def examples_of_row(row: Row) -> list[RawExample]:
 
 def _of_mmeb(row: Row) -> list[RawExample]:
     """Source: the published rows of TIGER-Lab/MMEB-train and intfloat/mmE5-MMEB-hardneg, mmE5-synthetic."""
-    query = interleaved(_text(row, "qry"), _listed(row, "qry_image_path"))
+    query = interleaved(_text(row, "qry"), _flat(_listed(row, "qry_image_path")), field="qry")
     positives = _documents(row, "pos_text", "pos_image_path")
     negatives = tuple(document for document in _documents(row, "neg_text", "neg_image_path") if document)
     if not query:
@@ -98,7 +99,9 @@ def _documents(row: Row, text_field: str, image_field: str) -> list[tuple[tuple[
     places = max(len(texts), len(images))
     return [
         interleaved(
-            str(texts[place]) if place < len(texts) else "", _flat(images[place]) if place < len(images) else []
+            str(texts[place]) if place < len(texts) else "",
+            _flat(images[place]) if place < len(images) else [],
+            field=text_field if places == 1 else f"{text_field}[{place}]",
         )
         for place in range(places)
     ]

@@ -70,7 +70,7 @@ def test_a_rank_that_raises_fails_the_job_with_its_traceback(job: TrainJob, tmp_
     said = str(failed.value)
     assert "of the training processes failed" in said
     assert "Traceback (most recent call last)" in said
-    assert "training_kernels/trainer.py" in said
+    assert "training_kernels/manifest.py" in said
     assert f"IncompleteArtifact: checkpoint {tmp_path} has no manifest.json" in said
 
 

@@ -70,6 +70,23 @@ def test_a_row_without_positive_on_disk_is_named(tmp_path):
         read_examples(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("segments", "message"),
+    [
+        ([{"kind": "text", "text": "a"}, {"kind": "image", "text": "b"}], r"segments\[1\] has kind='image', text='b'"),
+        ([{"kind": "text"}], r"segments\[0\] has kind='text', text=None, image=None"),
+        (None, "segments is null"),
+    ],
+)
+def test_a_document_with_a_broken_segment_is_named_by_row_and_id(tmp_path, segments, message):
+    write_examples(tmp_path, DOCUMENTS, [example()])
+    path = tmp_path / "documents.parquet"
+    rows = [*pq.read_table(path).to_pylist(), {"document_id": "d9", "segments": segments}]
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
+    with pytest.raises(DataError, match=rf"documents\.parquet, row 3, document 'd9': {message}"):
+        read_examples(tmp_path)
+
+
 def test_a_folder_whose_writer_did_not_finish_is_incomplete(tmp_path):
     write_examples(tmp_path, DOCUMENTS, [example()])
     (tmp_path / "examples.parquet").unlink()

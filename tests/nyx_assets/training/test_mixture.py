@@ -128,6 +128,16 @@ def test_broken_rows_and_rows_without_a_positive_are_named_by_file_and_row(tmp_p
     ]
 
 
+def test_marks_and_pictures_that_disagree_are_refused_with_row_field_and_counts(tmp_path: Path) -> None:
+    root = tmp_path / "sets"
+    broken = {"qry": "<|image_1|> or <|image_2|>?", "qry_image_path": "images/1.jpg", "pos_text": "plums"}
+    write(root, "a.jsonl", [text_row(0), broken])
+    made, (refused,) = run(root)
+    assert queries(made) == {"question 0"}
+    assert (refused.source, refused.reference, refused.rule) == ("a", "a.jsonl#1", "marks_and_pictures")
+    assert "qry marks 2 places for pictures, but the row names 1 pictures" in refused.reason
+
+
 def test_what_leaks_is_refused_with_the_guards_reason(tmp_path: Path) -> None:
     root = tmp_path / "sets"
     write(root, "a.jsonl", [text_row(number) for number in range(3)])

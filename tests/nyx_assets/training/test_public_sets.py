@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nyx_assets.training.placeholders import interleaved
+from nyx_assets.training.placeholders import MarksDisagree, interleaved
 from nyx_assets.training.public_sets import RawDocument, examples_of_row
 from resources.public_sets import PublicSets
 from training_kernels.errors import DataError
@@ -84,13 +84,35 @@ def test_an_empty_positive_makes_no_example_and_an_equal_negative_is_none() -> N
         ("a <image> b", ["1"], ["a", "[1]", "b"]),
         ("<|image_pad|>", ["1"], ["[1]"]),
         ("no mark", ["1", "2"], ["[1]", "[2]", "no mark"]),
-        ("one <image>", ["1", "2"], ["[1]", "one", "[2]"]),
-        ("orphan <|image_1|> mark", [], ["orphan", "mark"]),
+        ("<image> and <image>", ["1", "2"], ["[1]", "and", "[2]"]),
         ("  ", [], []),
     ],
 )
 def test_a_mark_becomes_the_next_picture(text: str, paths: list[str], expected: list[str]) -> None:
-    assert parts(RawDocument(interleaved(text, paths))) == expected
+    assert parts(RawDocument(interleaved(text, paths, field="qry"))) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"qry": "<image> or <image>", "qry_image_path": "1.jpg"},
+            "qry marks 2 places for pictures, .* names 1 pictures",
+        ),
+        ({"qry": "one <image>", "qry_image_path": ["1.jpg", "2.jpg"]}, "qry marks 1 places .* names 2 pictures"),
+        ({"qry": "orphan <|image_1|> mark"}, "qry marks 1 places .* names 0 pictures"),
+        ({"pos_text": "<image><image>", "pos_image_path": ["1.jpg"]}, "pos_text marks 2 places .* names 1 pictures"),
+        (
+            {"neg_text": ["a", "<image>"], "neg_image_path": [["1.jpg"], ["2.jpg", "3.jpg"]]},
+            r"neg_text\[1\] marks 1 places .* names 2 pictures",
+        ),
+    ],
+)
+def test_marks_that_are_not_as_many_as_the_pictures_are_told_with_field_and_counts(
+    changes: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(MarksDisagree, match=told):
+        examples_of_row({"qry": "q", "pos_text": "p"} | changes)
 
 
 HOTPOT = {

@@ -152,6 +152,24 @@ def test_a_text_that_is_too_long_is_cut_at_the_same_token(checkpoints, pictures)
     np.testing.assert_allclose(SentenceTransformer(str(folder), device="cpu").encode_query([long]), expected, atol=1e-5)
 
 
+def test_what_is_too_long_and_holds_a_picture_is_for_the_encoder_to_cut_as_the_model_card_says(checkpoints, pictures):
+    folder = checkpoints["qwen2_5_vl"]["full"]
+    encoder, model = Encoder.load(folder), SentenceTransformer(str(folder), device="cpu")
+    long = "a volcano on Io, " * 400
+    before, behind = Document.of(long, picture("io")), Document.of(picture("io"), long)
+    expected = encoder.encode([before, behind], pictures, side="candidate")
+    assert encoder.num_cut == 2
+    with pytest.raises(ValueError, match="Mismatch in `image` token count"):
+        model.encode_document([messages(before, pictures)])
+    assert np.abs(model.encode_document([messages(behind, pictures)]) - expected[1]).max() > 1e-3
+    told = " ".join((folder / "README.md").read_text().split())
+    assert (
+        "Of input longer than 512 tokens it reads a text alone as `Encoder` does. With pictures in it, it raises"
+        in told
+    )
+    assert "it gives another vector, without a word" in told
+
+
 def test_transformers_and_peft_with_the_folders_processor_give_the_encoders_vectors(checkpoint, pictures):
     manifest = read_manifest(checkpoint)
     if manifest.kind == "adapter":
@@ -198,6 +216,11 @@ def test_the_folder_says_which_prefixes_stand_alone(checkpoints):
     for kind in ("full", "exported"):
         config = json.loads((checkpoints["qwen3_vl"][kind] / "config.json").read_text())
         assert (config["is_matryoshka"], config["matryoshka_dimensions"]) == (True, [64, 32, 16])
+    for kind in ("full", "exported", "adapter"):
+        manifest = json.loads((checkpoints["qwen3_vl"][kind] / "manifest.json").read_text())
+        assert (manifest["is_matryoshka"], manifest["dims"]) == (True, [64, 32, 16])
+    base = read_manifest(checkpoints["qwen3_vl"]["adapter"]).weights_folder(checkpoints["qwen3_vl"]["adapter"])
+    assert "is_matryoshka" not in json.loads((base / "manifest.json").read_text()), "its identity stays what it was"
 
 
 def test_the_model_card_tells_base_data_numbers_and_three_ways_to_use_it(checkpoints, hub_folders):
