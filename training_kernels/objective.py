@@ -59,6 +59,8 @@ class ContrastiveObjective:
         self.encoder, self.training, self.pictures, self.config = encoder, training, pictures, config
         self.ranks = ranks or Ranks(0, 1)
         self.answers = Answers(training, config.loss)
+        self.cut_documents: set[str] = set()
+        """Ids of documents that this rank has seen lose their end, because they are longer than max_tokens."""
 
     def backward(self, batch: Sequence[Example]) -> BatchLoss:
         config, rank, num_ranks = self.config.loss, self.ranks.rank, self.ranks.num_ranks
@@ -104,7 +106,16 @@ class ContrastiveObjective:
 
     def _rendered(self, document_ids: Sequence[str], *, side: Literal["query", "candidate"]) -> list[TokenSequence]:
         documents = [self.training.documents[one] for one in document_ids]
-        return list(self.encoder.render(documents, self.pictures, side=side))
+        sequences = self.encoder.render(documents, self.pictures, side=side)
+        self.cut_documents.update(
+            document_id for document_id, sequence in zip(document_ids, sequences, strict=True) if sequence.is_cut
+        )
+        return sequences
+
+    def num_cut_documents(self, device: torch.device) -> int:
+        """Documents that any rank has seen lose their end, each counted once. All ranks must call it."""
+        is_cut_N = torch.tensor([document_id in self.cut_documents for document_id in self.training.documents])
+        return int(self.ranks.summed(is_cut_N.to(device, torch.int32)).count_nonzero())
 
 
 def share_of(num_rows: int, rank: int, num_ranks: int) -> range:

@@ -88,7 +88,7 @@ def train(
         optimizer = adamw(weights, config.optimizer)
         torch.manual_seed(config.seed + ranks.rank)  # ranks hold the same weights, and drop out different parts
         kept = restored(folder, weights, optimizer)
-        encoder.num_cut = kept.get("cut_documents", 0)
+        objective.cut_documents.update(kept.get("cut_document_ids", ()))
         best = Best(**kept.get("best", {}), weights=kept.get("best_weights", {}))
         first_step = kept.get("step", 0)
         progress = Progress(
@@ -104,7 +104,7 @@ def train(
             return {
                 "step": step,
                 "random": random_state,
-                "cut_documents": encoder.num_cut,
+                "cut_document_ids": sorted(objective.cut_documents),
                 "best": best.to_state(),
                 "progress": progress.to_state(),
                 **weights_state(weights, optimizer, best.weights, ranks=ranks),
@@ -197,7 +197,7 @@ def train(
             "examples": len(training.examples),
             "drops": batches.drops_by_rule(),
             "documents": len(training.documents),
-            "cut_documents": int(ranks.summed(torch.tensor(encoder.num_cut, device=device))),
+            "cut_documents": objective.num_cut_documents(device),
             "resumed_at_step": first_step,
             "dev_queries": retrieval.num_queries,
             "dev_candidates": retrieval.num_candidates if retrieval.num_queries else 0,

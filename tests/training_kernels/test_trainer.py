@@ -174,9 +174,15 @@ def test_curves_are_tensorboard_files_in_the_runs_folder(training, tiny_folder, 
     assert Encoder.load(tmp_path / "out").dim == 128, "files beside the weights are no part of the checkpoint"
 
 
-def test_long_documents_are_counted(training, tiny_folder, tmp_path):
-    report, _ = run(training, tiny_folder, tmp_path / "out", inputs=replace(tiny().inputs, max_tokens=20))
-    assert report["cut_documents"] > 0
+def test_a_document_that_is_cut_in_every_epoch_counts_once(training, tiny_folder, tmp_path):
+    inputs = replace(tiny().inputs, max_tokens=20)
+    examples = training.examples[:20]
+    named = {one for example in examples for one in (example.query, example.positive)}
+    few = ExampleSet({name: training.documents[name] for name in named}, examples)
+    encoder = Encoder(Encoder.load(tiny_folder).backbone, inputs, dims=(128,))
+    encoder.render(list(few.documents.values()), Scenes(), side="candidate")
+    report, _ = run(few, tiny_folder, tmp_path / "out", inputs=inputs, max_steps=6)
+    assert 0 < report["cut_documents"] == encoder.num_cut < len(few.documents)
 
 
 def test_a_run_that_diverges_says_so_and_writes_nothing(training, tiny_folder, tmp_path):
