@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG
 
 from nyx_assets.failures import attempts_of, cause_of, failed_check, faults_of, is_failure
 from nyx_assets.main_job import Pipeline
@@ -70,15 +71,25 @@ def messages_of(
     run: DagsterRun, events: list[dg.DagsterEvent], asset_of_node: Callable[[str], str | None]
 ) -> Iterator[str]:
     """What a person is told of a failed run: a line for each step that failed and each check that did not pass."""
-    of_partition = f" of partition {run.tags[PARTITION_TAG]}" if PARTITION_TAG in run.tags else ""
+    of_run = f" of partition {run.tags[PARTITION_TAG]}" if PARTITION_TAG in run.tags else ""
+    is_of_many = ASSET_PARTITION_RANGE_START_TAG in run.tags
     for event in events:
         if is_failure(event):
-            yield f"{asset_of_node(event.node_name) or event.node_name}{of_partition} failed: {cause_of(event)}"
+            yield f"{asset_of_node(event.node_name) or event.node_name}{of_run} failed: {cause_of(event)}"
         elif (evaluation := failed_check(event)) is not None:
+            if is_of_many and evaluation.partition is None and _is_told_by_partition(evaluation, events):
+                continue
+            of_partition = f" of partition {evaluation.partition}" if evaluation.partition else of_run
             yield (
                 f"{name_of(evaluation.asset_key)}{of_partition} is quarantined, its check {evaluation.check_name} failed: "
                 f"{faults_of(evaluation)}"
             )
+
+
+def _is_told_by_partition(whole: dg.AssetCheckEvaluation, events: list[dg.DagsterEvent]) -> bool:
+    """True if what this evaluation sums up is told of each partition as well."""
+    failed = (evaluation for event in events if (evaluation := failed_check(event)) is not None)
+    return any(one.asset_check_key == whole.asset_check_key and one.partition is not None for one in failed)
 
 
 def is_told_before(instance: DagsterInstance, message: str) -> bool:
