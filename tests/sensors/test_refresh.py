@@ -73,7 +73,7 @@ class Daemon:
             self.instance, "get_dynamic_partitions", cache(self.instance.get_dynamic_partitions)
         )
         due = datetime.now(UTC) + timedelta(days=is_time_for_retries or -1)
-        crons = mock.patch.object(AssetGraphView, "compute_previous_cron_tick", lambda view, **cron: due)
+        crons = mock.patch.object(AssetGraphView, "compute_previous_cron_tick", return_value=due)
         with read_once, crons:
             result = dg.evaluate_automation_conditions(self.defs, self.instance, cursor=self.refresh_cursor)
         self.refresh_cursor = result.cursor
@@ -256,12 +256,14 @@ def test_what_fails_in_a_run_of_many_holds_nobody_up_and_is_quarantined_in_the_e
     daemon.land()
     deliver(daemon.crawl, "reef", "The reef has one page.", "It has one more than was registered.")
     asked = daemon.settle()
-    assert asked[0] == dict.fromkeys(OF_A_PARTITION, {*good, "wreck", "reef"})
+    assert asked[0] == {name: {*good, "wreck", "reef"} for name in OF_A_PARTITION}
     assert len(daemon.requests_for(asked[0])) == 1
     held_up = {"chunked_corpus", "promoted/chunk_embeddings"}
-    assert {name: asked[1].get(name) for name in held_up} == dict.fromkeys(held_up, set(good))
+    assert {name: asked[1].get(name) for name in held_up} == {name: set(good) for name in held_up}
     assert not (OF_A_PARTITION - held_up) & asked[1].keys()
-    assert asked_for(asked[2:]) == {"final_index": {None}, "catalog": {None}}, "what failed is not asked for at every tick"
+    assert asked_for(asked[2:]) == {"final_index": {None}, "catalog": {None}}, (
+        "what failed is not asked for at every tick"
+    )
     assert daemon.found("dunes", crawl="shore") == ["https://shore.example/0"]
     assert daemon.found("masts", crawl="xebec") == ["https://xebec.example/0"]
     of_step, of_check = sorted(message["text"] for message in webhook.posted)
