@@ -20,9 +20,10 @@ from dagster._core.definitions.events import AssetKeyPartitionKey
 from dagster._core.definitions.partitions.context import partition_loading_context
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG
 
-from nyx_assets.automation import REFRESH, REFRESH_TAGS
+from nyx_assets.automation import REFRESH, REFRESH_TAGS, made_from
 from nyx_assets.definitions import build_pipeline, resources_of
 from nyx_assets.materialization import DATA_VERSION_TAG, key_of
+from nyx_assets.partitions import CRAWL
 from nyx_assets.quarantine import quarantined_partitions
 from nyx_assets.query_pictures import query_embedders, query_picture_store
 from nyx_assets.records import RAW_QA
@@ -291,6 +292,31 @@ def test_what_fails_in_a_run_of_many_holds_nobody_up_and_is_quarantined_in_the_e
     assert daemon.found("wreck", crawl="wreck") == ["https://wreck.example/0"]
     assert len(daemon.found("reef", crawl="reef")) == 2, "a check that passes now is not taken for the one that failed"
     assert daemon.settle(is_time_for_retries=True) == []
+
+
+def test_what_fails_by_itself_after_its_input_was_made_is_tried_once_more_and_not_at_every_tick() -> None:
+    @dg.asset(deps=["landed"], partitions_def=CRAWL, automation_condition=made_from("landed", is_first=True))
+    def documents() -> None: ...
+
+    @dg.asset(deps=[documents], partitions_def=CRAWL, automation_condition=made_from("documents"))
+    def chunks() -> None:
+        raise ValueError("no end of a page")
+
+    defs, cursor, asked = dg.Definitions([dg.AssetSpec("landed", partitions_def=CRAWL), documents, chunks]), None, []
+    with DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(str(CRAWL.name), ["a"])
+        instance.report_runless_asset_event(dg.AssetMaterialization("landed", partition="a"))
+        for minute in range(5):
+            at = datetime(2026, 11, 21, 12, 1 + minute, tzinfo=UTC)
+            tick = dg.evaluate_automation_conditions(defs, instance, cursor=cursor, evaluation_time=at)
+            cursor = tick.cursor
+            keys = [name for name in ("documents", "chunks") if tick.get_requested_partitions(key_of(name))]
+            asked.append(keys)
+            if keys:
+                defs.resolve_implicit_global_asset_job_def().execute_in_process(
+                    instance=instance, partition_key="a", asset_selection=[*map(key_of, keys)], raise_on_error=False
+                )
+    assert asked == [["documents", "chunks"], ["chunks"], [], [], []]
 
 
 def test_no_index_is_asked_for_before_there_is_a_checkpoint(tmp_path: Path) -> None:
