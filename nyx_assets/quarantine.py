@@ -86,10 +86,14 @@ class QuarantinedPartition:
     reason: str
 
 
-def note_failure(home: Home, attempt: FailedAttempt, *, max_attempts: int) -> bool:
+def note_failure(home: Home, attempt: FailedAttempt, *, max_attempts: int, began_at: str = "") -> bool:
     """Keep a failed attempt; True if it was the last one and the partition is quarantined now.
 
     Those from before the asset of the partition was last made, and passed its checks, are forgotten.
+
+    Args:
+        began_at: when this attempt began (ISO 8601, UTC): what it stored itself before it failed is no success. Without
+            it nothing is forgotten.
     """
     if attempt.error_kind in NOT_THE_PARTITIONS_FAULT:
         return False
@@ -104,7 +108,7 @@ def note_failure(home: Home, attempt: FailedAttempt, *, max_attempts: int) -> bo
         "attempted_at": utc_now(),
     }
     with _alone(home):
-        made_at = _made_at(home, attempt)
+        made_at = _made_at(home, attempt, before=began_at)
         of_this = (attempt.asset, attempt.crawl)
         kept = [one for one in _rows(home) if (one["asset"], one["crawl"]) != of_this or one["attempted_at"] >= made_at]
         rows = [*kept, row]
@@ -173,12 +177,12 @@ def quarantine_lines(partitions: Sequence[QuarantinedPartition]) -> list[str]:
     ]
 
 
-def _made_at(home: Home, attempt: FailedAttempt) -> str:
-    """When what is stored of the asset of this partition was made; "" if nothing good is stored."""
+def _made_at(home: Home, attempt: FailedAttempt, *, before: str) -> str:
+    """When what is stored of the asset of this partition was made; "" if nothing good is stored from before that time."""
     commit = home.tables.commit(attempt.asset, attempt.crawl)
-    if commit is None or home.tables.quarantine_reason(attempt.asset, attempt.crawl) is not None:
+    if commit is None or commit.written_at >= before:
         return ""
-    return commit.written_at
+    return "" if home.tables.quarantine_reason(attempt.asset, attempt.crawl) is not None else commit.written_at
 
 
 @contextmanager

@@ -40,13 +40,14 @@ def failures_sensor(home: Home, settings: Settings, pipeline_of: Callable[[], Pi
         messages = list(messages_of(run, events, pipeline.asset_of_node)) or [
             f"run {run.run_id} of {run.job_name} failed: {context.failure_event.message}"
         ]
+        began_at = _began_at(context.instance, run)
         for attempt in attempts_of(
             events,
             run.tags.get(PARTITION_TAG),
             asset_of_node=pipeline.asset_of_node,
             code_version_of=pipeline.code_version_of,
         ):
-            if note_failure(home, attempt, max_attempts=pipeline.max_attempts):
+            if note_failure(home, attempt, max_attempts=pipeline.max_attempts, began_at=began_at):
                 take_partition_out(context.instance, attempt.crawl, f"{attempt.asset}: {attempt.error}")
                 messages.append(
                     f"partition {attempt.crawl} is quarantined after {pipeline.max_attempts} attempts at {attempt.asset}; "
@@ -84,6 +85,14 @@ def messages_of(
                 f"{name_of(evaluation.asset_key)}{of_partition} is quarantined, its check {evaluation.check_name} failed: "
                 f"{faults_of(evaluation)}"
             )
+
+
+def _began_at(instance: DagsterInstance, run: DagsterRun) -> str:
+    """ISO 8601, UTC; "" if the run never started."""
+    record = instance.get_run_record_by_id(run.run_id)
+    if record is None or record.start_time is None:
+        return ""
+    return datetime.fromtimestamp(record.start_time, UTC).isoformat(timespec="seconds")
 
 
 def _is_told_by_partition(whole: dg.AssetCheckEvaluation, events: list[dg.DagsterEvent]) -> bool:

@@ -46,8 +46,10 @@ def home(tmp_path: Path) -> Home:
     return home
 
 
-def failed(home: Home, attempt: FailedAttempt = ATTEMPT, *, times: int = 1, most: int = 3) -> list[bool]:
-    return [note_failure(home, attempt, max_attempts=most) for _ in range(times)]
+def failed(
+    home: Home, attempt: FailedAttempt = ATTEMPT, *, times: int = 1, most: int = 3, began_at: str = ""
+) -> list[bool]:
+    return [note_failure(home, attempt, max_attempts=most, began_at=began_at) for _ in range(times)]
 
 
 def test_the_last_attempt_takes_the_partition_out_of_everything_that_is_read_whole(home: Home) -> None:
@@ -88,12 +90,24 @@ def test_what_was_made_since_starts_the_count_again_whoever_made_it(
         failed(home, times=2)
     write(home, "chunked_corpus", "b", 1)
     write(home, "chunked_corpus", "a", 1)
-    assert failed(home, times=2) == [False, False]
+    later = "2100-01-31T12:00:00+00:00"
+    assert failed(home, times=2, began_at=later) == [False, False]
     assert home.tables.num_rows("failed_attempts", None) == 2
     # a table that did not pass its check is no success
     write(home, "chunked_corpus", "a", 2)
     home.tables.quarantine("chunked_corpus", "a", "a check")
-    assert failed(home) == [True]
+    assert failed(home, began_at=later) == [True]
+
+
+def test_what_an_attempt_stored_before_it_failed_is_no_success(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = []
+    for minute in range(3):
+        began_at = f"2026-01-31T12:0{minute}:00+00:00"
+        monkeypatch.setattr("resources.table_writer.utc_now", lambda at=began_at: at.replace(":00+", ":10+"))
+        monkeypatch.setattr("nyx_assets.quarantine.utc_now", lambda at=began_at: at.replace(":00+", ":20+"))
+        write(home, "chunked_corpus", "a", minute)
+        counted += failed(home, began_at=began_at)
+    assert counted == [False, False, True]
 
 
 PLACE = [
