@@ -25,7 +25,8 @@ def made_from(*inputs: str, before: tuple[str, ...] = (), is_first: bool = False
 
     A partition that is missing together with its inputs is made in one run with them. One that was made before waits
     for each input to be through: only then is it known whether the content changed, and if not, nothing follows. What
-    failed is tried again at RETRY_CRON.
+    failed is tried again at RETRY_CRON; what failed in one run with an input that was made there is tried at once, as in
+    a run of many another partition of the input may have been what failed, and then by itself, so that it is once.
 
     Args:
         before: what is made of it; while that is at work on the partition, it has to wait, or what it says while the
@@ -33,7 +34,7 @@ def made_from(*inputs: str, before: tuple[str, ...] = (), is_first: bool = False
         is_first: its inputs are never made in one run with it.
     """
     own = _assets(inputs)
-    is_new = Condition.missing() & ~Condition.execution_failed()
+    is_new = Condition.missing() & (~Condition.execution_failed() | _held_up(own))
     content_changed = Condition.any_deps_match(Condition.data_version_changed()).allow(own)
     handled = (
         _requested_and_unchanged_since(content_changed)
@@ -54,20 +55,37 @@ def made_from(*inputs: str, before: tuple[str, ...] = (), is_first: bool = False
     return condition.with_label("new, changed or failed")
 
 
-def made_when_all_is_quiet(*inputs: str) -> dg.AutomationCondition:
+def _held_up(own: dg.AssetSelection) -> dg.AutomationCondition:
+    """True where an input was made since this was asked for, or is asked for now."""
+    input_made = Condition.any_deps_match(Condition.newly_updated()).allow(own)
+    # what was made by the next tick was made after the request
+    made_since = input_made.since(Condition.newly_requested() & ~input_made)
+    return (made_since | Condition.any_deps_match(Condition.will_be_requested()).allow(own)).with_label(
+        "an input was made since it was asked for"
+    )
+
+
+def made_when_all_is_quiet(*inputs: str, needs: tuple[str, ...] = ()) -> dg.AutomationCondition:
     """True for a whole asset some of whose inputs got other content, once none of them is being made.
 
     A partition that is missing, or failed, is not waited for: what is there goes live without it.
+
+    Args:
+        needs: what it reads besides, and is not asked for without.
     """
     own = _assets(inputs)
     content_changed = Condition.any_deps_match(Condition.data_version_changed()).allow(own)
     is_at_work = Condition.any_deps_match(Condition.in_progress() | Condition.will_be_requested()).allow(own)
     try_again = Condition.execution_failed() & Condition.cron_tick_passed(RETRY_CRON)
-    return (
+    condition = (
         (content_changed.since(_requested_and_unchanged_since(content_changed)) | try_again)
         & (~is_at_work | Condition.cron_tick_passed(PUBLISH_CRON))
         & ~Condition.in_progress()
-    ).with_label("an input changed and all are through")
+    )
+    for name in needs:
+        is_there = (~Condition.asset_matches(key_of(name), Condition.missing())).with_label(f"{name} is there")
+        condition = condition & is_there
+    return condition.with_label("an input changed and all are through")
 
 
 def _requested_and_unchanged_since(content_changed: dg.AutomationCondition) -> dg.AutomationCondition:
@@ -87,7 +105,9 @@ REFRESH: Mapping[str, dg.AutomationCondition] = {
     ),
     "chunked_corpus": made_from("crawl_documents", before=_CHAIN[1:]),
     "promoted/chunk_embeddings": made_from("chunked_corpus", "promoted_checkpoint"),
-    "final_index": made_when_all_is_quiet("promoted/chunk_embeddings", "chunked_corpus", "crawl_documents"),
+    "final_index": made_when_all_is_quiet(
+        "promoted/chunk_embeddings", "chunked_corpus", "crawl_documents", needs=("promoted_checkpoint",)
+    ),
     "catalog": made_when_all_is_quiet("final_index"),
 }
 """By asset: when the daemon makes it without being asked."""

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEventType
 
-from nyx_assets.materialization import FAILED_PARTITIONS_KEY, name_of
+from nyx_assets.materialization import ERROR_KIND_KEY, FAILED_PARTITIONS_KEY, name_of
 from nyx_assets.quarantine import FailedAttempt
 from training_kernels.errors import BudgetReached
 
@@ -40,7 +40,9 @@ def attempts_of(
         elif (evaluation := failed_check(event)) is not None:
             asset, partition = name_of(evaluation.asset_key), evaluation.partition or crawl
             error = f"{evaluation.check_name}: {faults_of(evaluation)}"
-            failed = [(partition, CHECK, error)] if partition is not None else []
+            ended_by = evaluation.metadata.get(ERROR_KIND_KEY)
+            kind = str(ended_by.value) if ended_by else CHECK
+            failed = [(partition, kind, error)] if partition is not None else []
         else:
             continue
         for partition, kind, error in failed:

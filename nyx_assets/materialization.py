@@ -3,6 +3,7 @@
 import logging
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,11 @@ from typing import Any, cast
 
 import dagster as dg
 import pyarrow as pa
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 from dagster._core.storage.tags import EXTERNALLY_MANAGED_ASSETS_TAG
+from dagster._record import copy
 
 from nyx_assets.partitions import CRAWL
 from nyx_assets.plots import Plot, plots_markdown
@@ -195,7 +200,7 @@ class Step:
         self._seconds = time.monotonic() - self._start
 
 
-Made = dg.MaterializeResult | dg.AssetMaterialization
+Made = dg.MaterializeResult | dg.AssetMaterialization | dg.AssetCheckEvaluation
 """What an asset function yields that makes one partition or many."""
 
 FAILED_PARTITIONS_KEY = "failed partitions"
@@ -243,8 +248,7 @@ def each_partition(
             context.log_event(event)
     yield from told[-1:]  # whatever was logged becomes part of the run's result with it
     if errors:
-        for step in made:  # the checks are not run after a step that fails
-            _look_for_faults(context, home, step.partition, names)
+        yield from _checked_ourselves(context, home, made, names)
         first, cause = next(iter(errors.items()))
         raise dg.Failure(
             f"{len(errors)} of {len(partitions)} partitions failed, e.g. {first}: {type(cause).__name__}: {cause}",
@@ -267,23 +271,53 @@ def _reporting_ourselves(context: dg.AssetExecutionContext) -> Iterator[None]:
         del tags[EXTERNALLY_MANAGED_ASSETS_TAG]
 
 
-_FAULT_FINDERS: dict[tuple[str, str], Callable[[Home, str | None], list[str]]] = {}
-"""By asset and name, the blocking checks of this process: what they find, they quarantine."""
+_CHECKS: dict[tuple[str, str], Callable[[Home, str | None], dg.AssetCheckEvaluation]] = {}
+"""By asset and name, the blocking checks of this process: where they find a fault, they quarantine."""
+ERROR_KIND_KEY = "error kind"
+"""Metadata of the evaluation of a check that did not end: the class of the error that ended it."""
 
 
-def _look_for_faults(
-    context: dg.AssetExecutionContext, home: Home, partition: str | None, names: Sequence[str]
-) -> None:
-    """Ask the blocking checks of these assets outside of Dagster, so that no table is read that nobody looked at."""
-    for (asset, check), find_and_quarantine in _FAULT_FINDERS.items():
-        if asset not in names or home.tables.quarantine_reason(asset, partition) is not None:
-            continue  # a fault is enough
-        try:
-            faults = find_and_quarantine(home, partition)
-        except Exception as error:  # noqa: BLE001 (the table is quarantined; the step fails anyway)
-            faults = [f"{type(error).__name__}: {error}"]
-        if faults:
-            context.log.error(f"{asset} of partition {partition} is quarantined, its check {check} failed: {faults[0]}")
+def _checked_ourselves(
+    context: dg.AssetExecutionContext, home: Home, made: Sequence[Step], names: Sequence[str]
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Evaluations of the blocking checks of these assets, which Dagster does not run after a step that fails.
+
+    Without them a table with faults would be neither counted as an attempt of its partition nor asked for again.
+    """
+    evaluations: list[dg.AssetCheckEvaluation] = []
+    for step in made:
+        for (asset, name), check in _CHECKS.items():
+            if asset not in names or home.tables.quarantine_reason(asset, step.partition) is not None:
+                continue  # a fault is enough
+            evaluation = check(home, step.partition)
+            if not evaluation.passed:
+                context.log.error(f"{asset} of partition {step.partition} is quarantined, its check {name} failed")
+            evaluations.append(evaluation)
+        if len(evaluations) >= PARTITIONS_A_LINE or step is made[-1]:
+            told = _with_targets(context.instance, evaluations)
+            with together(context.instance):
+                for one in told[:-1]:
+                    context.log_event(one)  # type: ignore[arg-type]  # taken, and kept by partition, says a test
+            yield from told[-1:]
+            evaluations = []
+
+
+def _with_targets(
+    instance: dg.DagsterInstance, evaluations: Sequence[dg.AssetCheckEvaluation]
+) -> list[dg.AssetCheckEvaluation]:
+    """The same, each with the materialization that it is of: what names none counts as of an older one in the daemon."""
+    partitions: dict[dg.AssetKey, set[str]] = defaultdict(set)
+    for one in evaluations:
+        partitions[one.asset_key].add(str(one.partition))
+    targets = {}
+    for key, wanted in partitions.items():
+        ids = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION, wanted)
+        latest = dg.AssetRecordsFilter(asset_key=key, storage_ids=list(ids.values()))
+        for record in instance.fetch_materializations(latest, limit=len(ids)).records if ids else ():
+            targets[key, record.partition_key] = AssetCheckEvaluationTargetMaterializationData(
+                storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+            )
+    return [copy(one, target_materialization_data=targets.get((one.asset_key, one.partition))) for one in evaluations]
 
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:
@@ -314,28 +348,37 @@ def blocking_check(
                 faults = faults_of(home, partition)
                 num_failed += bool(faults)
                 examples += [f"{partition}: {fault}" for fault in faults[:1]]
-                evaluations.append(
-                    dg.AssetCheckEvaluation(
-                        asset_key=key_of(asset),
-                        check_name=find_faults.__name__,
-                        passed=not faults,
-                        metadata=metadata_of(faults, begun_partition),
-                        partition=partition,
-                    )
-                )
+                evaluations.append(evaluation_of(partition, metadata_of(faults, begun_partition)))
                 if len(evaluations) >= PARTITIONS_A_LINE or time.monotonic() - last_told > SECONDS_UNTOLD:
                     tell(run, evaluations)
-                    last_told = time.monotonic()
+                    evaluations, last_told = [], time.monotonic()
         finally:
             tell(run, evaluations)
         # this has no partition: Dagster takes it for a check of the whole asset
         return dg.AssetCheckResult(passed=not num_failed, metadata=metadata_of(examples, begun))
 
+    def evaluate_ourselves(home: Home, partition: str | None) -> dg.AssetCheckEvaluation:
+        begun = time.monotonic()
+        try:
+            return evaluation_of(partition, metadata_of(faults_of(home, partition), begun))
+        except Exception as error:  # noqa: BLE001 (the table is quarantined, and it is told)
+            kind = type(error).__name__
+            return evaluation_of(partition, metadata_of([f"{kind}: {error}"], begun) | {ERROR_KIND_KEY: kind})
+
+    def evaluation_of(partition: str | None, metadata: dict[str, Any]) -> dg.AssetCheckEvaluation:
+        return dg.AssetCheckEvaluation(
+            asset_key=key_of(asset),
+            check_name=find_faults.__name__,
+            passed=metadata["faults"] == 0,
+            metadata=metadata,
+            partition=partition,
+        )
+
     def tell(run: dg.OpExecutionContext, evaluations: list[dg.AssetCheckEvaluation]) -> None:
+        told = _with_targets(run.instance, evaluations)
         with together(run.instance):
-            while evaluations:
-                run.log_event(evaluations[0])  # type: ignore[arg-type]  # taken, and kept by partition, says a test
-                del evaluations[0]
+            for one in told:
+                run.log_event(one)  # type: ignore[arg-type]  # taken, and kept by partition, says a test
 
     def faults_of(home: Home, partition: str | None) -> list[str]:
         if (reason := home.tables.quarantine_reason(asset, partition)) is not None:  # what another found is kept
@@ -358,7 +401,7 @@ def blocking_check(
             "examples": dg.MetadataValue.md("\n".join(f"- {fault}" for fault in faults[:10])),
         }
 
-    _FAULT_FINDERS[asset, find_faults.__name__] = faults_of
+    _CHECKS[asset, find_faults.__name__] = evaluate_ourselves
     with warnings.catch_warnings():
         # Dagster marks partitioned checks as a preview; the version is pinned, and a test runs them.
         warnings.simplefilter("ignore", dg.PreviewWarning)

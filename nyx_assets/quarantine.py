@@ -33,10 +33,34 @@ NOT_THE_PARTITIONS_FAULT = frozenset(
         "OutOfMemory",
         "MemoryError",
         "TrainingProcessFailed",
+        "AlreadyTraining",
+        "LeaseLost",
         "DagsterExecutionInterruptedError",
+        "TimeoutError",
+        # Python's connections, and botocore's ConnectionError
+        "ConnectionError",
+        "ConnectionAbortedError",
+        "ConnectionRefusedError",
+        "ConnectionResetError",
+        "BrokenPipeError",
+        # botocore's
+        "HTTPClientError",
+        "EndpointConnectionError",
+        "ConnectionClosedError",
+        "ConnectTimeoutError",
+        "ReadTimeoutError",
+        "ResponseStreamingError",
+        "ProxyConnectionError",
+        "SSLError",
+        # of a database (SQLAlchemy, sqlite3), and of a device (torch)
+        "OperationalError",
+        "OutOfMemoryError",
     }
 )
-"""Errors of servers, disks and settings: they meet whatever partition is at work, so they are no attempt of it."""
+"""Errors of servers, disks and settings: they meet whatever partition is at work, so they are no attempt of it.
+
+Names of classes: of an error in another process only the name is known, so a subclass stands here by itself.
+"""
 MAX_ERROR_CHARACTERS = 600
 PROVENANCE = Provenance(code_version="1")
 console = logging.getLogger("nyx")
@@ -62,8 +86,15 @@ class QuarantinedPartition:
     reason: str
 
 
-def note_failure(home: Home, attempt: FailedAttempt, *, max_attempts: int) -> bool:
-    """Keep a failed attempt; True if it was the last one and the partition is quarantined now."""
+def note_failure(home: Home, attempt: FailedAttempt, *, max_attempts: int, began_at: str = "") -> bool:
+    """Keep a failed attempt; True if it was the last one and the partition is quarantined now.
+
+    Those from before the asset of the partition was last made, and passed its checks, are forgotten.
+
+    Args:
+        began_at: when this attempt began (ISO 8601, UTC): what it stored itself before it failed is no success. Without
+            it nothing is forgotten.
+    """
     if attempt.error_kind in NOT_THE_PARTITIONS_FAULT:
         return False
     landed = home.tables.commit(LANDED, attempt.crawl)
@@ -77,7 +108,10 @@ def note_failure(home: Home, attempt: FailedAttempt, *, max_attempts: int) -> bo
         "attempted_at": utc_now(),
     }
     with _alone(home):
-        rows = [*_rows(home), row]
+        made_at = _made_at(home, attempt, before=began_at)
+        of_this = (attempt.asset, attempt.crawl)
+        kept = [one for one in _rows(home) if (one["asset"], one["crawl"]) != of_this or one["attempted_at"] >= made_at]
+        rows = [*kept, row]
         _write(home, rows)
     same = [
         one for one in rows if all(one[name] == row[name] for name in ("asset", "crawl", "code_version", "delivery"))
@@ -141,6 +175,14 @@ def quarantine_lines(partitions: Sequence[QuarantinedPartition]) -> list[str]:
         f"crawl {one.crawl} is quarantined: {one.reason}; deliver it again, or: nyx quarantine release {one.crawl}"
         for one in partitions
     ]
+
+
+def _made_at(home: Home, attempt: FailedAttempt, *, before: str) -> str:
+    """When what is stored of the asset of this partition was made; "" if nothing good is stored from before that time."""
+    commit = home.tables.commit(attempt.asset, attempt.crawl)
+    if commit is None or commit.written_at >= before:
+        return ""
+    return "" if home.tables.quarantine_reason(attempt.asset, attempt.crawl) is not None else commit.written_at
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG
 
 from nyx_assets.failures import attempts_of, cause_of, failed_check, faults_of, is_failure
 from nyx_assets.main_job import Pipeline
@@ -39,13 +40,14 @@ def failures_sensor(home: Home, settings: Settings, pipeline_of: Callable[[], Pi
         messages = list(messages_of(run, events, pipeline.asset_of_node)) or [
             f"run {run.run_id} of {run.job_name} failed: {context.failure_event.message}"
         ]
+        began_at = _began_at(context.instance, run)
         for attempt in attempts_of(
             events,
             run.tags.get(PARTITION_TAG),
             asset_of_node=pipeline.asset_of_node,
             code_version_of=pipeline.code_version_of,
         ):
-            if note_failure(home, attempt, max_attempts=pipeline.max_attempts):
+            if note_failure(home, attempt, max_attempts=pipeline.max_attempts, began_at=began_at):
                 take_partition_out(context.instance, attempt.crawl, f"{attempt.asset}: {attempt.error}")
                 messages.append(
                     f"partition {attempt.crawl} is quarantined after {pipeline.max_attempts} attempts at {attempt.asset}; "
@@ -68,15 +70,33 @@ def messages_of(
     run: DagsterRun, events: list[dg.DagsterEvent], asset_of_node: Callable[[str], str | None]
 ) -> Iterator[str]:
     """What a person is told of a failed run: a line for each step that failed and each check that did not pass."""
-    of_partition = f" of partition {run.tags[PARTITION_TAG]}" if PARTITION_TAG in run.tags else ""
+    of_run = f" of partition {run.tags[PARTITION_TAG]}" if PARTITION_TAG in run.tags else ""
+    is_of_many = ASSET_PARTITION_RANGE_START_TAG in run.tags
     for event in events:
         if is_failure(event):
-            yield f"{asset_of_node(event.node_name) or event.node_name}{of_partition} failed: {cause_of(event)}"
+            yield f"{asset_of_node(event.node_name) or event.node_name}{of_run} failed: {cause_of(event)}"
         elif (evaluation := failed_check(event)) is not None:
+            if is_of_many and evaluation.partition is None and _is_told_by_partition(evaluation, events):
+                continue
+            of_partition = f" of partition {evaluation.partition}" if evaluation.partition else of_run
             yield (
                 f"{name_of(evaluation.asset_key)}{of_partition} is quarantined, its check {evaluation.check_name} failed: "
                 f"{faults_of(evaluation)}"
             )
+
+
+def _began_at(instance: DagsterInstance, run: DagsterRun) -> str:
+    """ISO 8601, UTC; "" if the run never started."""
+    record = instance.get_run_record_by_id(run.run_id)
+    if record is None or record.start_time is None:
+        return ""
+    return datetime.fromtimestamp(record.start_time, UTC).isoformat(timespec="seconds")
+
+
+def _is_told_by_partition(whole: dg.AssetCheckEvaluation, events: list[dg.DagsterEvent]) -> bool:
+    """True if what this evaluation sums up is told of each partition as well."""
+    failed = (evaluation for event in events if (evaluation := failed_check(event)) is not None)
+    return any(one.asset_check_key == whole.asset_check_key and one.partition is not None for one in failed)
 
 
 def is_told_before(instance: DagsterInstance, message: str) -> bool:

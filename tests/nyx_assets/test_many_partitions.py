@@ -102,16 +102,25 @@ def test_a_partition_that_fails_in_a_run_of_many_is_named_and_the_others_are_mad
     assert {
         crawl: version for crawl, version in world.data_versions("crawl_documents").items() if crawl in after
     } == after
-    # Dagster runs no check after a step that fails; what they would have found is nobody's input all the same
+    # Dagster runs no check after a step that fails; they are asked, and counted, all the same
     assert set(world.home.tables.partitions("crawl_documents")) == set(CRAWLS) - {UNSOUND}
     assert "2 became documents" in (world.home.tables.quarantine_reason("crawl_documents", UNSOUND) or "")
-    (attempt,) = attempts_of(
+    passed = passed_by_partition(result, "every_page_is_a_document_or_rejected")
+    assert passed == {crawl: crawl != UNSOUND for crawl in CRAWLS if crawl != BROKEN}
+    check = dg.AssetCheckKey(key_of("crawl_documents"), "every_page_is_a_document_or_rejected")
+    kept = world.instance.event_log_storage.get_asset_check_execution_history(check, limit=2 * NUM_CRAWLS)
+    status = {one.partition: one.status.value for one in kept if one.run_id == result.run_id}
+    assert status == {crawl: "FAILED" if crawl == UNSOUND else "SUCCEEDED" for crawl in passed} | {BROKEN: "PLANNED"}
+    infos = world.instance.event_log_storage.get_asset_check_partition_info([check])
+    assert {one.partition_key for one in infos if not one.is_current} == {BROKEN}, "each is of what was made last"
+    attempts = attempts_of(
         result.all_events,
         None,
         asset_of_node=world.pipeline.asset_of_node,
         code_version_of=world.pipeline.code_version_of,
     )
-    assert (attempt.asset, attempt.crawl) == ("crawl_documents", BROKEN)
+    counted = {(attempt.asset, attempt.crawl, attempt.error_kind == "check") for attempt in attempts}
+    assert counted == {("crawl_documents", BROKEN, False), ("crawl_documents", UNSOUND, True)}
 
 
 def test_a_check_that_fails_in_a_run_of_many_quarantines_its_partition_alone(world: World) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from nyx_assets.failures import cap_of
+from nyx_assets.failures import attempts_of, cap_of
 from nyx_assets.materialization import (
     DATA_VERSION_TAG,
     Made,
@@ -251,6 +251,38 @@ def test_a_cap_that_is_reached_ends_a_run_of_many_and_what_was_made_before_it_st
         assert cap_of(failed) == "NYX_MAX_CALLS=2 is reached"
         assert home.tables.partitions("capped") == ["b"]
         assert instance.get_materialized_partitions(dg.AssetKey("capped")) == {"b"}
+
+
+def test_after_a_failed_step_a_check_that_a_disk_ended_is_told_as_trouble_of_the_disk(home: Home) -> None:
+    @dg.asset(code_version="1", partitions_def=CRAWL, backfill_policy=ONE_RUN)
+    def torn(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> Iterator[Made]:
+        def make(step: Step) -> None:
+            with step.tables({"torn": ROWS}):
+                if step.partition == "b":
+                    raise DataError("torn")
+
+        yield from each_partition(context, home, make, "torn")
+
+    def rows_are_whole(home: Home, partition: str | None) -> list[str]:
+        """No row is torn."""
+        if partition == "d":
+            raise PermissionError("the disk is read-only")
+        return ["half a row"] if partition == "c" else []
+
+    check = blocking_check("torn", partitioned=True, find_faults=rows_are_whole)
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(str(CRAWL.name), list("abcd"))
+        result = dg.materialize(
+            [torn, check], instance=instance, resources={"home": home}, raise_on_error=False,
+            tags={"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "d"},
+        )  # fmt: skip
+    assert {one.partition: one.passed for one in result.get_asset_check_evaluations()} == {
+        "a": True, "c": False, "d": False,
+    }  # fmt: skip
+    attempts = attempts_of(result.all_events, None, asset_of_node=str, code_version_of=lambda asset: "1")
+    kinds = {attempt.crawl: attempt.error_kind for attempt in attempts}
+    assert kinds == {"b": "DataError", "c": "check", "d": "PermissionError"}
+    assert home.tables.partitions("torn") == ["a"]
 
 
 def test_a_check_is_named_and_described_by_its_function() -> None:

@@ -4,9 +4,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import botocore.exceptions
 import pyarrow as pa
 import pytest
+from botocore.exceptions import HTTPClientError
 from click.testing import CliRunner
+from sqlalchemy.exc import OperationalError
+from torch import OutOfMemoryError
 
 from nyx_assets.__main__ import main
 from nyx_assets.quarantine import (
@@ -20,6 +24,7 @@ from nyx_assets.quarantine import (
 from nyx_assets.registering import open_instance
 from resources.home import Home
 from resources.tables import Provenance
+from training_kernels.errors import AlreadyTraining, LeaseLost
 
 NUMBERS = pa.schema([("x", pa.int64())])
 ATTEMPT = FailedAttempt(
@@ -41,8 +46,10 @@ def home(tmp_path: Path) -> Home:
     return home
 
 
-def failed(home: Home, attempt: FailedAttempt = ATTEMPT, *, times: int = 1, most: int = 3) -> list[bool]:
-    return [note_failure(home, attempt, max_attempts=most) for _ in range(times)]
+def failed(
+    home: Home, attempt: FailedAttempt = ATTEMPT, *, times: int = 1, most: int = 3, began_at: str = ""
+) -> list[bool]:
+    return [note_failure(home, attempt, max_attempts=most, began_at=began_at) for _ in range(times)]
 
 
 def test_the_last_attempt_takes_the_partition_out_of_everything_that_is_read_whole(home: Home) -> None:
@@ -75,7 +82,43 @@ def test_a_success_between_failures_starts_the_count_again(home: Home) -> None:
     assert failed(home, times=2) == [False, False]
 
 
-@pytest.mark.parametrize("kind", ["BudgetReached", "VLMError", "OSError", "IncompleteArtifact"])
+def test_what_was_made_since_starts_the_count_again_whoever_made_it(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as months_ago:
+        months_ago.setattr("nyx_assets.quarantine.utc_now", lambda: "2026-01-31T12:00:00+00:00")
+        failed(home, times=2)
+    write(home, "chunked_corpus", "b", 1)
+    write(home, "chunked_corpus", "a", 1)
+    later = "2100-01-31T12:00:00+00:00"
+    assert failed(home, times=2, began_at=later) == [False, False]
+    assert home.tables.num_rows("failed_attempts", None) == 2
+    # a table that did not pass its check is no success
+    write(home, "chunked_corpus", "a", 2)
+    home.tables.quarantine("chunked_corpus", "a", "a check")
+    assert failed(home, began_at=later) == [True]
+
+
+def test_what_an_attempt_stored_before_it_failed_is_no_success(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = []
+    for minute in range(3):
+        began_at = f"2026-01-31T12:0{minute}:00+00:00"
+        monkeypatch.setattr("resources.table_writer.utc_now", lambda at=began_at: at.replace(":00+", ":10+"))
+        monkeypatch.setattr("nyx_assets.quarantine.utc_now", lambda at=began_at: at.replace(":00+", ":20+"))
+        write(home, "chunked_corpus", "a", minute)
+        counted += failed(home, began_at=began_at)
+    assert counted == [False, False, True]
+
+
+PLACE = [
+    *(error.__name__ for error in (LeaseLost, AlreadyTraining, OperationalError, OutOfMemoryError)),
+    *(error.__name__ for error in (TimeoutError, ConnectionError, *ConnectionError.__subclasses__())),
+    *(error.__name__ for error in (HTTPClientError, *HTTPClientError.__subclasses__())),
+    *(error.__name__ for error in botocore.exceptions.ConnectionError.__subclasses__()),
+]
+
+
+@pytest.mark.parametrize("kind", ["BudgetReached", "VLMError", "OSError", "IncompleteArtifact", *PLACE])
 def test_an_error_of_servers_and_disks_is_no_attempt_of_the_partition(home: Home, kind: str) -> None:
     assert failed(home, replace(ATTEMPT, error_kind=kind), times=5) == [False] * 5
     assert home.tables.commit("failed_attempts", None) is None

@@ -2,9 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,16 @@ import dagster as dg
 import pytest
 from dagster import DagsterInstance
 from dagster import DagsterRunStatus as RunStatus
+from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
+from dagster._core.definitions.automation_tick_evaluation_context import build_run_requests_with_backfill_policies
+from dagster._core.definitions.events import AssetKeyPartitionKey
+from dagster._core.definitions.partitions.context import partition_loading_context
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG
 
-from nyx_assets.automation import REFRESH, REFRESH_TAGS
+from nyx_assets.automation import REFRESH, REFRESH_TAGS, made_from
 from nyx_assets.definitions import build_pipeline, resources_of
-from nyx_assets.materialization import key_of
+from nyx_assets.materialization import DATA_VERSION_TAG, key_of
+from nyx_assets.partitions import CRAWL
 from nyx_assets.quarantine import quarantined_partitions
 from nyx_assets.query_pictures import query_embedders, query_picture_store
 from nyx_assets.records import RAW_QA
@@ -61,13 +67,15 @@ class Daemon:
             for event in tick.asset_events:
                 self.instance.report_runless_asset_event(event)
 
-    def tick(self) -> Requested:
-        """What the refresh sensor asks for now."""
+    def tick(self, *, is_time_for_retries: bool = False) -> Requested:
+        """What the refresh sensor asks for now; the times of its crons come when they are called."""
         # the daemon reads the keys once a tick, Dagster's tester hundreds of times
         read_once = mock.patch.object(
             self.instance, "get_dynamic_partitions", cache(self.instance.get_dynamic_partitions)
         )
-        with read_once:
+        due = datetime.now(UTC) + timedelta(days=is_time_for_retries or -1)
+        crons = mock.patch.object(AssetGraphView, "compute_previous_cron_tick", return_value=due)
+        with read_once, crons:
             result = dg.evaluate_automation_conditions(self.defs, self.instance, cursor=self.refresh_cursor)
         self.refresh_cursor = result.cursor
         requested: Requested = {}
@@ -79,20 +87,34 @@ class Daemon:
         return requested
 
     def run(self, requested: Requested) -> list[dg.ExecuteInProcessResult]:
-        """One run a partition, as the daemon starts them; the failures sensor hears of each that fails."""
-        results = [
-            self.defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        """The runs that the daemon starts for this: ranges of partitions, or one run if it is one partition of each.
+
+        The failures sensor hears of each that fails.
+        """
+        job = self.defs.resolve_implicit_global_asset_job_def()
+        results = []
+        for request in self.requests_for(requested):
+            first = request.tags.get(ASSET_PARTITION_RANGE_START_TAG)
+            is_one = all(len(keys) == 1 for keys in requested.values())
+            result = job.execute_in_process(
                 instance=self.instance,
-                partition_key=partition,
-                asset_selection=[key_of(name) for name, keys in requested.items() if partition in keys],
+                partition_key=first if is_one else None,
+                asset_selection=request.asset_selection,
+                tags={} if is_one else dict(request.tags),
                 raise_on_error=False,
             )
-            for partition in sorted({key for keys in requested.values() for key in keys}, key=str)
-        ]
-        for failed in results:
-            if not failed.success:
-                self.hear_of(failed)
+            if not result.success:
+                self.hear_of(result)
+            results.append(result)
         return results
+
+    def requests_for(self, requested: Requested) -> Sequence[dg.RunRequest]:
+        """How Dagster itself cuts it up: assets of the same partitions together, each stretch of neighbours a run."""
+        wanted = [AssetKeyPartitionKey(key_of(name), partition) for name in requested for partition in requested[name]]
+        with partition_loading_context(dynamic_partitions_store=self.instance):
+            return build_run_requests_with_backfill_policies(
+                wanted, self.defs.resolve_asset_graph(), dynamic_partitions_store=self.instance
+            )
 
     def hear_of(self, failed: dg.ExecuteInProcessResult) -> None:
         sensor = failures_sensor(self.home, self.settings, lambda: self.pipeline)
@@ -105,11 +127,11 @@ class Daemon:
             ).for_run_failure()
         )
 
-    def settle(self, *, most_ticks: int = 8) -> list[Requested]:
-        """Ticks and runs until nothing more is asked for; what was asked for, tick by tick."""
+    def settle(self, *, most_ticks: int = 8, is_time_for_retries: bool = False) -> list[Requested]:
+        """Ticks and runs until nothing more is asked for; what was asked for, tick by tick. Retries are at the first."""
         asked = []
-        for _ in range(most_ticks):
-            if not (requested := self.tick()):
+        for number in range(most_ticks):
+            if not (requested := self.tick(is_time_for_retries=is_time_for_retries and number == 0)):
                 return asked
             asked.append(requested)
             self.run(requested)
@@ -224,26 +246,41 @@ def test_the_same_content_again_ends_at_its_documents(daemon: Daemon) -> None:
     assert daemon.settle() == []
 
 
-def test_a_delivery_that_cannot_be_read_holds_nobody_up_and_is_quarantined_in_the_end(
+def test_what_fails_in_a_run_of_many_holds_nobody_up_and_is_quarantined_in_the_end(
     daemon: Daemon, webhook: Webhook
 ) -> None:
+    """One delivery cannot be read, so the step fails, and the checks are not run that would find fault with another."""
     break_rows(deliver(daemon.crawl, "wreck", *(f"Timber {number} of a wreck." for number in range(50))))
-    deliver(daemon.crawl, "shore", "Dunes move inland by a yard each year.")
+    good = {"shore": "Dunes move inland.", "tide": "The tide turns at six.", "xebec": "A xebec has three masts."}
+    for crawl, text in {**good, "reef": "The reef has one page."}.items():
+        deliver(daemon.crawl, crawl, text)
     daemon.land()
+    deliver(daemon.crawl, "reef", "The reef has one page.", "It has one more than was registered.")
     asked = daemon.settle()
-    assert daemon.home.commit("crawl_documents", "wreck") is None
+    assert asked[0] == {name: {*good, "wreck", "reef"} for name in OF_A_PARTITION}
+    assert len(daemon.requests_for(asked[0])) == 1
+    held_up = {"chunked_corpus", "promoted/chunk_embeddings"}
+    assert {name: asked[1].get(name) for name in held_up} == {name: set(good) for name in held_up}
+    assert not (OF_A_PARTITION - held_up) & asked[1].keys()
+    assert asked_for(asked[2:]) == {"final_index": {None}, "catalog": {None}}, (
+        "what failed is not asked for at every tick"
+    )
     assert daemon.found("dunes", crawl="shore") == ["https://shore.example/0"]
-    (told,) = [message["text"] for message in webhook.posted]
-    assert told.startswith("crawl_documents of partition wreck failed: ")
+    assert daemon.found("masts", crawl="xebec") == ["https://xebec.example/0"]
+    of_step, of_check = sorted(message["text"] for message in webhook.posted)
+    assert of_step.startswith("crawl_documents failed: Failure: 1 of 5 partitions failed, e.g. wreck: ")
+    assert of_check.startswith("crawl_documents of partition reef is quarantined, its check every_page_is")
 
-    of_wreck: Requested = {name: {"wreck"} for name in asked[0]}
-    for _ in range(2):  # what the daemon does again every ten minutes
-        daemon.run(of_wreck)
-    assert [one.crawl for one in quarantined_partitions(daemon.home)] == ["wreck"]
-    assert len(webhook.posted) == 2, "the same failure is told once"
-    assert "partition wreck is quarantined after 3 attempts at crawl_documents" in webhook.posted[1]["text"]
+    for _ in range(2):
+        retried = daemon.settle(is_time_for_retries=True)
+        assert {key for name in OF_A_PARTITION for key in retried[0][name]} == {"wreck", "reef"}
+        assert asked_for(retried[1:]).keys() <= {"final_index", "catalog"}
+    assert [one.crawl for one in quarantined_partitions(daemon.home)] == ["reef", "wreck"]
+    told = [message["text"] for message in webhook.posted[2:]]
+    assert len([text for text in told if "quarantined after 3 attempts at crawl_documents" in text]) == 2
+    assert len(set(told)) == len(told), "the same failure is told once"
     assert not daemon.instance.has_dynamic_partition("crawl", "wreck")
-    assert daemon.settle() == []
+    assert daemon.settle(is_time_for_retries=True) == []
     daemon.landing_cursor = None  # a lost cursor does not let it in
     daemon.land()
     assert not daemon.instance.has_dynamic_partition("crawl", "wreck")
@@ -253,6 +290,53 @@ def test_a_delivery_that_cannot_be_read_holds_nobody_up_and_is_quarantined_in_th
     daemon.settle()
     assert quarantined_partitions(daemon.home) == []
     assert daemon.found("wreck", crawl="wreck") == ["https://wreck.example/0"]
+    assert len(daemon.found("reef", crawl="reef")) == 2, "a check that passes now is not taken for the one that failed"
+    assert daemon.settle(is_time_for_retries=True) == []
+
+
+def test_what_fails_by_itself_after_its_input_was_made_is_tried_once_more_and_not_at_every_tick() -> None:
+    @dg.asset(deps=["landed"], partitions_def=CRAWL, automation_condition=made_from("landed", is_first=True))
+    def documents() -> None: ...
+
+    @dg.asset(deps=[documents], partitions_def=CRAWL, automation_condition=made_from("documents"))
+    def chunks() -> None:
+        raise ValueError("no end of a page")
+
+    defs, cursor, asked = dg.Definitions([dg.AssetSpec("landed", partitions_def=CRAWL), documents, chunks]), None, []
+    with DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(str(CRAWL.name), ["a"])
+        instance.report_runless_asset_event(dg.AssetMaterialization("landed", partition="a"))
+        for minute in range(5):
+            at = datetime(2026, 11, 21, 12, 1 + minute, tzinfo=UTC)
+            tick = dg.evaluate_automation_conditions(defs, instance, cursor=cursor, evaluation_time=at)
+            cursor = tick.cursor
+            keys = [name for name in ("documents", "chunks") if tick.get_requested_partitions(key_of(name))]
+            asked.append(keys)
+            if keys:
+                defs.resolve_implicit_global_asset_job_def().execute_in_process(
+                    instance=instance, partition_key="a", asset_selection=[*map(key_of, keys)], raise_on_error=False
+                )
+    assert asked == [["documents", "chunks"], ["chunks"], [], [], []]
+
+
+def test_no_index_is_asked_for_before_there_is_a_checkpoint(tmp_path: Path) -> None:
+    def made(name: str, partition: str | None) -> None:
+        tags = {DATA_VERSION_TAG: "1"}
+        instance.report_runless_asset_event(dg.AssetMaterialization(key_of(name), partition=partition, tags=tags))
+
+    (tmp_path / "crawl").mkdir()
+    with DagsterInstance.ephemeral() as instance:
+        daemon = Daemon(tmp_path / "home", tmp_path / "crawl", instance)
+        deliver(daemon.crawl, "creek", "The creek is dry.")
+        daemon.land()
+        assert daemon.tick().keys() == OF_A_PARTITION - {"promoted/chunk_embeddings"}
+        for name in OF_A_PARTITION - {"promoted/chunk_embeddings"}:
+            made(name, "creek")
+        assert daemon.tick() == {}
+        assert daemon.tick(is_time_for_retries=True) == {}
+        made("promoted_checkpoint", None)
+        made("promoted/chunk_embeddings", "creek")
+        assert daemon.tick().keys() == {"final_index"}
 
 
 def retraining_tick(daemon: Daemon, **env: str) -> tuple[list[str], str]:
