@@ -297,7 +297,7 @@ def _checked_ourselves(
             told = _with_targets(context.instance, evaluations)
             with together(context.instance):
                 for one in told[:-1]:
-                    context.log_event(one)  # type: ignore[arg-type]  # taken, and kept by partition, says a test
+                    context.log_event(one)
             yield from told[-1:]
             evaluations = []
 
