@@ -20,7 +20,7 @@ from training_kernels.errors import ConfigError
 from training_kernels.examples import Example, ExampleSet
 from training_kernels.recipes import train_recipe
 from training_kernels.tokenizer import TINY_TOKENIZER
-from training_kernels.trainer import train
+from training_kernels.trainer import train, with_whole_width
 
 WIDTH = 2048
 
@@ -84,13 +84,15 @@ def test_a_recipe_takes_two_steps_and_its_checkpoint_encodes(shallow_folder, tra
     # a CPU trains in float32 whatever the recipe says
     assert (report["steps"], report["precision"], report["device"]) == (2, "float32", "cpu")
     assert all(math.isfinite(point["loss"]) and point["gradient_norm"] > 0 for point in report["curve"])
-    assert tuple(map(int, report["curve"][0]["loss_by_dim"])) == recipe.loss.dims
+    dims = with_whole_width(recipe, WIDTH).loss.dims
+    assert dims[0] == WIDTH
+    assert tuple(map(int, report["curve"][0]["loss_by_dim"])) == dims
     adapter = load_file(tmp_path / "out" / "adapter_model.safetensors")
     assert any(weight.abs().max() > 0 for part, weight in adapter.items() if "lora_B" in part), "B starts at zero"
     has_vision, has_lengths = (any(word in part for part in adapter) for word in ("visual", "magnitude"))
     assert (has_vision, has_lengths) == (name == "nyx_published",) * 2
     encoder = Encoder.load(tmp_path / "out")
-    assert (encoder.dim, encoder.dims, encoder.inputs) == (WIDTH, recipe.loss.dims, recipe.inputs)
+    assert (encoder.dim, encoder.dims, encoder.inputs) == (WIDTH, dims, recipe.inputs)
     embedding_ND = encoder.encode(list(training.documents.values()), pictures, side="candidate")
     assert embedding_ND.shape == (12, WIDTH)
     assert (embedding_ND @ embedding_ND.T)[0, 1:].max() < 0.9999
