@@ -351,7 +351,7 @@ class ParquetTables:
                     connection.execute(f'CREATE TEMP VIEW "{asset.replace("/", "_")}" AS FROM {source}')
             return connection.sql(sql).to_arrow_table()
 
-    def _connection(self) -> duckdb.DuckDBPyConnection:
+    def _connection(self) -> Any:
         """One of its own, for any thread; what is TEMP goes with it."""
         if self._is_local:
             return _database(os.getpid()).cursor()
@@ -368,7 +368,7 @@ class ParquetTables:
 
 
 @cache
-def _database(process: int) -> duckdb.DuckDBPyConnection:
+def _database(process: int) -> Any:  # its type, named here, would be held until the end and reported as a leak
     """An empty database in memory, which opens its connections forty times faster than each would open one of its own.
 
     It keeps nothing of the files that are read: a partition is written again under the same name. A forked process has
