@@ -137,6 +137,7 @@ def run(home: Path, *arguments: object) -> dict:
         [NYX, "run", "--json", *map(str, arguments)], env=environment(home), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+    assert "leaked" not in done.stderr, "the report is the last thing that is said"
     return json.loads(done.stdout)
 
 
