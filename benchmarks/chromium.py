@@ -45,8 +45,8 @@ def wait_for(what: str, find: Callable[[], Any], *, seconds: float = 30) -> Any:
 
 def end_group(process: subprocess.Popen[Any]) -> None:
     """End a process and everything it started: in good order if that takes 10 seconds at most."""
-    os.killpg(process.pid, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
+    with suppress(subprocess.TimeoutExpired, ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=10)
     with suppress(ProcessLookupError):  # nobody is left
         os.killpg(process.pid, signal.SIGKILL)

@@ -27,9 +27,9 @@ NUM_LAYERS = 2
 """Choice: measured at 400 steps of one seed, two layers find 0.73 by caption and 0.72 by picture, the embedded backbone's
 one finds 0.50 and 0.49, and after 1,000 steps 0.68 and 0.69."""
 
-STEPS_PER_MINUTE = 200
-"""Choice: of two layers a step takes 0.25 to 0.3 s of one core (measured), so that 1,000 take some 270 s. A seed's time is
-measured and printed whatever it comes to."""
+STEPS_PER_MINUTE = 240
+"""Choice: of two layers a step takes 0.18 to 0.21 s of two cores (measured), so that 1,200 take 220 to 250 s. A seed's time
+is measured and printed whatever it comes to."""
 
 MINUTES, SEEDS = 5.0, 3
 
@@ -132,8 +132,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=MINUTES, help=f"{STEPS_PER_MINUTE} steps each")
-    # products of this width are too small to share: a step takes 0.25 s with one thread and 0.33 s with two (measured)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     results = []

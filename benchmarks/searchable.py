@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chromium import free_port
+from benchmarks.chromium import wait_for
+from benchmarks.dagster_dev import Dagster, serving
 from benchmarks.soak import made_home
-from benchmarks.ui_kills import Ui
 from nyx_assets.registering import open_instance
 from resources.home import Home
 from sample_crawl import generate
@@ -49,17 +49,13 @@ def searchable(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     else:
         generate(delivery, num_pages=options.pages, num_partitions=1)
     os.environ.update({"NYX_HOME": str(root), "NYX_RECIPE": "smoke", "NYX_CRAWL": str(crawl)})
-    ui = Ui(home, free_port())
-    try:
-        ui.wait(lambda: ui.ask("{ version }"), options.seconds)
-        _wait_for_a_tick(ui, options.seconds)
+    with serving(root, folder / "dagster.log") as dagster:
+        _wait_for_a_tick(dagster, options.seconds)
         (delivery / "_SUCCESS").touch()
         delivery.rename(crawl / KEY)
         began = time.time()
-        ui.wait(lambda: _is_live(home), options.seconds)
+        wait_for("the delivery in the live index", lambda: _is_live(home), seconds=options.seconds)
         seconds = time.time() - began
-    finally:
-        ui.end()
     with open_instance(home) as instance:
         made = {
             asset: record.asset_materialization and record.timestamp - began
@@ -87,15 +83,15 @@ def searchable(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _wait_for_a_tick(ui: Ui, seconds: float) -> None:
+def _wait_for_a_tick(dagster: Dagster, seconds: float) -> None:
     """Until the daemon has looked into the folder once, so that its start is not in the time."""
     query = '{ sensorOrError(sensorSelector: {repositoryLocationName: "nyx", repositoryName: "__repository__", sensorName: "landings"}) { ... on Sensor { sensorState { ticks(limit: 1) { status } } } } }'
 
     def has_ticked() -> bool:
-        answer = ui.ask(query)
-        return bool(answer and answer["sensorOrError"]["sensorState"]["ticks"])
+        found = dagster.query(query)["sensorOrError"]
+        return bool(found and found["sensorState"]["ticks"])
 
-    ui.wait(has_ticked, seconds)
+    wait_for("a tick of the sensor", has_ticked, seconds=seconds)
 
 
 def _is_live(home: Home) -> bool:

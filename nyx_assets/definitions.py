@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from operator import attrgetter
 from typing import Any
@@ -75,13 +74,13 @@ from resources.home import Home
 from resources.index_milvus import MilvusIndex
 from resources.public_sets import PublicSets
 from resources.settings import ROLES, Settings
-from resources.vlm_budget import Caps
 from resources.vlm_roles import VLMRole
+from sensors import backfill_job, retrain_job
 from sensors.alerts import alerts_sensor
 from sensors.failures import failures_sensor
+from sensors.job_runs import run_pod_tags
 from sensors.killed_runs import killed_runs_sensor
 from sensors.landings import landings_sensor
-from sensors.retrain_job import retrain_job, run_pod_tags
 from sensors.retraining import retraining_schedules, retraining_sensor
 from training_kernels.errors import ConfigError
 from training_kernels.recipes import train_recipe
@@ -323,18 +322,21 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
     def pipeline_of() -> Pipeline:
         return pipeline
 
-    def pipeline_under(caps: Caps) -> Pipeline:
-        return pipeline if caps == settings.caps else build_pipeline(replace(settings, caps=caps), home)
+    def pipeline_with(changed: Settings) -> Pipeline:
+        return pipeline if changed == settings else build_pipeline(changed, home)
 
     landings = landed_crawl.replace_attributes(
         owners=[OWNER_BY_GROUP[str(landed_crawl.group_name)]], freshness_policy=FRESHNESS.get(name_of(landed_crawl.key))
     )
     k8s_steps = _k8s_steps(settings)
-    retrain = retrain_job(home, settings, pipeline_under, run_tags=run_pod_tags(k8s_steps))
+    retrain = retrain_job.retrain_job(home, settings, pipeline_with, run_tags=run_pod_tags(k8s_steps, retrain_job.STEP))
+    backfill = backfill_job.backfill_job(
+        home, settings, pipeline_with, run_tags=run_pod_tags(k8s_steps, backfill_job.STEP)
+    )
     defs = dg.Definitions(
         assets=[landings, *assets],
         asset_checks=checks_of(resources["recipe"]),
-        jobs=[retrain],
+        jobs=[retrain, backfill],
         schedules=retraining_schedules(home, settings, retrain),
         sensors=[
             landings_sensor(home, settings),

@@ -1,11 +1,12 @@
 """What runs that were killed left in Dagster's records, and in tables that nobody checked; a partition that failed for good.
 
 A run of the main job is dead when the next main job begins, since a home has one at a time. Any other, started in the UI,
-by a backfill or by a sensor, is dead when the process that its log names is gone.
+by a backfill or by a sensor, is dead when the process that its log names is gone. A run that somebody else has ended, the
+code server whose worker died or a person, leaves the same behind.
 """
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
@@ -14,7 +15,9 @@ from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
+    AUTO_RETRY_RUN_ID_TAG,
     MAX_RETRIES_TAG,
+    WILL_RETRY_TAG,
 )
 
 from nyx_assets.materialization import DATA_VERSION_TAG, key_of, name_of
@@ -33,6 +36,14 @@ UNFINISHED = [
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
+LOOKED_AFTER_KEY = "nyx/ended_runs_looked_after"
+"""Where Dagster's records keep until when runs that had ended were looked after."""
+LOOK_BACK = timedelta(days=1)
+"""Choice: of the first look, and of one after the clock was set back."""
+RETRY_PATIENCE = timedelta(minutes=5)
+"""Choice: that long the daemon has to start a run again before what it left is judged without that."""
+ENDED_FROM_OUTSIDE = [DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
+"""Among them those that ended by themselves, which leave nothing."""
 NO_RETRIES_TAGS = {MAX_RETRIES_TAG: "0"}
 """The daemon leaves a killed run of a main job alone: the next main job makes what it did not."""
 MAIN_JOB_MESSAGE = "its process was killed; the next main job goes on from here"
@@ -52,6 +63,7 @@ def bury_killed_runs(
     for record in instance.get_run_records(RunsFilter(tags=MAIN_JOB_TAGS, statuses=UNFINISHED)):
         _bury(record, MAIN_JOB_MESSAGE, instance, home, graph, log)
     bury_dead_runs(instance, home, graph, log=log)
+    look_after_ended_runs(instance, home, graph, log=log)
 
 
 def bury_dead_runs(
@@ -68,6 +80,65 @@ def bury_dead_runs(
         log(f"run {run.run_id[:8]} is ended: its process is gone")
         _bury(record, DEAD_MESSAGE, instance, home, graph, log)
     return [record.dagster_run.run_id for record in dead]
+
+
+def look_after_ended_runs(
+    instance: DagsterInstance, home: Home, graph: BaseAssetGraph, *, log: Callable[[str], None]
+) -> list[str]:
+    """The same for what runs left that were ended from outside; returns the ids of those that left something.
+
+    A code server that sees its worker die marks the run as failed, and a person may cancel one: then no process of the
+    run frees its slots of pools, for which the next run, its own retry among them, would wait without end. Tables are
+    judged once what was started in its place has ended, as that runs the checks that are still to be run.
+    """
+    if not isinstance(instance.run_storage, SqliteRunStorage):
+        return []
+    now = datetime.now(UTC)
+    until, left = now, []
+    holding = instance.event_log_storage.get_concurrency_run_ids()
+    ended = RunsFilter(statuses=ENDED_FROM_OUTSIDE, updated_after=_looked_after_until(instance, now))
+    for record in instance.get_run_records(ended):
+        run, updated = record.dagster_run, _in_utc(record.update_timestamp)
+        if any(may_live(process) for process in processes_of(instance, run.run_id)):
+            until = min(until, updated)
+            continue
+        if run.run_id in holding:
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            log(f"run {run.run_id[:8]} held slots of pools after its end: freed")
+            left.append(run.run_id)
+        if MAIN_JOB_TAGS.items() <= run.tags.items():  # it looks after its own
+            continue
+        if _goes_on(record, instance, now) and now - updated < LOOK_BACK:
+            until = min(until, updated)
+        elif _quarantine_unchecked(record, instance, home, graph, log):
+            left.append(run.run_id)
+    seen = (until - timedelta(seconds=1)).isoformat()  # moments in the records are not all to the microsecond
+    instance.daemon_cursor_storage.set_cursor_values({LOOKED_AFTER_KEY: seen})
+    return list(dict.fromkeys(left))
+
+
+def _looked_after_until(instance: DagsterInstance, now: datetime) -> datetime:
+    kept = instance.daemon_cursor_storage.get_cursor_values({LOOKED_AFTER_KEY}).get(LOOKED_AFTER_KEY)
+    until = datetime.fromisoformat(kept) if kept else now - LOOK_BACK
+    return until if until <= now else now - LOOK_BACK
+
+
+def _goes_on(record: RunRecord, instance: DagsterInstance, now: datetime) -> bool:
+    """Whether what was started in the place of a run is still to end, or still to be started by the daemon."""
+    run = record.dagster_run
+    is_recent = now - _in_utc(record.update_timestamp) < RETRY_PATIENCE
+    if is_recent and run.tags.get(WILL_RETRY_TAG) == "true" and AUTO_RETRY_RUN_ID_TAG not in run.tags:
+        return True
+    return any(not one.is_finished for one in _line_of(run, instance))
+
+
+def _line_of(run: DagsterRun, instance: DagsterInstance) -> list[DagsterRun]:
+    """The run and those that were started in its place, and in the place of these."""
+    group = instance.get_run_group(run.run_id)
+    line = [run]
+    for one in line:  # it grows meanwhile
+        line += [other for other in (group[1] if group else ()) if other.parent_run_id == one.run_id]
+    return line
 
 
 def dead_runs(instance: DagsterInstance) -> Iterator[RunRecord]:
@@ -93,9 +164,7 @@ def _bury(
     log: Callable[[str], None],
 ) -> None:
     run = record.dagster_run
-    for name, partition in _unchecked(run, record.create_timestamp, instance, home, graph):
-        home.tables.quarantine(name, partition, "the run that made it was killed before its checks had ended")
-        log(f"{name} {partition or ''}".strip() + " is made again: the run that made it was killed before its checks")
+    _quarantine_unchecked(record, instance, home, graph, log)
     if run.status == DagsterRunStatus.CANCELING:
         instance.report_run_canceled(run, message)
     else:
@@ -103,13 +172,25 @@ def _bury(
     instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
+def _quarantine_unchecked(
+    record: RunRecord, instance: DagsterInstance, home: Home, graph: BaseAssetGraph, log: Callable[[str], None]
+) -> bool:
+    """Whether the run left tables that it should have checked; they are made again."""
+    unchecked = list(_unchecked(record.dagster_run, record.create_timestamp, instance, home, graph))
+    for name, partition in unchecked:
+        home.tables.quarantine(name, partition, "the run that made it was killed before its checks had ended")
+        log(f"{name} {partition or ''}".strip() + " is made again: the run that made it was killed before its checks")
+    return bool(unchecked)
+
+
 def _unchecked(
     run: DagsterRun, begun: datetime, instance: DagsterInstance, home: Home, graph: BaseAssetGraph
 ) -> Iterator[tuple[str, str | None]]:
-    """Tables, with their partition, that the run wrote, and that it should have checked and did not."""
+    """Tables, with their partition, that the run wrote, and that neither it nor one in its place has checked."""
     evaluations = [
         entry.dagster_event.asset_check_evaluation_data
-        for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION)
+        for one in _line_of(run, instance)
+        for entry in instance.all_logs(one.run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION)
         if entry.dagster_event
     ]
     partitions = partitions_of(run, instance)
@@ -152,7 +233,11 @@ def _is_of_another_run(
         return False
     since = begun.replace(microsecond=0)  # commits know whole seconds
     was_there_before = datetime.fromisoformat(commit.written_at) < since
-    return was_there_before or datetime.fromtimestamp(known.timestamp, UTC) > begun.replace(tzinfo=begun.tzinfo or UTC)
+    return was_there_before or datetime.fromtimestamp(known.timestamp, UTC) > _in_utc(begun)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=moment.tzinfo or UTC)
 
 
 def take_partition_out(instance: DagsterInstance, crawl: str, reason: str) -> None:

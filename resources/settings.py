@@ -69,8 +69,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from resources.crawl_store import Crawl, crawl_at
@@ -207,6 +208,52 @@ class Settings:
             max_attempts=_whole_number(env, "NYX_MAX_ATTEMPTS", default=3, least=1),
             is_replay=_is_replay(env),
         )
+
+
+def changed_settings(env: Mapping[str, str], given: Mapping[str, str]) -> Settings:
+    """The settings of an environment with some of its variables put in their place, for one run in the same home.
+
+    Args:
+        given: NYX_* variables and their values; that of a key is the name of a variable of `env` which holds it, since what
+            is asked of one run is kept in Dagster's records.
+
+    Raises ConfigError naming a variable that is unknown, has no effect, or would move the home or its crawl.
+    """
+    fixed = sorted(given.keys() & {"NYX_HOME", "NYX_LOCAL", "NYX_CRAWL"})
+    if fixed:
+        raise ConfigError(f"{fixed[0]} cannot differ for one run: start another installation with it")
+    held = {}
+    for name in given:
+        if name.endswith("_API_KEY"):
+            if given[name] not in env:
+                raise ConfigError(
+                    f"the value of {name} must be the name of an environment variable that holds the key, which is not "
+                    "written into a run's config; there is none of the name that was given"
+                )
+            held[name] = env[given[name]]
+    noted = _NotingReads({**env, **given, **held})
+    settings = Settings.from_env(noted)
+    for name in given:
+        if name not in noted.read:
+            alike = ", ".join(get_close_matches(name, noted.read, n=3))
+            near = f"; near it: {alike}" if alike else ""
+            raise ConfigError(
+                f"{name} is no setting, or has no effect beside the others{near}"
+                " (resources/settings.py lists them all; a role's need its NYX_<ROLE>_BASE_URL)"
+            )
+    return settings
+
+
+class _NotingReads(dict[str, str]):
+    """Variables, and the names that were asked for."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        super().__init__(variables)
+        self.read: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.read.add(name)
+        return super().get(name, default)
 
 
 def _home(env: Mapping[str, str]) -> Path | SharedHome:

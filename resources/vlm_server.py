@@ -48,6 +48,8 @@ class OfflineService:
     slow_seconds: float = 5.0
     max_concurrent: int = 64
     base_url: str = ""
+    model: str = STAND_IN_MODEL
+    """The name that it serves the stand-in under."""
     attempts_by_digest: Counter[str] = field(default_factory=Counter)
     """Requests that came in, by SHA-256 of their body."""
     answers_by_digest: Counter[str] = field(default_factory=Counter)
@@ -134,13 +136,13 @@ def _segment(part: dict[str, Any]) -> Segment:
     return Segment(image=hashlib.sha256(base64.b64decode(url.partition(",")[2], validate=True)).hexdigest())
 
 
-def completion_of(reply: Reply, digest: str) -> dict[str, Any]:
+def completion_of(reply: Reply, digest: str, *, model: str = STAND_IN_MODEL) -> dict[str, Any]:
     """A reply as the body of a chat completion."""
     return {
         "id": f"chatcmpl-{digest[:24]}",
         "object": "chat.completion",
         "created": 0,
-        "model": STAND_IN_MODEL,
+        "model": model,
         "choices": [
             {"index": 0, "finish_reason": reply.finish_reason, "message": {"role": "assistant", "content": reply.text}}
         ],
@@ -160,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path.rstrip("/") == "/v1/models":
-            model = {"id": STAND_IN_MODEL, "object": "model", "created": 0, "owned_by": "nyx"}
+            model = {"id": self.server.service.model, "object": "model", "created": 0, "owned_by": "nyx"}
             self._send(200, {"object": "list", "data": [model]})
         elif self.path == "/counts":  # no part of the API: for tests and benchmarks with a server of their own process
             self._send(200, self.server.service.counts())
@@ -190,8 +192,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = json.loads(content)
             if not isinstance(body, dict):
                 raise DataError(f"the body must be a JSON object, got {type(body).__name__}")
-            if body.get("model") != STAND_IN_MODEL:
-                self._refuse(404, f"model {body.get('model')!r} is not here; there is {STAND_IN_MODEL!r}")
+            if body.get("model") != (served := self.server.service.model):
+                self._refuse(404, f"model {body.get('model')!r} is not here; there is {served!r}")
                 return
             reply = OfflineVLM().answer(request_of(body))
         except (json.JSONDecodeError, DataError, VLMError) as error:
@@ -206,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "not_json":
             self._send_bytes(200, b"<html><body>Bad gateway</body></html>", "text/html")
             return
-        answer = json.dumps(completion_of(reply, digest)).encode()
+        answer = json.dumps(completion_of(reply, digest, model=served)).encode()
         if fault == "cut":
             self._send_bytes(200, answer[: len(answer) // 2], "application/json", announced=len(answer))
             self.close_connection = True

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from nyx_assets.recovery import bury_dead_runs
+from nyx_assets.recovery import bury_dead_runs, look_after_ended_runs
 from resources.home import Home
 
 
@@ -17,9 +17,16 @@ def killed_runs_sensor(home: Home) -> dg.SensorDefinition:
     )
     def killed_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         assert context.repository_def is not None
-        ended = bury_dead_runs(context.instance, home, context.repository_def.asset_graph, log=context.log.warning)
-        if not ended:
-            return dg.SkipReason("no run has lost its process")
-        return dg.SkipReason(f"ended {len(ended)} whose process was gone: {', '.join(run_id[:8] for run_id in ended)}")
+        graph = context.repository_def.asset_graph
+        said = []
+        if ended := bury_dead_runs(context.instance, home, graph, log=context.log.warning):
+            said.append(f"ended {len(ended)} whose process was gone: {_short(ended)}")
+        if left := look_after_ended_runs(context.instance, home, graph, log=context.log.warning):
+            said.append(f"looked after what {len(left)} had left: {_short(left)}")
+        return dg.SkipReason("; ".join(said) or "no run has lost its process")
 
     return killed_runs
+
+
+def _short(run_ids: list[str]) -> str:
+    return ", ".join(run_id[:8] for run_id in run_ids)

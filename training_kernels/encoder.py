@@ -148,10 +148,10 @@ class Encoder:
             for picture, key in zip(pictures, keys, strict=True)
             if (kept := self._vision_cache.get(key)) is not None
         }
-        new = [picture for picture in pictures if picture not in features]
-        features.update(zip(new, self._read_pictures(new), strict=True))
         for picture, key in zip(pictures, keys, strict=True):
-            if picture in new:
+            if picture not in features:
+                # alone: rounding depends on what is read beside it, and that on what the cache happens to hold
+                [features[picture]] = self._read_pictures([picture])
                 self._vision_cache.put(key, features[picture])
         return [features[picture] for picture in pictures]
 

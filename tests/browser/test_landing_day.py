@@ -1,7 +1,8 @@
 """A day with a running `dagster dev`, asked over GraphQL and seen in a browser.
 
 Three deliveries land (a duplicate, one that comes in two parts), one of them changes, two partitions are back-filled, a
-broken delivery fails alone and is mended, a failed check is told once and mended, and a retraining is refused by the gate.
+broken delivery fails alone and is mended, a failed check is told once and mended, a retraining is refused by the gate, and
+questions of two partitions are written again with another prompt.
 Scenes build on each other; most of their time is the daemon's own pace, and a run is a process of its own.
 """
 
@@ -19,6 +20,7 @@ from nyx_assets.searching import query_document, search_live
 from resources.home import Home
 from resources.settings import Settings
 from tests.deliveries import deliver
+from tests.nyx_assets.test_backfilling import another_prompt
 from tests.webhook import Webhook, serving_webhook
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
@@ -31,7 +33,17 @@ CORPUS_STEP = ("crawl_documents", "rejected_documents", "link_rot")
 
 EVENTS = """
 query Events($path: [String!]!) { assetNodeOrError(assetKey: {path: $path}) { ... on AssetNode {
-    assetMaterializations(limit: 400) { partition runId timestamp }
+    assetMaterializations(limit: 400) { partition runId timestamp metadataEntries { label
+        ... on IntMetadataEntry { intValue } ... on TextMetadataEntry { text }
+    } }
+} } }"""
+CHECKS = """
+query Checks($asset: AssetKeyInput!, $check: String!) { assetCheckExecutions(assetKey: $asset, checkName: $check, limit: 20) {
+    status runId
+} }"""
+STALE = """
+query Stale($asset: AssetKeyInput!) { assetNodeOrError(assetKey: $asset) { ... on AssetNode {
+    harbour: staleStatus(partition: "harbour") twin: staleStatus(partition: "twin") slow: staleStatus(partition: "slow")
 } } }"""
 BACKFILL = """
 mutation Fill($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
@@ -39,8 +51,6 @@ mutation Fill($params: LaunchBackfillParams!) { launchPartitionBackfill(backfill
 } }"""
 STATUS = """
 query Status($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"""
-RUNS = """
-{ runsOrError(limit: 200) { ... on Runs { results { runId status } } } }"""
 
 
 class Day:
@@ -68,6 +78,16 @@ class Day:
     def made(self, asset: str, crawl: str) -> int:
         return sum(event["partition"] == crawl for event in self.events(asset))
 
+    def facts(self, asset: str) -> dict[str, Any]:
+        """What the newest materialization of an asset says of itself: numbers and short texts, by their labels."""
+        entries = self.events(asset)[0]["metadataEntries"]
+        return {entry["label"]: value for entry in entries for value in (entry.get("intValue", entry.get("text")),)}
+
+    def checked(self, asset: str, check: str) -> list[str]:
+        """How a check ended, the newest first."""
+        asked = self.dagster.query(CHECKS, asset={"path": asset.split("/")}, check=check)
+        return [execution["status"] for execution in asked["assetCheckExecutions"]]
+
     def wait(self, what: str, find: Callable[[], Any]) -> Any:
         return self._wait(what, find, seconds=PATIENCE_SECONDS)
 
@@ -88,14 +108,15 @@ class Day:
     def num_live(self) -> int:
         return self.live()["num_chunks"]
 
-    def runs(self) -> list[dict[str, Any]]:
-        return self.dagster.query(RUNS)["runsOrError"]["results"]
+    def failed_run(self) -> str:
+        """The newest run that failed; "" if none did."""
+        return next((run["runId"] for run in self.dagster.runs() if run["status"] == "FAILURE"), "")
 
     def end_of(self, run_id: str) -> str:
         """What a run ended with."""
-        status = lambda: next((run["status"] for run in self.runs() if run["runId"] == run_id), "")  # noqa: E731
-        self.wait(f"the end of run {run_id}", lambda: status() in ("SUCCESS", "FAILURE", "CANCELED"))
-        return status()
+        ended = ("SUCCESS", "FAILURE", "CANCELED")
+        self.wait(f"the end of run {run_id}", lambda: self.dagster.status_of(run_id) in ended)
+        return self.dagster.status_of(run_id)
 
     def picture_of_one_crawl(self) -> tuple[Path, str]:
         """The file of a picture that only one crawl shows, and that crawl."""
@@ -133,13 +154,24 @@ def day(
             yield Day(folder, dagster, wait_until, webhook)
 
 
-def test_three_deliveries_land_and_are_searchable_and_none_is_trained_on(day: Day) -> None:
+def test_three_deliveries_land_and_are_searchable_and_none_is_trained_on(
+    day: Day, browser: Any, tmp_path: Path
+) -> None:
     day.deliver("harbour", LIGHTHOUSE)
     day.deliver("twin", LIGHTHOUSE)  # a duplicate
     day.deliver("slow", "Half of it.", is_whole=False)  # nobody marks it, and it stays the same for a while
     day.wait("all three in the live index", lambda: day.num_live() == day.num_before + 3)
     assert day.indexed("harbour") == {"https://harbour.example/0"}
     assert not {crawl for name in TRAINED for crawl in ("harbour", "twin", "slow") if day.made(name, crawl)}
+    day.wait("the index in Dagster's records", lambda: day.facts("final_index").get("chunks") == day.num_before + 3)
+    with day.shown(
+        browser, "assets/landed_crawl?view=partitions", tmp_path / "landed.png", until="Materialized (5)"
+    ) as text:
+        assert "landed_crawl" in text
+    with day.shown(
+        browser, "assets/final_index?view=events", tmp_path / "searchable.png", until="recall_at_10"
+    ) as text:
+        assert str(day.num_before + 3) in text
 
 
 def test_the_rest_of_a_delivery_comes_later_and_it_is_made_again_alone(day: Day) -> None:
@@ -148,6 +180,7 @@ def test_the_rest_of_a_delivery_comes_later_and_it_is_made_again_alone(day: Day)
     day.wait("both pages of slow", lambda: day.num_live() == day.num_before + 4)
     assert len(day.indexed("slow")) == 2
     assert day.made("chunked_corpus", "harbour") == before
+    assert day.made("landed_crawl", "slow") >= 2
 
 
 def test_a_backfill_makes_two_partitions_by_name_and_no_other(day: Day, browser: Any, tmp_path: Path) -> None:
@@ -166,18 +199,23 @@ def test_a_backfill_makes_two_partitions_by_name_and_no_other(day: Day, browser:
         assert "chunked_corpus" in text
 
 
-def test_a_broken_delivery_fails_alone_and_is_mended_by_delivering_it_again(day: Day) -> None:
+def test_a_broken_delivery_fails_alone_and_is_mended_by_delivering_it_again(
+    day: Day, browser: Any, tmp_path: Path
+) -> None:
     file = day.crawl / "wreck" / "part-0.parquet"
     file.parent.mkdir()
     day.deliver("wreck", *(f"Timber {number}" for number in range(50)), is_whole=False)
     whole = file.read_bytes()
     file.write_bytes(whole[:4] + bytes(200) + whole[204:])
     (file.parent / "_SUCCESS").touch()
-    day.wait("the failed run", lambda: any(run["status"] == "FAILURE" for run in day.runs()))
+    failed = day.wait("the failed run", day.failed_run)
+    with day.shown(browser, f"runs/{failed}", tmp_path / "broken.png", until="Failure") as text:
+        assert "crawl_documents" in text
     day.deliver("wreck", "Salvaged timber.")
     day.wait("the wreck in the live index", lambda: day.num_live() == day.num_before + 5)
     (told,) = [text for text in day.told if "crawl_documents of partition wreck failed" in text]
     assert "part-0.parquet" in told
+    assert day.made("crawl_documents", "wreck") == 1
 
 
 def test_a_failed_check_is_told_once_and_passes_when_its_partition_is_made_again(
@@ -195,6 +233,7 @@ def test_a_failed_check_is_told_once_and_passes_when_its_partition_is_made_again
     told = lambda: [text for text in day.told if check in text]  # noqa: E731
     day.wait("the alert", told)
     assert f"{asset} of partition {crawl} is quarantined, its check {check} failed" in told()[0]
+    assert day.checked(asset, check)[0] == "FAILED"
     with day.shown(browser, f"assets/{asset}?view=checks", tmp_path / "failed_check.png", until=check) as text:
         assert asset in text
 
@@ -203,6 +242,9 @@ def test_a_failed_check_is_told_once_and_passes_when_its_partition_is_made_again
     assert lost.read_bytes() == content
     assert len(told()) == 1
     assert day.num_live() == day.num_before + 5, "nothing else followed"
+    assert day.checked(asset, check)[0] == "SUCCEEDED"
+    with day.shown(browser, f"assets/{asset}?view=checks", tmp_path / "mended_check.png", until=check) as text:
+        assert asset in text
 
 
 def test_a_retraining_that_is_no_better_is_refused_and_what_is_live_stays(
@@ -217,8 +259,38 @@ def test_a_retraining_that_is_no_better_is_refused_and_what_is_live_stays(
     assert row["candidate"] != live["checkpoint"]
     assert day.live()["checkpoint"] == live["checkpoint"]
     assert day.indexed("wreck") == {"https://wreck.example/0"}
-    with day.shown(browser, "assets/quality_gate?view=events", tmp_path / "refused.png") as text:
-        assert "quality_gate" in text
+    facts = day.facts("quality_gate")
+    assert facts["promoted"] == "nothing"
+    with day.shown(
+        browser, "assets/quality_gate?view=events", tmp_path / "refused.png", until=facts["reason"][:30]
+    ) as text:
+        assert "nothing" in text
+    clusters = day.home.tables.query(
+        "SELECT crawl, cluster FROM page_clusters JOIN crawl_documents USING (doc_id)"
+    ).to_pylist()
+    (first, second) = [{row["cluster"] for row in clusters if row["crawl"] == key} for key in ("harbour", "twin")]
+    assert first == second, "the duplicate was seen: both pages stand in one split"
+    assert day.facts("page_clusters")["pages_of_the_largest"] >= 2
+
+
+def test_questions_of_two_partitions_are_written_again_with_another_prompt_from_the_launchpad(
+    day: Day, browser: Any, tmp_path: Path
+) -> None:
+    before = {crawl: day.made("raw_qa", crawl) for crawl in ("harbour", "twin", "slow")}
+    fresh = dict.fromkeys(before, "FRESH")
+    assert day.dagster.query(STALE, asset={"path": ["filtered_qa"]})["assetNodeOrError"] == fresh
+    with another_prompt(tmp_path):
+        pass  # the folder is there; only the launchpad names it
+    config = {"partitions": ["harbour", "twin"], "settings": {"NYX_PROMPTS": str(tmp_path / "prompts")}}
+    run = day.dagster.launch(job="backfill", config=config)
+    assert day.end_of(run) == "SUCCESS"
+    after = {crawl: day.made("raw_qa", crawl) for crawl in before}
+    assert after["slow"] == before["slow"]
+    assert all(after[crawl] > before[crawl] for crawl in ("harbour", "twin"))
+    stale = {"harbour": "STALE", "twin": "STALE", "slow": "FRESH"}
+    assert day.dagster.query(STALE, asset={"path": ["filtered_qa"]})["assetNodeOrError"] == stale
+    with day.shown(browser, f"runs/{run}", tmp_path / "written_again.png", until="make_again") as text:
+        assert "Success" in text
 
 
 def test_the_partitions_page_shows_the_day(day: Day, browser: Any, tmp_path: Path) -> None:

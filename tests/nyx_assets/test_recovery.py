@@ -16,12 +16,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunRecord
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
 from dagster._core.execution.retries import auto_reexecution_should_retry_run
 
 import resources.table_writer
 from nyx_assets.materialization import Step, key_of
 from nyx_assets.partitions import CRAWL
-from nyx_assets.recovery import bury_dead_runs, dead_runs
+from nyx_assets.recovery import bury_dead_runs, dead_runs, look_after_ended_runs
 from nyx_assets.registering import open_instance
 from nyx_assets.run_processes import RunProcess, mark_of, may_live, processes_of
 from resources.home import Home
@@ -135,6 +137,78 @@ def test_a_table_that_a_later_run_has_made_since_is_not_touched(home: Home) -> N
         assert len(bury_dead_runs(instance, home, toy_pipeline(home).defs.resolve_asset_graph(), log=print)) == 1
     assert home.tables.quarantine_reason("cleaned", "c1") is None
     assert numbers(home, "cleaned", "c1") == [5]
+
+
+def in_place_of(run: dg.DagsterRun) -> dict[str, str]:
+    """Tags that the daemon gives the run that it starts in the place of another."""
+    return {"dagster/partition": "c1", "dagster/parent_run_id": run.run_id, "dagster/root_run_id": run.run_id}
+
+
+@pytest.mark.parametrize("how", ["failed", "canceled"])
+def test_the_pool_of_a_run_that_was_ended_from_outside_is_freed_once_its_process_is_gone(home: Home, how: str) -> None:
+    """As by the code server that sees its worker die, or by a person."""
+    with open_instance(home) as instance:
+        with started(home) as process:
+            run = the_run(instance).dagster_run
+            instance.report_run_failed(run, "x") if how == "failed" else instance.report_run_canceled(run, "x")
+            assert ended(instance, home) == "no run has lost its process"
+            assert instance.event_log_storage.get_concurrency_info("toy").claimed_slots, "it is still at work"
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+        assert ended(instance, home) == f"looked after what 1 had left: {run.run_id[:8]}"
+        assert not instance.event_log_storage.get_concurrency_info("toy").claimed_slots
+        assert ended(instance, home) == "no run has lost its process"
+
+
+def test_a_table_that_was_not_checked_when_its_run_was_ended_from_outside_is_made_again(home: Home) -> None:
+    graph = toy_pipeline(home).defs.resolve_asset_graph()
+    with open_instance(home) as instance:
+        with started(home, dies_before_checks=True) as process:
+            process.wait(60)
+        run = the_run(instance).dagster_run
+        instance.report_run_failed(run, "its worker was terminated by signal 9")
+        assert instance.get_run_by_id(run.run_id).tags["dagster/will_retry"] == "true"
+        assert look_after_ended_runs(instance, home, graph, log=print) == [run.run_id]  # its slot
+        assert home.tables.quarantine_reason("cleaned", "c1") is None, "the daemon is about to start it again"
+        again = instance.create_run_for_job(
+            toy_pipeline(home).defs.resolve_implicit_global_asset_job_def(),
+            parent_run_id=run.run_id, root_run_id=run.run_id, tags=in_place_of(run), status=DagsterRunStatus.STARTED,
+        )  # fmt: skip
+        instance.add_run_tags(run.run_id, {"dagster/auto_retry_run_id": again.run_id})
+        assert look_after_ended_runs(instance, home, graph, log=print) == []
+        assert home.tables.quarantine_reason("cleaned", "c1") is None, "what was started in its place is at work"
+        instance.report_run_failed(again, "terminated as well")
+        assert look_after_ended_runs(instance, home, graph, log=print) == [run.run_id]
+        assert "killed before its checks" in str(home.tables.quarantine_reason("cleaned", "c1"))
+        land(home, c1=[50])
+        materialize(home, instance)
+        assert home.tables.quarantine_reason("cleaned", "c1") is None
+        assert look_after_ended_runs(instance, home, graph, log=print) == [], "a later run has made and checked it"
+
+
+def test_what_a_retry_has_checked_is_believed(home: Home) -> None:
+    land(home, c1=[50])
+    pipeline = toy_pipeline(home)
+    with open_instance(home) as instance:
+        with started(home, dies_before_checks=True) as process:
+            process.wait(60)
+        run = the_run(instance).dagster_run
+        instance.report_run_failed(run, "its worker was terminated by signal 9")
+        graph = pipeline.defs.resolve_asset_graph()
+        assert look_after_ended_runs(instance, home, graph, log=print) == [run.run_id]  # its slot
+        commit = home.commit("cleaned", "c1")
+        checks = pipeline.defs.resolve_implicit_global_asset_job_def().get_subset(
+            asset_selection=set(), asset_check_selection=set(graph.get_check_keys_for_assets({key_of("cleaned")}))
+        )
+        again = instance.create_run_for_job(
+            checks, parent_run_id=run.run_id, root_run_id=run.run_id, tags=in_place_of(run)
+        )
+        checked = execute_run(InMemoryJob(checks), again, instance)
+        assert checked.success
+        instance.add_run_tags(run.run_id, {"dagster/auto_retry_run_id": again.run_id})
+        assert look_after_ended_runs(instance, home, graph, log=print) == []
+        assert home.tables.quarantine_reason("cleaned", "c1") is None
+        assert home.commit("cleaned", "c1") == commit
 
 
 def test_a_process_number_that_came_again_is_another_process() -> None:

@@ -192,7 +192,7 @@ def asked_for(asked: list[Requested]) -> Requested:
 
 
 def retraining(daemon: Daemon) -> dg.JobDefinition:
-    return retrain_job(daemon.home, daemon.settings, lambda caps: daemon.pipeline)
+    return retrain_job(daemon.home, daemon.settings, lambda settings: daemon.pipeline)
 
 
 def test_the_retraining_job_is_the_main_job(daemon: Daemon) -> None:

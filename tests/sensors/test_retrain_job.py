@@ -1,19 +1,11 @@
 """The launchpad of the job `retrain`, by GraphQL as the UI asks: it explains itself, takes effect, and refuses nonsense."""
 
-import asyncio
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance
-from dagster._core.remote_origin import InProcessCodeLocationOrigin
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
-from dagster_graphql.schema import create_schema
 
 from nyx_assets.registering import register_deliveries
 from resources.home import Home
@@ -21,117 +13,54 @@ from resources.settings import Settings
 from resources.vlm import STAND_IN_MODEL, complete_all
 from resources.vlm_roles import VLMRole, budget_of
 from resources.vlm_server import OfflineService, serve_offline_vlm
-from sensors.retrain_job import RetrainConfig, Stage, caps_of
+from sensors.job_runs import caps_of
+from sensors.retrain_job import RetrainConfig, Stage
 from tests.deliveries import write_pages
+from tests.launchpad import Launchpad
 from tests.resources.test_vlm_courier import environment, question
-
-CODE = """
-import os
-from nyx_assets.definitions import build_pipeline
-from resources.home import Home
-from resources.settings import Settings
-
-settings = Settings.from_env(os.environ)
-defs = build_pipeline(settings, Home.at(settings.home)).defs
-"""
-RECORDS = """
-telemetry: {enabled: false}
-run_launcher: {module: dagster._core.launcher.sync_in_memory_run_launcher, class: SyncInMemoryRunLauncher}
-run_coordinator: {module: dagster._core.run_coordinator.default_run_coordinator, class: DefaultRunCoordinator}
-"""
-"""Runs are made in this process, as soon as they are asked for."""
-SCHEMA = """
-query Schema($job: PipelineSelector!) { runConfigSchemaOrError(selector: $job) { __typename ... on RunConfigSchema {
-    rootConfigType { ... on CompositeConfigType { fields { name description isRequired configTypeKey defaultValueAsJson } } }
-    allConfigTypes { key ... on EnumConfigType { values { value } } }
-} } }"""
-LAUNCH = """
-mutation Launch($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
-    ... on LaunchRunSuccess { run { runId } } ... on PythonError { message causes { message } }
-    ... on RunConfigValidationInvalid { errors { message } }
-} }"""
-JOB = {"repositoryLocationName": "nyx", "repositoryName": "__repository__"}
-
-
-class Launchpad:
-    """What the UI asks Dagster, without the HTTP between them."""
-
-    def __init__(self, home: Home, code: Path, service: OfflineService) -> None:
-        self.home, self.service = home, service
-        self.instance = DagsterInstance.from_config(str(home.root / "dagster"))
-        origin = LoadableTargetOrigin(executable_path=sys.executable, python_file=str(code), attribute="defs")
-        target = InProcessWorkspaceLoadTarget(InProcessCodeLocationOrigin(origin, location_name="nyx"))
-        self._process = WorkspaceProcessContext(self.instance, target)
-        self._schema = create_schema()
-
-    def ask(self, query: str, **variables: Any) -> Any:
-        context = self._process.create_request_context()
-        answer = asyncio.run(self._schema.execute_async(query, variables=variables, context=context))
-        assert not answer.errors, answer.errors
-        [content] = answer.data.values()
-        return content
-
-    def launch(self, **config: Any) -> Any:
-        selector = {**JOB, "jobName": "retrain"}
-        return self.ask(LAUNCH, params={"selector": selector, "runConfigData": config, "mode": "default"})
-
-    def ended(self, **config: Any) -> tuple[str, dict[str, Any]]:
-        """How a run that was launched with this config has ended, and the metadata of its step or of its failure."""
-        answer = self.launch(**config)
-        assert answer["__typename"] == "LaunchRunSuccess", answer
-        run_id = answer["run"]["runId"]
-        run = self.instance.get_run_by_id(run_id)
-        assert run is not None
-        metadata: dict[str, Any] = {}
-        for event in (entry.dagster_event for entry in self.instance.all_logs(run_id)):
-            if event is not None and event.event_type_value == "STEP_OUTPUT":
-                metadata |= event.step_output_data.metadata
-            if event is not None and event.event_type_value == "STEP_FAILURE":
-                metadata |= event.step_failure_data.user_failure_data.metadata
-        return run.status.value, {name: value.value for name, value in metadata.items()}
-
-    @property
-    def paid(self) -> int:
-        return sum(self.service.counts()["answers"].values())
-
-    def close(self) -> None:
-        self._process.__exit__(None, None, None)
-        self.instance.dispose()
 
 
 @pytest.fixture(scope="module")
-def launchpad(small_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launchpad]:
+def service() -> Iterator[OfflineService]:
+    with serve_offline_vlm(OfflineService()) as service:
+        yield service
+
+
+def paid(service: OfflineService) -> int:
+    return sum(service.counts()["answers"].values())
+
+
+@pytest.fixture(scope="module")
+def launchpad(
+    small_home: Path, service: OfflineService, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Launchpad]:
     """A home that was trained once, and to which a crawl of three pages came since."""
     folder = tmp_path_factory.mktemp("launchpad")
     shutil.copytree(small_home, folder / "home")
     shutil.copytree(small_home.parent / "crawl", folder / "crawl")
-    (folder / "home" / "dagster" / "dagster.yaml").write_text(RECORDS)
-    (folder / "code.py").write_text(CODE)
     write_pages(
         folder / "crawl" / "capes.parquet",
         *(f"Lighthouse {number} of Norvik was built in {1800 + number} by Marta Olsen." for number in range(3)),
     )
-    with serve_offline_vlm(OfflineService()) as service, pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NYX_HOME", str(folder / "home"))
         patch.setenv("NYX_CRAWL", str(folder / "crawl"))
         patch.setenv("NYX_RECIPE", "smoke")
         patch.setenv("NYX_TEACHER_BASE_URL", service.base_url)
         patch.setenv("NYX_TEACHER_MODEL", STAND_IN_MODEL)
-        launchpad = Launchpad(Home.at(folder / "home"), folder / "code.py", service)
+        launchpad = Launchpad(Home.at(folder / "home"), "retrain", folder)
         register_deliveries(launchpad.home, launchpad.instance, folder / "crawl")
         yield launchpad
         launchpad.close()
 
 
 def test_every_field_has_a_description_and_a_default_and_stages_are_listed(launchpad: Launchpad) -> None:
-    answer = launchpad.ask(SCHEMA, job={**JOB, "pipelineName": "retrain"})
-    fields = {field["name"]: field for field in answer["rootConfigType"]["fields"]}
+    fields = launchpad.fields()
     assert fields.keys() >= set(RetrainConfig.model_fields)
     for name, field in RetrainConfig.model_fields.items():
         assert fields[name]["description"] == field.description
         assert not fields[name]["isRequired"]
-    [stages] = [kind["values"] for kind in answer["allConfigTypes"] if kind["key"] == "Stage"]
-    assert [stage["value"] for stage in stages] == [stage.name for stage in Stage]
+    assert [stage["value"] for stage in fields["Stage"]["values"]] == [stage.name for stage in Stage]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +84,7 @@ def test_a_value_that_makes_no_sense_is_refused_by_name_before_there_is_a_run(
 
 
 def test_a_dry_run_plans_then_a_limit_of_calls_stops_and_a_run_until_the_questions_trains_nothing(
-    launchpad: Launchpad,
+    launchpad: Launchpad, service: OfflineService
 ) -> None:
     home, trained = launchpad.home, launchpad.home.artifacts.require("pretrained_checkpoint").commit
     status, planned = launchpad.ended(dry_run=True, only_until="questions")
@@ -164,7 +93,7 @@ def test_a_dry_run_plans_then_a_limit_of_calls_stops_and_a_run_until_the_questio
     assert "raw_qa capes: missing" in planned["plan"]
     assert "checkpoint" not in planned["plan"]
     assert home.commit("crawl_documents", "capes") is None
-    assert launchpad.paid == 0
+    assert paid(service) == 0
 
     status, failed = launchpad.ended(only_until="questions", max_calls=2)
     assert status == "FAILURE"
@@ -172,7 +101,7 @@ def test_a_dry_run_plans_then_a_limit_of_calls_stops_and_a_run_until_the_questio
         "limits of this run: max_calls 2, from what was spent before; the cap NYX_MAX_CALLS=2 leaves no room"
         in failed["failures"]
     )
-    assert launchpad.paid == 2
+    assert paid(service) == 2
     assert home.commit("raw_qa", "capes") is None
 
     status, done = launchpad.ended(only_until="questions", max_calls=2000, max_usd=1.0)

@@ -1,19 +1,22 @@
 """The training command as a user runs it, in processes of its own, small enough to be run many times."""
 
+import hashlib
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 import numpy as np
+from PIL import Image
 
 from tests import warm
 from tests.warm import Warm
 from training_kernels.dev_examples import write_dev_examples
-from training_kernels.documents import Document
+from training_kernels.documents import Document, Segment
 from training_kernels.examples import Example, ExampleSet, write_examples
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,15 +24,22 @@ THINGS = ("moon", "egg", "bridge", "river", "engine", "frog", "nerve", "treaty",
 LORA = "tuning=LoraTuning(rank=4, alpha=8, dropout=0.3)"
 
 
-def write_task(folder: Path, *, num_examples: int = 60, num_dev: int = 8) -> Path:
-    """Queries that name two things, pages of uneven length that hold them, hard negatives, and dev examples."""
+def write_task(folder: Path, *, num_examples: int = 60, num_dev: int = 8, num_pictures: int = 0) -> Path:
+    """Queries that name two things, pages of uneven length that hold them, hard negatives, and dev examples.
+
+    Args:
+        num_pictures: of uneven size, in the same folder; shown by the pages in turn.
+    """
     generator = np.random.default_rng(0)
+    pictures = [Segment(image=_write_picture(folder, number)) for number in range(num_pictures)]
     documents, examples = {}, []
     for number in range(num_examples + num_dev):
         one, other = generator.choice(THINGS, size=2, replace=False)
         documents[f"q{number}"] = Document.of(f"which page of {number % 7} has a {one} with a {other}")
         filler = " ".join(f"word{word}" for word in generator.integers(0, 30, size=int(generator.integers(3, 40))))
-        documents[f"d{number}"] = Document.of(f"{filler} the {other} and the {one} {number % 7}")
+        words = Segment(text=f"{filler} the {other} and the {one} {number % 7}")
+        shown = (pictures[number % num_pictures],) if pictures else ()
+        documents[f"d{number}"] = Document((words, *shown))
     for number in range(num_examples + num_dev):
         wrong = tuple(f"d{(number + step) % num_examples}" for step in range(1, 1 + number % 3))
         examples.append(
@@ -44,6 +54,21 @@ def write_task(folder: Path, *, num_examples: int = 60, num_dev: int = 8) -> Pat
     write_examples(folder, documents, examples[:num_examples])
     write_dev_examples(folder, ExampleSet(documents, tuple(examples[num_examples:])))
     return folder
+
+
+def _write_picture(folder: Path, number: int) -> str:
+    """Stores a picture; returns its digest."""
+    stripes = np.random.default_rng(number).integers(0, 256, size=(4, 4, 3), dtype=np.uint8)
+    picture = Image.fromarray(stripes).resize(
+        (60 + 28 * (number % 3), 56 + 28 * (number % 2)), Image.Resampling.NEAREST
+    )
+    buffer = BytesIO()
+    picture.save(buffer, "PNG")
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+    path = folder / digest[:2] / f"{digest}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(buffer.getvalue())
+    return digest
 
 
 def command(examples: Path, out: Path, start_from: Path, *overrides: str) -> list[str]:

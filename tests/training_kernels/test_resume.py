@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ TIMED = ("queries_per_second", "tokens_per_second", "memory_bytes")
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory) -> Path:
-    return write_task(tmp_path_factory.mktemp("task"))
+    return write_task(tmp_path_factory.mktemp("task"), num_pictures=24)
 
 
 def weights(out: Path) -> bytes:
@@ -27,21 +28,24 @@ def curve(out: Path) -> list[dict]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("tuning", [LORA, "tuning=FullTuning()"], ids=["LoRA with dropout", "full"])
-def test_a_run_killed_at_random_steps_ends_with_the_same_bytes(examples, tiny_folder, tmp_path, tuning):
-    draw = random.Random(len(tuning))
+@pytest.mark.parametrize(
+    "how",
+    [(LORA,), ("tuning=FullTuning()",), (LORA, "vision_cache_bytes=10_000_000"), (LORA, "vision_cache_bytes=9_000")],
+    ids=["LoRA with dropout", "full", "pictures kept on disk", "some pictures kept on disk"],
+)
+def test_a_run_killed_at_random_steps_ends_with_the_same_bytes(examples, tiny_folder, tmp_path, how):
+    draw = random.Random(len(how[-1]))
     settings = (
-        "max_steps=48",
-        "batches_per_step=2",
-        "state.every_steps=1",
-        "dev.every_steps=5",
-        "activations=recomputed",
-        tuning,
-    )
-    calm = tmp_path / "calm"
-    finish(command(examples, calm, tiny_folder, *settings))
-    out = tmp_path / "killed"
-    told = command(examples, out, tiny_folder, *settings)
+        "max_steps=48", "batches_per_step=2", "state.every_steps=1", "dev.every_steps=5", "activations=recomputed", *how,
+    )  # fmt: skip
+    keeps_pictures = "vision_cache" in how[-1]
+    out, calm = tmp_path / "run" / "out", tmp_path / "calm" / "out"
+    start = out.parent / "backbone" / "tiny"
+    told = command(examples, out, start, *settings)
+    shutil.copytree(tiny_folder, start)
+    finish(told)
+    out.parent.rename(calm.parent)
+    shutil.copytree(tiny_folder, start)  # anew: what is kept of pictures lies beside it
     reached = []
     for target in (draw.randrange(1, 8), draw.randrange(8, 16)):
         reached.append(kill_after_state(told, out, step=target, seconds=draw.random() * 0.3))
@@ -55,7 +59,8 @@ def test_a_run_killed_at_random_steps_ends_with_the_same_bytes(examples, tiny_fo
     assert report["dev"] == expected["dev"]
     assert (report["best_step"], report["resumed_at_step"]) == (expected["best_step"], reached[1])
     assert (out / "manifest.json").read_bytes() == (calm / "manifest.json").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["calm", "killed"], "the state goes when it is done"
+    assert sorted(path.name for path in out.parent.iterdir()) == ["backbone", "out"], "the state goes when it is done"
+    assert (out.parent / "backbone" / "vision_cache").is_dir() == keeps_pictures
 
 
 @pytest.mark.parametrize(
