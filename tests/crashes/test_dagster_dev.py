@@ -27,7 +27,7 @@ pytestmark = pytest.mark.long
 PARTS: tuple[Part, ...] = ("webserver", "daemon", "code server")
 CRAWLS = ("worker", *(part.replace(" ", "_") for part in PARTS), "everything")
 PAGES = 10
-PATIENCE_SECONDS = 240.0
+PATIENCE_SECONDS = 120.0
 
 
 class Place:
