@@ -35,7 +35,7 @@ from resources.index_milvus import MilvusIndex
 from resources.settings import Settings
 from resources.vlm import STAND_IN_MODEL
 from resources.vlm_folders import couriers_in
-from resources.vlm_roles import budget_of
+from resources.vlm_roles import budget_of, ledger_folder
 from resources.vlm_server import OfflineService, serve_offline_vlm
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -279,9 +279,16 @@ def faults(home: Home, outcome: Outcome) -> Iterator[str]:
         yield f"{len(left)} drafts are left"
     if outcome.answered_twice > outcome.interrupted:
         yield f"{outcome.answered_twice} answers too many, {outcome.interrupted} calls were interrupted"
-    asked = set(home.tables.read("raw_qa")["request_digest"].to_pylist())
-    if len(asked) < outcome.requests:
-        yield f"{outcome.requests} requests were paid, the table has {len(asked)}"
+    if len(asked := set(_entered(home))) < outcome.requests:
+        yield f"{outcome.requests} requests were paid, the ledger has {len(asked)}"
+
+
+def _entered(home: Home) -> Iterator[str]:
+    """Requests that the ledger has an answer of, paid or kept."""
+    for file in ledger_folder(home).glob("*.jsonl"):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if (row := json.loads(line))["error"] is None:
+                yield row["request_digest"]
 
 
 if __name__ == "__main__":
