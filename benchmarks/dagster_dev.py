@@ -18,7 +18,9 @@ mutation Launch($params: ExecutionParams!) { launchPipelineExecution(executionPa
     ... on RunConfigValidationInvalid { errors { message } } ... on InvalidSubsetError { message }
 } }"""
 RUNS = """
-{ runsOrError(limit: 200) { ... on Runs { results { runId status parentRunId } } } }"""
+query Runs($filter: RunsFilter) { runsOrError(limit: 200, filter: $filter) { ... on Runs { results {
+    runId status parentRunId
+} } } }"""
 LOGS = """
 query Logs($run: ID!) { logsForRun(runId: $run) { ... on EventConnection { events { ... on MessageEvent { message } } } } }"""
 
@@ -78,12 +80,19 @@ class Dagster:
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return launched["run"]["runId"]
 
-    def runs(self) -> list[dict[str, Any]]:
-        """Id, status and parent of each, the newest first."""
-        return self.query(RUNS)["runsOrError"]["results"]
+    def runs(self, **chosen: Any) -> list[dict[str, Any]]:
+        """Id, status and parent of the newest 200, the newest first.
+
+        Args:
+            chosen: fields of Dagster's RunsFilter.
+        """
+        return self.query(RUNS, filter=chosen)["runsOrError"]["results"]
+
+    def unfinished(self) -> list[dict[str, Any]]:
+        return self.runs(statuses=["QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING"])
 
     def status_of(self, run_id: str) -> str:
-        return next((run["status"] for run in self.runs() if run["runId"] == run_id), "")
+        return next((run["status"] for run in self.runs(runIds=[run_id])), "")
 
     def child_of(self, run_id: str) -> str:
         """The run that was started in the place of another; "" if there is none."""

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -279,16 +279,21 @@ def faults(home: Home, outcome: Outcome) -> Iterator[str]:
         yield f"{len(left)} drafts are left"
     if outcome.answered_twice > outcome.interrupted:
         yield f"{outcome.answered_twice} answers too many, {outcome.interrupted} calls were interrupted"
-    if len(asked := set(_entered(home))) < outcome.requests:
-        yield f"{outcome.requests} requests were paid, the ledger has {len(asked)}"
+    asked = _entered(home)
+    if len(entered := {digest for digests in asked.values() for digest in digests}) < outcome.requests:
+        yield f"{outcome.requests} requests were paid, the ledger has {len(entered)}"
+    if lost := asked["raw_qa"] - set(home.tables.read("raw_qa")["request_digest"].to_pylist()):
+        yield f"{len(lost)} replies of the teacher are in no row"
 
 
-def _entered(home: Home) -> Iterator[str]:
-    """Requests that the ledger has an answer of, paid or kept."""
+def _entered(home: Home) -> dict[str, set[str]]:
+    """Requests that the ledger has an answer of, paid or kept, by asset."""
+    by_asset: dict[str, set[str]] = defaultdict(set)
     for file in ledger_folder(home).glob("*.jsonl"):
         for line in file.read_text(encoding="utf-8").splitlines():
             if (row := json.loads(line))["error"] is None:
-                yield row["request_digest"]
+                by_asset[row["asset"]].add(row["request_digest"])
+    return by_asset
 
 
 if __name__ == "__main__":

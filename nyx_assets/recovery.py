@@ -5,18 +5,22 @@ by a backfill or by a sensor, is dead when the process that its log names is gon
 code server whose worker died or a person, leaves the same behind.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+from dagster._core.events import RunFailureReason
 from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     AUTO_RETRY_RUN_ID_TAG,
     MAX_RETRIES_TAG,
+    PARENT_RUN_ID_TAG,
+    RUN_FAILURE_REASON_TAG,
     WILL_RETRY_TAG,
 )
 
@@ -37,13 +41,14 @@ UNFINISHED = [
     DagsterRunStatus.CANCELING,
 ]
 LOOKED_AFTER_KEY = "nyx/ended_runs_looked_after"
-"""Where Dagster's records keep until when runs that had ended were looked after."""
+"""Where Dagster's records keep until when, and which, runs that had ended were looked after."""
 LOOK_BACK = timedelta(days=1)
 """Choice: of the first look, and of one after the clock was set back."""
 RETRY_PATIENCE = timedelta(minutes=5)
 """Choice: that long the daemon has to start a run again before what it left is judged without that."""
-ENDED_FROM_OUTSIDE = [DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
-"""Among them those that ended by themselves, which leave nothing."""
+CLOCK_SLACK = timedelta(minutes=1)
+"""Choice: Dagster dates the end of a run by its event, which may wait half a minute for a database before it is stored."""
+ENDED = [DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 NO_RETRIES_TAGS = {MAX_RETRIES_TAG: "0"}
 """The daemon leaves a killed run of a main job alone: the next main job makes what it did not."""
 MAIN_JOB_MESSAGE = "its process was killed; the next main job goes on from here"
@@ -93,34 +98,55 @@ def look_after_ended_runs(
     """
     if not isinstance(instance.run_storage, SqliteRunStorage):
         return []
-    now = datetime.now(UTC)
-    until, left = now, []
-    holding = instance.event_log_storage.get_concurrency_run_ids()
-    ended = RunsFilter(statuses=ENDED_FROM_OUTSIDE, updated_after=_looked_after_until(instance, now))
-    for record in instance.get_run_records(ended):
-        run, updated = record.dagster_run, _in_utc(record.update_timestamp)
-        if any(may_live(process) for process in processes_of(instance, run.run_id)):
-            until = min(until, updated)
+    return list(dict.fromkeys([*_free_slots(instance, log), *_judge_tables(instance, home, graph, log)]))
+
+
+def _free_slots(instance: DagsterInstance, log: Callable[[str], None]) -> Iterator[str]:
+    """Of runs that have ended, and whose processes are gone; however long ago."""
+    for run_id in instance.event_log_storage.get_concurrency_run_ids():
+        run = instance.get_run_by_id(run_id)
+        if run is not None and (not run.is_finished or _is_at_work(run_id, instance)):
             continue
-        if run.run_id in holding:
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-            log(f"run {run.run_id[:8]} held slots of pools after its end: freed")
-            left.append(run.run_id)
+        instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+        log(f"run {run_id[:8]} held slots of pools after its end: freed")
+        yield run_id
+
+
+def _judge_tables(
+    instance: DagsterInstance, home: Home, graph: BaseAssetGraph, log: Callable[[str], None]
+) -> Iterator[str]:
+    """Of runs that were ended from outside since the last look and on which nothing follows."""
+    now = datetime.now(UTC)
+    since, known = _looked_after(instance, now)
+    until, judged = now, set[str]()
+    ended = RunsFilter(statuses=ENDED, updated_after=since - CLOCK_SLACK)
+    for record in instance.get_run_records(ended):
+        run = record.dagster_run
         if MAIN_JOB_TAGS.items() <= run.tags.items():  # it looks after its own
             continue
-        if _goes_on(record, instance, now) and now - updated < LOOK_BACK:
-            until = min(until, updated)
-        elif _quarantine_unchecked(record, instance, home, graph, log):
-            left.append(run.run_id)
-    seen = (until - timedelta(seconds=1)).isoformat()  # moments in the records are not all to the microsecond
-    instance.daemon_cursor_storage.set_cursor_values({LOOKED_AFTER_KEY: seen})
-    return list(dict.fromkeys(left))
+        if run.run_id not in known:
+            if _is_at_work(run.run_id, instance) or _goes_on(record, instance, now):
+                until = min(until, _in_utc(record.update_timestamp))
+                continue
+            if _quarantine_unchecked(record, instance, home, graph, log):
+                yield run.run_id
+        judged.add(run.run_id)
+    kept = {"until": until.isoformat(), "judged": sorted(judged)}
+    instance.daemon_cursor_storage.set_cursor_values({LOOKED_AFTER_KEY: json.dumps(kept)})
 
 
-def _looked_after_until(instance: DagsterInstance, now: datetime) -> datetime:
+def _looked_after(instance: DagsterInstance, now: datetime) -> tuple[datetime, frozenset[str]]:
+    """Until when runs were looked after, and which of those that ended later or shortly before."""
     kept = instance.daemon_cursor_storage.get_cursor_values({LOOKED_AFTER_KEY}).get(LOOKED_AFTER_KEY)
-    until = datetime.fromisoformat(kept) if kept else now - LOOK_BACK
-    return until if until <= now else now - LOOK_BACK
+    if kept is None:
+        return now - LOOK_BACK, frozenset()
+    said = json.loads(kept)
+    until = datetime.fromisoformat(said["until"])
+    return until if until <= now else now - LOOK_BACK, frozenset(said["judged"])
+
+
+def _is_at_work(run_id: str, instance: DagsterInstance) -> bool:
+    return any(may_live(process) for process in processes_of(instance, run_id))
 
 
 def _goes_on(record: RunRecord, instance: DagsterInstance, now: datetime) -> bool:
@@ -134,10 +160,9 @@ def _goes_on(record: RunRecord, instance: DagsterInstance, now: datetime) -> boo
 
 def _line_of(run: DagsterRun, instance: DagsterInstance) -> list[DagsterRun]:
     """The run and those that were started in its place, and in the place of these."""
-    group = instance.get_run_group(run.run_id)
     line = [run]
     for one in line:  # it grows meanwhile
-        line += [other for other in (group[1] if group else ()) if other.parent_run_id == one.run_id]
+        line += instance.get_runs(RunsFilter(tags={PARENT_RUN_ID_TAG: one.run_id}))
     return line
 
 
@@ -176,34 +201,58 @@ def _quarantine_unchecked(
     record: RunRecord, instance: DagsterInstance, home: Home, graph: BaseAssetGraph, log: Callable[[str], None]
 ) -> bool:
     """Whether the run left tables that it should have checked; they are made again."""
-    unchecked = list(_unchecked(record.dagster_run, record.create_timestamp, instance, home, graph))
+    ended_by_itself = record.dagster_run.tags.get(RUN_FAILURE_REASON_TAG) == RunFailureReason.STEP_FAILURE.value
+    how = "failed" if ended_by_itself else "was killed"
+    unchecked = list(_unchecked(record, instance, home, graph, must_be_known=ended_by_itself))
     for name, partition in unchecked:
-        home.tables.quarantine(name, partition, "the run that made it was killed before its checks had ended")
-        log(f"{name} {partition or ''}".strip() + " is made again: the run that made it was killed before its checks")
+        home.tables.quarantine(name, partition, f"the run that made it {how} before its checks had ended")
+        log(f"{name} {partition or ''}".strip() + f" is made again: the run that made it {how} before its checks")
     return bool(unchecked)
 
 
 def _unchecked(
-    run: DagsterRun, begun: datetime, instance: DagsterInstance, home: Home, graph: BaseAssetGraph
+    record: RunRecord, instance: DagsterInstance, home: Home, graph: BaseAssetGraph, *, must_be_known: bool
 ) -> Iterator[tuple[str, str | None]]:
-    """Tables, with their partition, that the run wrote, and that neither it nor one in its place has checked."""
+    """Tables, with their partition, that the run wrote, and that neither it nor one in its place has checked.
+
+    Args:
+        must_be_known: only what the run had time to say that it had made.
+    """
+    run, begun = record.dagster_run, record.create_timestamp
+    line = _line_of(run, instance)
     evaluations = [
-        entry.dagster_event.asset_check_evaluation_data
-        for one in _line_of(run, instance)
-        for entry in instance.all_logs(one.run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION)
-        if entry.dagster_event
+        event.asset_check_evaluation_data for event in _events(line, DagsterEventType.ASSET_CHECK_EVALUATION, instance)
     ]
+    begun_steps = {event.step_key for event in _events(line, DagsterEventType.STEP_START, instance)}
+    step_by_asset = {
+        event.asset_key: event.step_key
+        for event in _events(line, DagsterEventType.ASSET_MATERIALIZATION_PLANNED, instance)
+    }
     partitions = partitions_of(run, instance)
     for key in sorted(run.asset_selection or ()):
         name = name_of(key)
+        if key in step_by_asset and step_by_asset[key] not in begun_steps:
+            continue
         for partition in partitions if graph.has(key) and graph.get(key).is_partitioned else [None]:
             # of a run of one partition an evaluation need not say which
             checked = {one.asset_check_key for one in evaluations if one.partition in (partition, None)}
             if not graph.get_check_keys_for_assets({key}) - checked:
                 continue
+            if home.tables.quarantine_reason(name, partition) is not None:
+                continue
             commit = home.tables.commit(name, partition)
-            if commit is not None and not _is_of_another_run(commit, run, begun, name, partition, instance):
+            if commit is None or _is_of_another_run(commit, run, begun, name, partition, instance):
+                continue
+            known = instance.get_latest_data_version_record(key, partition_key=partition)
+            if not must_be_known or (known is not None and known.run_id == run.run_id):
                 yield name, partition
+
+
+def _events(runs: list[DagsterRun], kind: DagsterEventType, instance: DagsterInstance) -> Iterator[dg.DagsterEvent]:
+    for run in runs:
+        for entry in instance.all_logs(run.run_id, of_type=kind):
+            if entry.dagster_event is not None:
+                yield entry.dagster_event
 
 
 def partitions_of(run: DagsterRun, instance: DagsterInstance) -> list[str | None]:

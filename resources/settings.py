@@ -210,28 +210,40 @@ class Settings:
         )
 
 
+OF_THE_INSTALLATION = re.compile(
+    r"NYX_(HOME|LOCAL|CRAWL|INDEX_URI|ALERT_WEBHOOK|K8S_STEPS|MAX_\w+|BUDGET_SINCE|RETRAIN\w*|TRAIN_\w+)"
+)
+"""What one run may not have otherwise than the rest."""
+KEY_NAME = re.compile(r"NYX_\w+_API_KEY")
+
+
 def changed_settings(env: Mapping[str, str], given: Mapping[str, str]) -> Settings:
     """The settings of an environment with some of its variables put in their place, for one run in the same home.
 
     Args:
         given: NYX_* variables and their values; that of a key is the name of a variable of `env` which holds it, since what
-            is asked of one run is kept in Dagster's records.
+            is asked of one run is kept in Dagster's records. A server that is put in another's place does not get the key
+            of that one.
 
-    Raises ConfigError naming a variable that is unknown, has no effect, or would move the home or its crawl.
+    Raises ConfigError naming a variable that is unknown, has no effect, or is of the whole installation.
     """
-    fixed = sorted(given.keys() & {"NYX_HOME", "NYX_LOCAL", "NYX_CRAWL"})
-    if fixed:
-        raise ConfigError(f"{fixed[0]} cannot differ for one run: start another installation with it")
-    held = {}
-    for name in given:
+    changed = {**env, **{name: value for name, value in given.items() if not name.endswith("_API_KEY")}}
+    for name, value in given.items():
+        if OF_THE_INSTALLATION.fullmatch(name):
+            raise ConfigError(f"{name} is of the whole installation and cannot differ for one run")
         if name.endswith("_API_KEY"):
-            if given[name] not in env:
+            if not KEY_NAME.fullmatch(value) or value not in env:
                 raise ConfigError(
-                    f"the value of {name} must be the name of an environment variable that holds the key, which is not "
-                    "written into a run's config; there is none of the name that was given"
+                    f"the value of {name} must be the name of an environment variable, NYX_…_API_KEY, that holds the key, "
+                    "which is not written into a run's config; there is none of the name that was given"
                 )
-            held[name] = env[given[name]]
-    noted = _NotingReads({**env, **given, **held})
+            changed[name] = env[value]
+        if name.endswith("_BASE_URL"):
+            if "@" in value:
+                raise ConfigError(f"{name} must not hold a user or a password: it is kept in Dagster's records")
+            if value != env.get(name) and (key := name.replace("_BASE_URL", "_API_KEY")) not in given:
+                changed.pop(key, None)
+    noted = _NotingReads(changed)
     settings = Settings.from_env(noted)
     for name in given:
         if name not in noted.read:
@@ -242,6 +254,13 @@ def changed_settings(env: Mapping[str, str], given: Mapping[str, str]) -> Settin
                 " (resources/settings.py lists them all; a role's need its NYX_<ROLE>_BASE_URL)"
             )
     return settings
+
+
+def unpriced(given: Mapping[str, str]) -> list[str]:
+    """Prices that would have to be given beside another model or server, for its cost to be known."""
+    changed = {name.rpartition("_MODEL")[0] or name.rpartition("_BASE_URL")[0] for name in given}
+    prices = [f"{role}_USD_PER_MILLION_{side}" for role in sorted(changed - {""}) for side in ("INPUT", "OUTPUT")]
+    return [name for name in prices if name not in given and name != "NYX_EMBEDDER_USD_PER_MILLION_OUTPUT"]
 
 
 class _NotingReads(dict[str, str]):

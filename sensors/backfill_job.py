@@ -21,7 +21,7 @@ from nyx_assets.main_job import run_main_job
 from nyx_assets.prompts import use_prompts
 from nyx_assets.registering import make_partition_known
 from resources.home import Home
-from resources.settings import Settings, changed_settings
+from resources.settings import Settings, changed_settings, unpriced
 from sensors.job_runs import Limits, PipelineWith, caps_of, metadata_or_failure, planned_metadata, told_to
 from training_kernels.errors import ConfigError
 
@@ -39,7 +39,7 @@ class BackfillConfig(Limits):
     )
     partitions: list[str] = Field(
         default=[],
-        description="Crawl partitions, by name. Give these, or partitions_like, or all_partitions, where an asset is made by "
+        description="Crawl partitions, by name, in quotes where it is a number. Give these, or partitions_like, or all_partitions, where an asset is made by "
         "crawl partition.",
     )
     partitions_like: str = Field(
@@ -54,9 +54,10 @@ class BackfillConfig(Limits):
     settings: dict[str, str] = Field(
         default={},
         description="Settings of this run in place of those that Dagster was started with, as NYX_* variables, for instance "
-        "NYX_TEACHER_MODEL, NYX_TEACHER_BASE_URL, NYX_PROMPTS (folder of prompts) or NYX_RECIPE. What was paid for before is "
+        "NYX_TEACHER_MODEL, NYX_TEACHER_BASE_URL, NYX_PROMPTS (folder of prompts) or NYX_RECIPE; numbers and on/off in quotes. What was paid for before is "
         "answered from the kept replies. Samples, questions and captions made so stand in for what was there: runs with "
-        "the settings of before leave them. The value of an NYX_…_API_KEY is the name of an environment variable with the key.",
+        "the settings of before leave them. The value of an NYX_…_API_KEY is the name of such a variable with the key in it; a "
+        "server of another address does not get the key of the one before.",
     )
 
     @property
@@ -81,7 +82,7 @@ def backfill_job(
     def made_again(config: BackfillConfig, context: dg.OpExecutionContext) -> Mapping[str, Any]:
         """What the run reports. Raises dg.Failure where something failed or a limit was reached."""
         changed = changed_settings(os.environ, config.settings)
-        changed = replace(changed, caps=caps_of(config, changed, home))
+        changed = replace(changed, caps=caps_of(config, changed, home, context.instance, context.run))
         pipeline = pipeline_with(changed)
         scope = scope_of_backfill(pipeline, home, config.assets, config.which, with_downstream=config.with_downstream)
         head = [*backfill_lines(pipeline, scope, config.assets, stale_inputs(pipeline, home, scope))]
@@ -112,6 +113,11 @@ def backfill_job(
     def checked(config: BackfillConfig) -> dict[str, Any]:
         """Here, so that what makes no sense is refused before there is a run."""
         _ = config.which, changed_settings(os.environ, config.settings)
+        if config.max_usd is not None and (missing := unpriced(config.settings)):
+            raise ConfigError(
+                f"max_usd cannot count what another model costs: put {' and '.join(missing)} into settings as well, '0' "
+                "where it is free"
+            )
         return {"ops": {make_again.name: {"config": config.model_dump()}}}
 
     @dg.job(

@@ -1,5 +1,6 @@
 """What the jobs of the launchpad share: what a person may limit, and how a run is planned, told and reported."""
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.tags import RETRY_NUMBER_TAG
 from pydantic import Field
 
 from nyx_assets.main_job import JobReport, Pipeline
@@ -29,7 +31,8 @@ class Limits(dg.Config):
         default=None,
         ge=0,
         description="Most calls to paid VLMs that this run may make, 0 or more; 0: only what was answered before. At the "
-        "limit the run ends, keeps every reply, and the next one goes on from there. Not set: NYX_MAX_CALLS alone counts.",
+        "limit the run ends, keeps every reply, and the next one goes on from there; one that Dagster starts again in its place "
+        "counts with it. Not set: NYX_MAX_CALLS alone counts.",
     )
     max_usd: float | None = Field(
         default=None,
@@ -64,17 +67,33 @@ def run_pod_tags(k8s_steps: Mapping[str, Any] | None, step: str) -> dict[str, An
     return {"dagster-k8s/config": pod} if pod else {}
 
 
-def caps_of(config: Limits, settings: Settings, home: Home) -> Caps:
-    """The caps of the home, and under them those of this run from what is spent now."""
+def caps_of(config: Limits, settings: Settings, home: Home, instance: dg.DagsterInstance, run: dg.DagsterRun) -> Caps:
+    """The caps of the home, and under them those of this run.
+
+    They count from what was spent when the run began, or the first one in whose place it was started.
+    """
     caps = settings.caps
     if not config.limits:
         return caps
-    spent = budget_of(settings, home).spent_by_all()
+    before = _spent_before(settings, home, instance, run)
     if config.max_calls is not None:
-        caps = replace(caps, max_calls=min(caps.max_calls, spent.calls + config.max_calls))
+        caps = replace(caps, max_calls=min(caps.max_calls, before["calls"] + config.max_calls))
     if config.max_usd is not None:
-        caps = replace(caps, max_usd=min(caps.max_usd, spent.usd + config.max_usd))
+        caps = replace(caps, max_usd=min(caps.max_usd, before["usd"] + config.max_usd))
     return caps
+
+
+def _spent_before(settings: Settings, home: Home, instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, float]:
+    """What the home had spent when a run began, kept in Dagster's records for what is started in its place."""
+    is_retry = RETRY_NUMBER_TAG in run.tags  # by the daemon; what a person starts again begins anew
+    key = f"nyx/spent_before/{run.root_run_id if is_retry else run.run_id}"
+    kept = instance.daemon_cursor_storage
+    if noted := kept.get_cursor_values({key}).get(key):
+        return json.loads(noted)
+    spent = budget_of(settings, home).spent_by_all()
+    before = {"calls": spent.calls, "usd": spent.usd}
+    kept.set_cursor_values({key: json.dumps(before)})
+    return before
 
 
 def planned_metadata(pipeline: Pipeline, settings: Settings, home: Home, scope: Scope) -> dict[str, Any]:

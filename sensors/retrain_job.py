@@ -62,7 +62,7 @@ def retrain_job(
         description="Makes what is missing or stale: questions, negatives, checkpoints, gate, index. Each piece is a run of its own.",
     )
     def bring_everything_up_to_date(context: dg.OpExecutionContext, config: RetrainConfig) -> None:
-        pipeline = pipeline_with(replace(settings, caps=caps_of(config, settings, home)))
+        pipeline = pipeline_with(replace(settings, caps=caps_of(config, settings, home, context.instance, context.run)))
         is_all = config.only_until is Stage.everything
         scope = (
             Scope(reach=dict.fromkeys(pipeline.specs)) if is_all else scope_until(pipeline, [config.only_until.value])

@@ -115,21 +115,26 @@ def test_exactly_the_steps_of_the_gpu_pool_get_gpus(tmp_path: Path) -> None:
     job = build_pipeline(settings, Home.at(tmp_path)).defs.resolve_implicit_global_asset_job_def()
     nodes = {node.name: node.definition for node in job.graph.nodes}
     in_pool = {name for name, op in nodes.items() if isinstance(op, dg.OpDefinition) and op.pool == "gpu"}
-    assert steps == in_pool | {retrain_job.STEP, backfill_job.STEP}
+    assert steps == in_pool | {retrain_job.STEP}
 
 
-@pytest.mark.parametrize("name", [retrain_job.JOB, backfill_job.JOB])
-def test_the_pod_of_a_run_of_a_job_that_trains_in_it_gets_what_steps_that_train_get(name: str, tmp_path: Path) -> None:
+def test_the_pod_of_a_run_of_the_job_that_trains_in_it_gets_what_steps_that_train_get(tmp_path: Path) -> None:
     from dagster_k8s.job import get_user_defined_k8s_config
 
     settings = Settings.from_env({"NYX_HOME": str(tmp_path), "NYX_K8S_STEPS": str(DEPLOY / "steps.yaml")})
-    job = build_pipeline(settings, Home.at(tmp_path)).defs.resolve_job_def(name)
+    defs = build_pipeline(settings, Home.at(tmp_path)).defs
+    job = defs.resolve_job_def(retrain_job.JOB)
     assert job.executor_def.name == "in_process"
     pod = get_user_defined_k8s_config(job.run_tags)
     training = loaded("steps.yaml")["per_step_k8s_config"]["pretrained_checkpoint"]
     assert pod.container_config == training["container_config"]
     assert pod.container_config["resources"]["limits"]["nvidia.com/gpu"] == 8
     assert pod.pod_spec_config == training["pod_spec_config"]
+    questions = get_user_defined_k8s_config(defs.resolve_job_def(backfill_job.JOB).run_tags)
+    assert (
+        questions.container_config == loaded("steps.yaml")["per_step_k8s_config"][backfill_job.STEP]["container_config"]
+    )
+    assert "nvidia.com/gpu" not in questions.container_config["resources"]["limits"]
     assert run_pod_tags({"step_k8s_config": {"labels": {}}}, "any") == {"dagster-k8s/config": {"labels": {}}}
     assert run_pod_tags(None, "any") == {}
 

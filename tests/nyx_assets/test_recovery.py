@@ -21,14 +21,16 @@ from dagster._core.execution.api import execute_run
 from dagster._core.execution.retries import auto_reexecution_should_retry_run
 
 import resources.table_writer
+from nyx_assets import recovery
 from nyx_assets.materialization import Step, key_of
 from nyx_assets.partitions import CRAWL
-from nyx_assets.recovery import bury_dead_runs, dead_runs, look_after_ended_runs
+from nyx_assets.recovery import LOOKED_AFTER_KEY, bury_dead_runs, dead_runs, look_after_ended_runs
 from nyx_assets.registering import open_instance
 from nyx_assets.run_processes import RunProcess, mark_of, may_live, processes_of
 from resources.home import Home
+from resources.tables import Provenance
 from sensors.killed_runs import killed_runs_sensor
-from tests.nyx_assets.test_main_job import SLEEP, assert_no_run_is_open, land, made, numbers, run, toy_pipeline
+from tests.nyx_assets.test_main_job import NUMBERS, SLEEP, assert_no_run_is_open, land, made, numbers, run, toy_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -209,6 +211,83 @@ def test_what_a_retry_has_checked_is_believed(home: Home) -> None:
         assert look_after_ended_runs(instance, home, graph, log=print) == []
         assert home.tables.quarantine_reason("cleaned", "c1") is None
         assert home.commit("cleaned", "c1") == commit
+
+
+def test_what_failed_a_check_keeps_its_reason(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a second check had nothing to look at any more, since the first one had quarantined the table."""
+    monkeypatch.setattr(recovery, "may_live", lambda process: False)  # it is made in this process
+    toy = toy_pipeline(home).defs
+
+    @dg.asset_check(asset=key_of("cleaned"), name="second")
+    def second() -> dg.AssetCheckResult:
+        raise AssertionError
+
+    graph = dg.Definitions(
+        assets=list(toy.assets or ()), asset_checks=[*(toy.asset_checks or ()), second], resources={"home": home}
+    ).resolve_asset_graph()
+    with open_instance(home) as instance:
+        materialize(home, instance)
+        assert the_run(instance).dagster_run.tags["dagster/failure_reason"] == "STEP_FAILURE"
+        reason = home.tables.quarantine_reason("cleaned", "c1")
+        assert "no_number_is_negative" in str(reason)
+        assert look_after_ended_runs(instance, home, graph, log=print) == []
+        assert home.tables.quarantine_reason("cleaned", "c1") == reason
+        home.tables.release("cleaned", "c1")
+        instance.daemon_cursor_storage.set_cursor_values(
+            {LOOKED_AFTER_KEY: '{"until": "2026-01-01T00:00:00+00:00", "judged": []}'}
+        )
+        assert look_after_ended_runs(instance, home, graph, log=print) == [the_run(instance).dagster_run.run_id]
+        assert "failed before its checks" in str(home.tables.quarantine_reason("cleaned", "c1"))  # the second never ran
+
+
+def test_a_table_that_another_host_made_is_not_touched_by_a_run_that_never_came_to_its_step(home: Home) -> None:
+    """Dagster's records here know nothing of the table, and the run had planned to make it."""
+    pipeline = toy_pipeline(home)
+    with home.tables.write("cleaned", NUMBERS, partition="c1", provenance=Provenance(code_version="1")) as table:
+        table.append([{"x": 5}])
+    with open_instance(home) as instance:
+        run = instance.create_run_for_job(
+            pipeline.defs.resolve_implicit_global_asset_job_def(),
+            tags={"dagster/partition": "c1"}, asset_selection=frozenset([key_of("cleaned")]),
+        )  # fmt: skip
+        instance.report_run_failed(run, "its worker was terminated by signal 9")
+        instance.add_run_tags(run.run_id, {"dagster/will_retry": "false"})
+        assert look_after_ended_runs(instance, home, pipeline.defs.resolve_asset_graph(), log=print) == []
+    assert home.tables.quarantine_reason("cleaned", "c1") is None
+    assert numbers(home, "cleaned", "c1") == [5]
+
+
+def test_a_retry_whose_first_run_was_deleted_holds_nothing_up(home: Home) -> None:
+    graph = toy_pipeline(home).defs.resolve_asset_graph()
+    with open_instance(home) as instance:
+        with started(home, dies_before_checks=True) as process:
+            process.wait(60)
+        run = the_run(instance).dagster_run
+        again = instance.create_run_for_job(
+            toy_pipeline(home).defs.resolve_implicit_global_asset_job_def(),
+            parent_run_id=run.run_id, root_run_id=run.run_id, tags=in_place_of(run), status=DagsterRunStatus.STARTED,
+        )  # fmt: skip
+        instance.report_run_failed(again, "its worker was terminated by signal 9")
+        instance.delete_run(run.run_id)
+        assert look_after_ended_runs(instance, home, graph, log=print) == []
+
+
+def test_the_end_of_a_run_that_was_stored_late_is_not_missed(home: Home) -> None:
+    """Dagster dates it by its event, which may wait for a database while others look."""
+    graph = toy_pipeline(home).defs.resolve_asset_graph()
+    with open_instance(home) as instance:
+        with started(home, dies_before_checks=True) as process:
+            process.wait(60)
+        assert look_after_ended_runs(instance, home, graph, log=print) == []
+        run = the_run(instance).dagster_run
+        late = dg.DagsterEvent(event_type_value="PIPELINE_CANCELED", job_name=run.job_name)
+        entry = dg.EventLogEntry(
+            error_info=None, level="error", user_message="", run_id=run.run_id, timestamp=time.time() - 20,
+            job_name=run.job_name, dagster_event=late,
+        )  # fmt: skip
+        instance.handle_new_event(entry)
+        assert look_after_ended_runs(instance, home, graph, log=print) == [run.run_id]
+        assert "killed before its checks" in str(home.tables.quarantine_reason("cleaned", "c1"))
 
 
 def test_a_process_number_that_came_again_is_another_process() -> None:

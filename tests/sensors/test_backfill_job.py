@@ -8,7 +8,7 @@ import pytest
 
 from nyx_assets.prompts import load_prompt
 from resources.home import Home
-from resources.settings import Settings, changed_settings
+from resources.settings import Settings, changed_settings, unpriced
 from resources.vlm import STAND_IN_MODEL
 from resources.vlm_server import OfflineService, serve_offline_vlm
 from sensors.backfill_job import BackfillConfig
@@ -78,8 +78,12 @@ def test_every_field_has_a_description_and_a_default(launchpad: Launchpad) -> No
         ({"partitions": "harbour", "asset": ["raw_qa"]}, "asset"),
         ({"max_usd": -1}, "max_usd"),
         ({"settings": {"NYX_TEACHR_MODEL": "x"}}, "NYX_TEACHR_MODEL is no setting"),
-        ({"settings": {"NYX_HOME": "/elsewhere"}}, "NYX_HOME cannot differ"),
+        ({"settings": {"NYX_HOME": "/elsewhere"}}, "NYX_HOME is of the whole installation"),
         ({"settings": {"NYX_RECIPE": ["smoke"]}}, "NYX_RECIPE"),
+        (
+            {"settings": {"NYX_TEACHER_MODEL": "b"}, "max_usd": 5},
+            "put NYX_TEACHER_USD_PER_MILLION_INPUT and NYX_TEACHER_",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name_before_there_is_a_run(
@@ -164,26 +168,61 @@ def test_two_partitions_get_another_teacher_and_prompt_and_only_what_depends_on_
     assert paid(made.service) == first  # the second teacher wrote the same pairs, which were refined before
     assert {crawl for (asset, crawl) in made.asked() if asset == "filtered_qa"} == set(CRAWLS)
 
-    status, done = launchpad.ended(partitions_like="h*", with_downstream=True)  # with what Dagster was started with
-    assert status == "SUCCESS"
-    assert done["made"].keys() >= {"raw_qa", "filtered_qa"}
-    assert teachers(made.home)["harbour"] == {STAND_IN_MODEL}
-
-
-def test_a_key_is_named_and_not_given(tmp_path: Path) -> None:
-    env = {
-        "NYX_HOME": str(tmp_path),
-        "NYX_TEACHER_BASE_URL": "http://one/v1",
-        "NYX_TEACHER_MODEL": "a",
-        "OTHER": "secret",
+    launchpad.ended(partitions_like="h*", with_downstream=True)  # with what Dagster was started with
+    assert teachers(made.home) == {
+        "harbour": {STAND_IN_MODEL},
+        "inland": {"second-teacher"},
+        "islands": {STAND_IN_MODEL},
     }
-    changed = changed_settings(env, {"NYX_TEACHER_API_KEY": "OTHER", "NYX_TEACHER_MODEL": "b"})
-    assert (changed.api_keys["teacher"], changed.endpoints["teacher"].model) == ("secret", "b")
-    assert changed_settings(env, {}) == Settings.from_env(env)
-    with pytest.raises(ConfigError, match="NYX_TEACHER_API_KEY must be the name of an environment variable") as refused:
-        changed_settings(env, {"NYX_TEACHER_API_KEY": "sk-123"})
-    assert "sk-123" not in str(refused.value)
-    with pytest.raises(ConfigError, match="NYX_JUDGE_MODEL is no setting, or has no effect"):
-        changed_settings(env, {"NYX_JUDGE_MODEL": "b"})  # there is no server of the judge
-    with pytest.raises(ConfigError, match="near it: NYX_RECIPE"):
-        changed_settings(env, {"NYX_RECIPES": "tiny"})
+    assert stale(launchpad, "filtered_qa")["harbour"] == "FRESH"
+    assert paid(made.service) == first
+
+
+ENV = {
+    "NYX_HOME": "home",
+    "NYX_TEACHER_BASE_URL": "http://one/v1",
+    "NYX_TEACHER_MODEL": "a",
+    "NYX_TEACHER_API_KEY": "secret of one",
+    "NYX_OTHER_API_KEY": "secret of other",
+    "PASSWORD": "no key",
+}
+
+
+def test_a_key_is_named_and_not_given_and_goes_to_no_other_server() -> None:
+    changed = changed_settings(ENV, {"NYX_TEACHER_API_KEY": "NYX_OTHER_API_KEY", "NYX_TEACHER_MODEL": "b"})
+    assert (changed.api_keys["teacher"], changed.endpoints["teacher"].model) == ("secret of other", "b")
+    assert changed_settings(ENV, {"NYX_TEACHER_MODEL": "b"}).api_keys["teacher"] == "secret of one"
+    assert changed_settings(ENV, {"NYX_TEACHER_BASE_URL": "http://two/v1"}).api_keys["teacher"] == "none"
+    assert changed_settings(ENV, {}) == Settings.from_env(ENV)
+    for value in ("sk-123", "PASSWORD"):
+        with pytest.raises(
+            ConfigError, match="NYX_TEACHER_API_KEY must be the name of an environment variable"
+        ) as refused:
+            changed_settings(ENV, {"NYX_TEACHER_API_KEY": value})
+        assert value not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"NYX_JUDGE_MODEL": "b"},
+            "NYX_JUDGE_MODEL is no setting, or has no effect",
+        ),  # there is no server of the judge
+        ({"NYX_RECIPES": "tiny"}, "near it: NYX_RECIPE"),
+        ({"NYX_ALERT_WEBHOOK": "https://one"}, "is of the whole installation"),
+        ({"NYX_MAX_USD": "1000"}, "is of the whole installation"),
+        ({"NYX_TEACHER_BASE_URL": "http://me:password@two/v1"}, "must not hold a user or a password"),
+    ],
+)
+def test_what_one_run_may_not_change_is_refused_by_name(given: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        changed_settings(ENV, given)
+
+
+def test_what_a_dearer_model_costs_has_to_be_said() -> None:
+    assert unpriced({"NYX_TEACHER_MODEL": "b", "NYX_TEACHER_USD_PER_MILLION_INPUT": "1"}) == [
+        "NYX_TEACHER_USD_PER_MILLION_OUTPUT"
+    ]
+    assert unpriced({"NYX_EMBEDDER_BASE_URL": "http://two/v1"}) == ["NYX_EMBEDDER_USD_PER_MILLION_INPUT"]
+    assert unpriced({"NYX_PROMPTS": "mine", "NYX_RECIPE": "tiny"}) == []

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dagster import DagsterInstance, DagsterRun
 
 from nyx_assets.registering import register_deliveries
 from resources.home import Home
 from resources.settings import Settings
 from resources.vlm import STAND_IN_MODEL, complete_all
+from resources.vlm_budget import Caps
 from resources.vlm_roles import VLMRole, budget_of
 from resources.vlm_server import OfflineService, serve_offline_vlm
 from sensors.job_runs import caps_of
@@ -112,17 +114,32 @@ def test_a_dry_run_plans_then_a_limit_of_calls_stops_and_a_run_until_the_questio
     assert home.artifacts.require("pretrained_checkpoint").commit == trained
 
 
-def test_a_limit_counts_from_what_all_hosts_of_a_shared_home_spent(tmp_path: Path) -> None:
-    with serve_offline_vlm(OfflineService()) as service:
+def test_a_limit_counts_from_what_all_hosts_of_a_shared_home_spent_and_goes_on_with_what_dagster_starts_again(
+    tmp_path: Path,
+) -> None:
+    limits = RetrainConfig(max_calls=5, max_usd=1.0)
+    with serve_offline_vlm(OfflineService()) as service, DagsterInstance.ephemeral() as instance:
         env = environment(tmp_path / "mounted", service.base_url, NYX_MAX_CALLS="100", NYX_MAX_USD="50")
         settings, elsewhere = (Settings.from_env(env | {"NYX_LOCAL": str(tmp_path / one)}) for one in ("here", "there"))
-        there = VLMRole.of("teacher", elsewhere, Home.at(elsewhere.home))
-        assert len(list(complete_all(there.for_step("raw_qa", None), map(question, range(7))))) == 7
-        there.close()
-    home = Home.at(settings.home)
-    spent = budget_of(settings, home).spent_by_all()
-    assert spent.calls == 7
-    assert spent.usd > 0
-    limited = caps_of(RetrainConfig(max_calls=5, max_usd=1.0), settings, home)
-    assert (limited.max_calls, limited.max_usd) == (12, pytest.approx(spent.usd + 1.0))
-    assert caps_of(RetrainConfig(max_calls=5000), settings, home) == settings.caps, "the home's own caps stay above"
+        home = Home.at(settings.home)
+
+        def spend(num_calls: int) -> None:
+            there = VLMRole.of("teacher", elsewhere, Home.at(elsewhere.home))
+            assert len(list(complete_all(there.for_step("raw_qa", None), map(question, range(num_calls))))) == num_calls
+            there.close()
+
+        spend(7)
+        spent = budget_of(settings, home).spent_by_all()
+        assert spent.calls == 7
+        assert spent.usd > 0
+
+        def caps(config: RetrainConfig, run_id: str, **of_run: Any) -> Caps:
+            return caps_of(config, settings, home, instance, DagsterRun(job_name="retrain", run_id=run_id, **of_run))
+
+        limited = caps(limits, "one")
+        assert (limited.max_calls, limited.max_usd) == (12, pytest.approx(spent.usd + 1.0))
+        assert caps(RetrainConfig(max_calls=5000), "other") == settings.caps, "the home's own caps stay above"
+        spend(10)  # seven of them are kept
+        of_run = {"root_run_id": "one", "parent_run_id": "one"}
+        assert caps(limits, "by the daemon", **of_run, tags={"dagster/retry_number": "1"}) == limited
+        assert caps(limits, "by a person", **of_run).max_calls == 15
