@@ -61,17 +61,14 @@ def main() -> None:
 class DaemonSoak:
     """One soak; what it does next depends on the clock and on its draws."""
 
-    def __init__(
-        self, home: Path, crawl: Path, *, landings: int, seconds: float, seed: int, max_kills: float = float("inf")
-    ) -> None:
+    def __init__(self, home: Path, crawl: Path, *, landings: int, seconds: float, seed: int) -> None:
         """
         Args:
             home: a home with a live index, made from the crawl folder.
             seconds: over which the deliveries land.
-            max_kills: no more than so many.
         """
         self._home, self._crawl, self._log = home, crawl, home.parent / "dagster.log"
-        self._landings, self._seconds, self._max_kills = landings, seconds, max_kills
+        self._landings, self._seconds = landings, seconds
         self._draw = random.Random(seed)
         self._num_landed, self._victims, self._starts = 0, Counter[str](), 0
 
@@ -123,7 +120,7 @@ class DaemonSoak:
         if now >= self._next_questions:
             dagster.launch(job="retrain", config=QUESTIONS)
             self._next_questions = now + SECONDS_BETWEEN_QUESTIONS
-        if now >= self._next_kill and self._victims.total() < self._max_kills:
+        if now >= self._next_kill:
             self._kill(dagster, self._draw.choice(VICTIMS))
             self._next_kill = now + self._draw.uniform(*SECONDS_BETWEEN_KILLS)
 
