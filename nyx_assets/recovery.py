@@ -46,6 +46,8 @@ LOOK_BACK = timedelta(days=1)
 """Choice: of the first look, and of one after the clock was set back."""
 RETRY_PATIENCE = timedelta(minutes=5)
 """Choice: that long the daemon has to start a run again before what it left is judged without that."""
+PATIENCE = timedelta(hours=1)
+"""Choice: that long a table waits for a moment in which nobody else makes the same asset."""
 CLOCK_SLACK = timedelta(minutes=1)
 """Choice: Dagster dates the end of a run by its event, which may wait half a minute for a database before it is stored."""
 ENDED = [DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
@@ -119,13 +121,19 @@ def _judge_tables(
     now = datetime.now(UTC)
     since, known = _looked_after(instance, now)
     until, judged = now, set[str]()
+    # what makes the same asset now may have put a table in place that it has not told of yet
+    at_work = instance.get_runs(RunsFilter(statuses=UNFINISHED))
+    busy = frozenset(key for run in at_work for key in run.asset_selection or ())
     ended = RunsFilter(statuses=ENDED, updated_after=since - CLOCK_SLACK)
     for record in instance.get_run_records(ended):
         run = record.dagster_run
         if MAIN_JOB_TAGS.items() <= run.tags.items():  # it looks after its own
             continue
         if run.run_id not in known:
-            if _is_at_work(run.run_id, instance) or _goes_on(record, instance, now):
+            may_mistake = (
+                busy & (run.asset_selection or frozenset()) and now - _in_utc(record.update_timestamp) < PATIENCE
+            )
+            if may_mistake or _is_at_work(run.run_id, instance) or _goes_on(record, instance, now):
                 until = min(until, _in_utc(record.update_timestamp))
                 continue
             if _quarantine_unchecked(record, instance, home, graph, log):

@@ -180,6 +180,13 @@ def test_a_table_that_was_not_checked_when_its_run_was_ended_from_outside_is_mad
         assert look_after_ended_runs(instance, home, graph, log=print) == []
         assert home.tables.quarantine_reason("cleaned", "c1") is None, "what was started in its place is at work"
         instance.report_run_failed(again, "terminated as well")
+        other = instance.create_run_for_job(
+            toy_pipeline(home).defs.resolve_implicit_global_asset_job_def(),
+            asset_selection=frozenset([key_of("cleaned")]), status=DagsterRunStatus.STARTED,
+        )  # fmt: skip
+        assert look_after_ended_runs(instance, home, graph, log=print) == []
+        assert home.tables.quarantine_reason("cleaned", "c1") is None, "another run may just have made it"
+        instance.report_run_canceled(other, "it was for the test")
         assert look_after_ended_runs(instance, home, graph, log=print) == [run.run_id]
         assert "killed before its checks" in str(home.tables.quarantine_reason("cleaned", "c1"))
         land(home, c1=[50])
