@@ -139,13 +139,14 @@ def print_benefits(rows: Sequence[Benefit], *, as_json: bool) -> None:
 def main() -> None:
     parser = argument_parser(__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS, help="of either arm")
     parser.add_argument("--things", type=int, default=THINGS, help="of a scene, at most 4")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     arms = []
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         with tempfile.TemporaryDirectory() as name:
             arms.append(one_seed(seed, num_steps=options.steps, folder=Path(name), num_things=options.things))
     print_benefits(benefits(arms, num_steps=options.steps), as_json=options.json)
