@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.soak import page
 from nyx_assets.definitions import resources_of
 from nyx_assets.query_pictures import query_embedders, query_picture_store
 from nyx_assets.searching import query_document, search_live
@@ -27,6 +28,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.long]
 
 PATIENCE_SECONDS = 420.0
 LIGHTHOUSE = "The lighthouse keeper of Ostra counts the herring boats."
+ARCHIVE = 40
+"""Pages of the delivery on which a retraining can be judged."""
 TRAINED = ("raw_qa", "filtered_qa", "pretrained_checkpoint", "finetuned_checkpoint", "quality_gate")
 CORPUS_STEP = ("crawl_documents", "rejected_documents", "link_rot")
 """Made together, by one function."""
@@ -250,6 +253,8 @@ def test_a_failed_check_is_told_once_and_passes_when_its_partition_is_made_again
 def test_a_retraining_that_is_no_better_is_refused_and_what_is_live_stays(
     day: Day, browser: Any, tmp_path: Path
 ) -> None:
+    day.deliver("archive", *(page(number)["texts"][0] for number in range(ARCHIVE)))  # enough for dev questions
+    day.wait("the archive in the live index", lambda: day.num_live() == day.num_before + 5 + ARCHIVE)
     live = day.live()
     assert day.end_of(day.dagster.launch(job="retrain")) == "SUCCESS"
     assert all(day.made(name, "harbour") for name in ("raw_qa", "filtered_qa")), "it asked about what had landed"
@@ -261,6 +266,7 @@ def test_a_retraining_that_is_no_better_is_refused_and_what_is_live_stays(
     assert day.indexed("wreck") == {"https://wreck.example/0"}
     facts = day.facts("quality_gate")
     assert facts["promoted"] == "nothing"
+    assert facts["reason"].startswith("the candidate is not shown to be better than what is live: ndcg@10 on dev: ")
     with day.shown(
         browser, "assets/quality_gate?view=events", tmp_path / "refused.png", until=facts["reason"][:30]
     ) as text:
@@ -295,7 +301,7 @@ def test_questions_of_two_partitions_are_written_again_with_another_prompt_from_
 
 def test_the_partitions_page_shows_the_day(day: Day, browser: Any, tmp_path: Path) -> None:
     with day.shown(
-        browser, "assets/chunked_corpus?view=partitions", tmp_path / "partitions.png", until="Materialized (6)"
+        browser, "assets/chunked_corpus?view=partitions", tmp_path / "partitions.png", until="Materialized (7)"
     ) as text:
         assert "Missing (0)" in text
         assert "Failed (0)" in text
