@@ -63,6 +63,7 @@ def stale(launchpad: Launchpad, asset: str) -> dict[str, str]:
     return dict(launchpad.ask(STALE, asset={"path": [asset]}))
 
 
+@pytest.mark.long
 def test_every_field_has_a_description_and_a_default(launchpad: Launchpad) -> None:
     fields = launchpad.fields()
     assert fields.keys() >= set(BackfillConfig.model_fields)
@@ -71,6 +72,7 @@ def test_every_field_has_a_description_and_a_default(launchpad: Launchpad) -> No
         assert not fields[name]["isRequired"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("config", "named"),
     [
@@ -96,6 +98,7 @@ def test_what_makes_no_sense_is_refused_by_name_before_there_is_a_run(
     assert launchpad.instance.get_runs_count() == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("config", "said"),
     [
@@ -113,6 +116,7 @@ def test_what_is_not_there_fails_the_run_in_words_and_makes_nothing(
     assert made.versions("raw_qa") == before
 
 
+@pytest.mark.long
 def test_two_partitions_get_another_teacher_and_prompt_and_only_what_depends_on_them_is_stale_and_made(
     launchpad: Launchpad, made: World, second: OfflineService, tmp_path: Path
 ) -> None:
