@@ -21,7 +21,7 @@ from nyx_assets.searching import query_document, search_live
 from resources.home import Home
 from resources.settings import Settings
 from tests.deliveries import deliver
-from tests.nyx_assets.test_backfilling import another_prompt
+from tests.nyx_assets.test_backfilling import own_prompts
 from tests.webhook import Webhook, serving_webhook
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
@@ -285,9 +285,7 @@ def test_questions_of_two_partitions_are_written_again_with_another_prompt_from_
     before = {crawl: day.made("raw_qa", crawl) for crawl in ("harbour", "twin", "slow")}
     fresh = dict.fromkeys(before, "FRESH")
     assert day.dagster.query(STALE, asset={"path": ["filtered_qa"]})["assetNodeOrError"] == fresh
-    with another_prompt(tmp_path):
-        pass  # the folder is there; only the launchpad names it
-    config = {"partitions": ["harbour", "twin"], "settings": {"NYX_PROMPTS": str(tmp_path / "prompts")}}
+    config = {"partitions": ["harbour", "twin"], "settings": {"NYX_PROMPTS": str(own_prompts(tmp_path))}}
     run = day.dagster.launch(job="backfill", config=config)
     assert day.end_of(run) == "SUCCESS"
     after = {crawl: day.made("raw_qa", crawl) for crawl in before}

@@ -236,14 +236,19 @@ def test_cheap_assets_of_many_partitions_are_made_in_one_run_each_and_one_that_f
     assert checked.run_id == instance.get_runs(limit=1)[0].run_id
 
 
-@contextmanager
-def another_prompt(folder: Path) -> Iterator[None]:
-    """As a user has it: a folder with one prompt in other words."""
+def own_prompts(folder: Path) -> Path:
+    """As a user has them: a folder with one prompt in other words."""
     own = folder / "prompts" / "nyxqa" / "write_text_only_qa.v1.md"
     own.parent.mkdir(parents=True, exist_ok=True)
     own.write_text(f"{load_prompt('nyx_assets.nyxqa', 'write_text_only_qa.v1').text}\n\nWrite plainly!\n")
+    return folder / "prompts"
+
+
+@contextmanager
+def another_prompt(folder: Path) -> Iterator[None]:
+    """The environment names them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NYX_PROMPTS", str(folder / "prompts"))
+        patch.setenv("NYX_PROMPTS", str(own_prompts(folder)))
         yield
 
 

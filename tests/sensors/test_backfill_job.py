@@ -13,7 +13,7 @@ from resources.vlm import STAND_IN_MODEL
 from resources.vlm_server import OfflineService, serve_offline_vlm
 from sensors.backfill_job import BackfillConfig
 from tests.launchpad import Launchpad
-from tests.nyx_assets.test_backfilling import CRAWLS, World, another_prompt
+from tests.nyx_assets.test_backfilling import CRAWLS, World, own_prompts
 from training_kernels.errors import ConfigError
 
 CALLS = 3
@@ -120,15 +120,13 @@ def test_what_is_not_there_fails_the_run_in_words_and_makes_nothing(
 def test_two_partitions_get_another_teacher_and_prompt_and_only_what_depends_on_them_is_stale_and_made(
     launchpad: Launchpad, made: World, second: OfflineService, tmp_path: Path
 ) -> None:
-    with another_prompt(tmp_path):
-        pass  # the folder stays, the environment does not name it
     packaged = load_prompt("nyx_assets.nyxqa", "write_text_only_qa.v1")
     chosen = {
         "partitions": ["harbour", "inland"],
         "settings": {
             "NYX_TEACHER_BASE_URL": second.base_url,
             "NYX_TEACHER_MODEL": "second-teacher",
-            "NYX_PROMPTS": str(tmp_path / "prompts"),
+            "NYX_PROMPTS": str(own_prompts(tmp_path)),  # which the environment does not name
         },
     }
     raw, pairs = made.versions("raw_qa"), made.versions("filtered_qa")
