@@ -24,7 +24,7 @@ from nyx_assets.progress import Progress
 from nyx_assets.quick_records import together
 from resources.home import LEDGER, Home
 from resources.tables import Commit, Provenance, TableWriter
-from training_kernels.errors import BudgetReached, IncompleteArtifact
+from training_kernels.errors import AlreadyQuarantined, BudgetReached
 
 PREVIEW_ROWS = 5
 PARTITIONS_A_LINE = 50
@@ -383,7 +383,7 @@ def blocking_check(
     def faults_of(home: Home, partition: str | None) -> list[str]:
         if (reason := home.tables.quarantine_reason(asset, partition)) is not None:  # what another found is kept
             where = f", partition {partition}," if partition else ""
-            raise IncompleteArtifact(
+            raise AlreadyQuarantined(
                 f"table {asset}{where} is quarantined ({reason}); mend the cause and materialize {asset} again"
             )
         faults = ["it did not end"]

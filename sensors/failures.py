@@ -8,7 +8,7 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG
 
-from nyx_assets.failures import attempts_of, cause_of, failed_check, faults_of, is_failure
+from nyx_assets.failures import attempts_of, cause_of, error_of, failed_check, faults_of, is_failure
 from nyx_assets.main_job import Pipeline
 from nyx_assets.materialization import name_of
 from nyx_assets.quarantine import note_failure
@@ -16,6 +16,7 @@ from nyx_assets.recovery import MAIN_JOB_TAGS, PARTITION_TAG, take_partition_out
 from resources.home import Home
 from resources.settings import Settings
 from sensors.alerts import add_waiting, post_waiting
+from training_kernels.errors import AlreadyQuarantined
 
 TOLD = "nyx/told"
 """Key of the records of what was told, in Dagster's own store."""
@@ -69,11 +70,17 @@ def failures_sensor(home: Home, settings: Settings, pipeline_of: Callable[[], Pi
 def messages_of(
     run: DagsterRun, events: list[dg.DagsterEvent], asset_of_node: Callable[[str], str | None]
 ) -> Iterator[str]:
-    """What a person is told of a failed run: a line for each step that failed and each check that did not pass."""
+    """What a person is told of a failed run: a line for each step that failed and each check that did not pass.
+
+    Of the checks of a table the first that finds a fault is told; the others did not look at it.
+    """
     of_run = f" of partition {run.tags[PARTITION_TAG]}" if PARTITION_TAG in run.tags else ""
     is_of_many = ASSET_PARTITION_RANGE_START_TAG in run.tags
+    has_found_a_fault = any(failed_check(event) for event in events)
     for event in events:
         if is_failure(event):
+            if has_found_a_fault and error_of(event).cls_name == AlreadyQuarantined.__name__:
+                continue
             yield f"{asset_of_node(event.node_name) or event.node_name}{of_run} failed: {cause_of(event)}"
         elif (evaluation := failed_check(event)) is not None:
             if is_of_many and evaluation.partition is None and _is_told_by_partition(evaluation, events):

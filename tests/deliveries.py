@@ -38,3 +38,9 @@ def deliver(crawl: Path, key: str, *texts: str, is_whole: bool = True) -> Path:
     if is_whole:
         (crawl / key / "_SUCCESS").touch()
     return file
+
+
+def break_rows(file: Path) -> None:
+    """Damage what stands before the footer: the delivery is registered, and cannot be read."""
+    whole = file.read_bytes()
+    file.write_bytes(whole[:4] + bytes(200) + whole[204:])

@@ -42,6 +42,10 @@ class IncompleteArtifact(NyxError, FileNotFoundError):
     """A table or folder whose writer did not finish, or that was never made."""
 
 
+class AlreadyQuarantined(IncompleteArtifact):
+    """A table that one check found wrong is not looked at by the others."""
+
+
 class VLMError(NyxError, RuntimeError):
     """A VLM server refused, after retries."""
 

@@ -94,12 +94,22 @@ def key_of(name: str) -> str:
     return next((name.removesuffix(suffix) for suffix in ROW_SUFFIXES if name.endswith(suffix)), name)
 
 
-def stored_fingerprints(store: CrawlStore, names: Iterable[str]) -> Iterable[str]:
-    """What the fingerprint of a delivery in a store may be now: as a file beside others, or as a folder of its own.
+def fingerprints_now(folder: PurePath, names: Iterable[str]) -> Iterable[str]:
+    """What the fingerprint of a delivery of this machine may be now: as a file beside others, or as a folder of its own.
 
     Args:
-        names: of the files of pages, from the delivery's folder, which is the store's.
+        names: of the files of pages, from the delivery's folder.
     """
+    look = _Look()
+    match list(names):
+        case [name]:
+            yield _fingerprint({name: look.state(f"{folder}/{name}")})
+    states, _ = _all_files(str(folder), look)
+    yield _fingerprint(states)
+
+
+def stored_fingerprints_now(store: CrawlStore, names: Iterable[str]) -> Iterable[str]:
+    """The same of a delivery in a store, which is that of its folder."""
     match list(names):
         case [name]:
             yield _stored_fingerprint({name: store.file(name)})

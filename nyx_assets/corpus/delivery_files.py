@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from nyx_assets.corpus.crawl_listing import stored_fingerprints
+from nyx_assets.corpus.crawl_listing import fingerprints_now, stored_fingerprints_now
 from nyx_assets.corpus.deliveries import DeliveredFile, Delivery
 from nyx_assets.corpus.page_files import MAX_PAGE_BYTES, bytes_of_page, too_large, unreadable
 from resources.crawl_store import CrawlStore, FilesAhead, TooManyBytes, Unread
@@ -60,14 +60,14 @@ def files_of(delivery: Delivery, scratch: Path | None) -> Iterator[DeliveryFiles
 
 
 def require_as_landed(delivery: Delivery) -> None:
-    """Raise DataError if a delivery in a store is not what landed: what is made of it would be called by its name.
-
-    A folder of this machine is read as it is; there too a change lands again.
-    """
-    if not delivery.url:
-        return
+    """Raise DataError if a delivery is not what landed: what is made of it would be called by its name."""
     names = [delivery.name_within(file) for file in delivery.files]
-    if delivery.fingerprint not in stored_fingerprints(CrawlStore(delivery.url), names):
+    now = (
+        stored_fingerprints_now(CrawlStore(delivery.url), names)
+        if delivery.url
+        else fingerprints_now(delivery.folder, names)
+    )
+    if delivery.fingerprint not in now:
         raise DataError(
             f"{delivery.place}: the files of delivery {delivery.key} were changed since it landed; it is taken as it is now "
             "when it has landed again, by the sensor or by `nyx run`"

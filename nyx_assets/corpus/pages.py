@@ -48,7 +48,7 @@ def documents_of(
         taken_down: what may not come back.
         scratch: folder of this machine for files that are brought from a store; None: that of the system for such.
 
-    Raises DataError if a file of the delivery cannot be read any more, or one in a store is not what landed.
+    Raises DataError if a file of the delivery cannot be read any more, or is not what landed.
     """
     require_as_landed(delivery)
     with files_of(delivery, scratch) as files:
@@ -56,6 +56,7 @@ def documents_of(
         unstored = ReferencedPictures(files, ForgetfulImages(UNSTORED, taken_down.images), recipe, links)
         pages = _announced(read_pages(delivery, scratch=scratch), pictures, taken_down)
         yield from _rows(pages, pictures, unstored, taken_down)
+    require_as_landed(delivery)  # it may have been written over while it was read
 
 
 def _rows(

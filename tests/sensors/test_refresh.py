@@ -26,7 +26,7 @@ from nyx_assets.materialization import DATA_VERSION_TAG, key_of
 from nyx_assets.partitions import CRAWL
 from nyx_assets.quarantine import quarantined_partitions
 from nyx_assets.query_pictures import query_embedders, query_picture_store
-from nyx_assets.records import RAW_QA
+from nyx_assets.records import LANDED_CRAWL, RAW_QA
 from nyx_assets.registering import open_instance
 from nyx_assets.retraining import change_since_training
 from nyx_assets.searching import query_document, search_live
@@ -36,7 +36,7 @@ from sensors.failures import failures_sensor
 from sensors.landings import landings_sensor
 from sensors.retrain_job import retrain_job
 from sensors.retraining import NOTHING_NEW, retraining_schedules, retraining_sensor
-from tests.deliveries import deliver
+from tests.deliveries import break_rows, deliver
 from tests.webhook import Webhook, serving_webhook
 from training_kernels.errors import ConfigError
 
@@ -147,10 +147,14 @@ class Daemon:
         return [hit["url"] for hit in hits]
 
 
-def break_rows(file: Path) -> None:
-    """Damage what stands before the footer: the delivery is registered, and cannot be read."""
-    whole = file.read_bytes()
-    file.write_bytes(whole[:4] + bytes(200) + whole[204:])
+def count_one_more_page(home: Home, crawl: str) -> None:
+    """The listing of a delivery says that it has a page more than it has: a check finds that one is lost."""
+    commit = home.tables.commit("landed_crawl", crawl)
+    assert commit is not None
+    rows = home.tables.read("landed_crawl", partition=crawl, columns=LANDED_CRAWL.names).to_pylist()
+    rows[0]["num_rows"] += 1
+    with home.tables.write("landed_crawl", LANDED_CRAWL, partition=crawl, provenance=commit.provenance) as table:
+        table.append(rows)
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +259,7 @@ def test_what_fails_in_a_run_of_many_holds_nobody_up_and_is_quarantined_in_the_e
     for crawl, text in {**good, "reef": "The reef has one page."}.items():
         deliver(daemon.crawl, crawl, text)
     daemon.land()
-    deliver(daemon.crawl, "reef", "The reef has one page.", "It has one more than was registered.")
+    count_one_more_page(daemon.home, "reef")
     asked = daemon.settle()
     assert asked[0] == {name: {*good, "wreck", "reef"} for name in OF_A_PARTITION}
     assert len(daemon.requests_for(asked[0])) == 1
@@ -286,12 +290,27 @@ def test_what_fails_in_a_run_of_many_holds_nobody_up_and_is_quarantined_in_the_e
     assert not daemon.instance.has_dynamic_partition("crawl", "wreck")
 
     deliver(daemon.crawl, "wreck", "A wreck, delivered whole.")
+    deliver(daemon.crawl, "reef", "The reef has one page.", "It has one more.")
     daemon.land()
     daemon.settle()
     assert quarantined_partitions(daemon.home) == []
     assert daemon.found("wreck", crawl="wreck") == ["https://wreck.example/0"]
     assert len(daemon.found("reef", crawl="reef")) == 2, "a check that passes now is not taken for the one that failed"
     assert daemon.settle(is_time_for_retries=True) == []
+
+
+def test_of_two_checks_of_a_table_the_one_that_finds_a_fault_is_told(daemon: Daemon, webhook: Webhook) -> None:
+    deliver(daemon.crawl, "atoll", "An atoll is a ring.")
+    daemon.land()
+    count_one_more_page(daemon.home, "atoll")
+    num_told = len(webhook.posted)
+    daemon.settle()
+    (told,) = (message["text"] for message in webhook.posted[num_told:])
+    assert told.startswith("crawl_documents of partition atoll is quarantined, its check every_page_is")
+    deliver(daemon.crawl, "atoll", "An atoll is a ring of coral.")
+    daemon.land()
+    daemon.settle()
+    assert daemon.found("coral", crawl="atoll") == ["https://atoll.example/0"]
 
 
 def test_what_fails_by_itself_after_its_input_was_made_is_tried_once_more_and_not_at_every_tick() -> None:

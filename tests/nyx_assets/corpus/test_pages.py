@@ -18,6 +18,7 @@ from nyx_assets.recipes import tiny
 from nyx_assets.records import CRAWL_DOCUMENTS, REJECTED_DOCUMENTS
 from resources.fetching import NOT_FETCHED
 from resources.images import FolderImageStore
+from tests.deliveries import break_rows
 from training_kernels.errors import DataError
 
 
@@ -218,12 +219,32 @@ def test_an_unchanged_page_has_the_same_id_in_a_later_crawl(tmp_path, store, row
 
 def test_a_file_that_breaks_in_the_middle_is_an_error_that_names_it(tmp_path, store, row, write_parquet):
     path = write_parquet(tmp_path / "p.parquet", [row((None, f"Page {n}. " * 50)) for n in range(30)])
+    break_rows(path)
     delivery = only_delivery(tmp_path)
-    data = bytearray(path.read_bytes())
-    data[len(data) // 8 : len(data) // 2] = b"\xff" * (len(data) // 2 - len(data) // 8)
-    path.write_bytes(data)
     with pytest.raises(DataError, match=str(path)):
         list(documents_of(delivery, store, tiny().pictures, WebLinks(NOT_FETCHED)))
+
+
+@pytest.mark.parametrize("place", ["p.parquet", "p/part-0.parquet"])
+def test_a_delivery_that_changed_since_it_landed_is_not_taken_for_what_landed(
+    tmp_path, store, row, write_parquet, place
+):
+    """Neither one that was written over before it was read, nor one that is written over meanwhile."""
+    path = write_parquet(tmp_path / place, [row((None, f"Page {n}.")) for n in range(30)])
+    delivery = only_delivery(tmp_path)
+    said = "files of delivery p were changed since it landed; it is taken as it is now when it has landed again"
+    pages = documents_of(delivery, store, tiny().pictures, WebLinks(NOT_FETCHED))
+    assert next(pages).is_document
+    write_parquet(path, [row((None, "Another page."))])
+    with pytest.raises(DataError, match=said):
+        list(pages)
+    with pytest.raises(DataError, match=said):
+        next(documents_of(delivery, store, tiny().pictures, WebLinks(NOT_FETCHED)))
+    documents, _ = taken(tmp_path, store)
+    assert [document["segments"][0]["text"] for document in documents] == ["Another page."]
+    path.unlink()
+    with pytest.raises(DataError, match="files of delivery p were changed"):
+        next(documents_of(delivery, store, tiny().pictures, WebLinks(NOT_FETCHED)))
 
 
 def test_texts_and_empty_references_are_told_apart(tmp_path, row, write_parquet):
