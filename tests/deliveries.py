@@ -6,6 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nyx_assets.records import LANDED_CRAWL
+from resources.home import Home
+
 OBELICS = pa.schema(
     [
         ("images", pa.list_(pa.string())),
@@ -44,3 +47,13 @@ def break_rows(file: Path) -> None:
     """Damage what stands before the footer: the delivery is registered, and cannot be read."""
     whole = file.read_bytes()
     file.write_bytes(whole[:4] + bytes(200) + whole[204:])
+
+
+def count_one_more_page(home: Home, crawl: str) -> None:
+    """The listing of a delivery says that it has a page more than it has: a check finds that one is lost."""
+    commit = home.tables.commit("landed_crawl", crawl)
+    assert commit is not None
+    rows = home.tables.read("landed_crawl", partition=crawl, columns=LANDED_CRAWL.names).to_pylist()
+    rows[0]["num_rows"] += 1
+    with home.tables.write("landed_crawl", LANDED_CRAWL, partition=crawl, provenance=commit.provenance) as table:
+        table.append(rows)

@@ -14,7 +14,7 @@ from nyx_assets.materialization import DATA_VERSION_TAG, key_of
 from nyx_assets.registering import register_deliveries
 from resources.home import Home
 from resources.settings import Settings
-from tests.deliveries import write_pages
+from tests.deliveries import break_rows, count_one_more_page, write_pages
 
 NUM_CRAWLS = 32
 BROKEN, UNSOUND = "c07", "c09"
@@ -87,14 +87,12 @@ def test_one_run_makes_every_partition_with_checks_and_data_versions_of_its_own(
 
 
 def test_a_partition_that_fails_in_a_run_of_many_is_named_and_the_others_are_made(world: World) -> None:
-    file = world.crawl / f"{BROKEN}.parquet"
-    whole = file.read_bytes()
     before = world.committed("crawl_documents")
-    file.write_bytes(whole[:4] + bytes(100) + whole[104:])
+    break_rows(world.crawl / f"{BROKEN}.parquet")
     for crawl in CRAWLS[8:]:
         write_pages(world.crawl / f"{crawl}.parquet", f"Another page of {crawl}.")
     register_deliveries(world.home, world.instance, world.crawl)
-    write_pages(world.crawl / f"{UNSOUND}.parquet", "One page.", "A page more than was registered.")
+    count_one_more_page(world.home, UNSOUND)
     result = world.run(*DOCUMENTS)
     assert not result.success
     after = world.committed("crawl_documents")
@@ -104,7 +102,9 @@ def test_a_partition_that_fails_in_a_run_of_many_is_named_and_the_others_are_mad
     } == after
     # Dagster runs no check after a step that fails; they are asked, and counted, all the same
     assert set(world.home.tables.partitions("crawl_documents")) == set(CRAWLS) - {UNSOUND}
-    assert "2 became documents" in (world.home.tables.quarantine_reason("crawl_documents", UNSOUND) or "")
+    assert "2 pages landed, 1 became documents" in (
+        world.home.tables.quarantine_reason("crawl_documents", UNSOUND) or ""
+    )
     passed = passed_by_partition(result, "every_page_is_a_document_or_rejected")
     assert passed == {crawl: crawl != UNSOUND for crawl in CRAWLS if crawl != BROKEN}
     check = dg.AssetCheckKey(key_of("crawl_documents"), "every_page_is_a_document_or_rejected")
@@ -124,9 +124,10 @@ def test_a_partition_that_fails_in_a_run_of_many_is_named_and_the_others_are_mad
 
 
 def test_a_check_that_fails_in_a_run_of_many_quarantines_its_partition_alone(world: World) -> None:
-    write_pages(world.crawl / f"{BROKEN}.parquet", "Whole again.")
+    for crawl in (BROKEN, UNSOUND):
+        write_pages(world.crawl / f"{crawl}.parquet", "Whole again.")
     register_deliveries(world.home, world.instance, world.crawl)
-    write_pages(world.crawl / "c03.parquet", "One page.", "A page more than was registered.")
+    count_one_more_page(world.home, "c03")
     result = world.run(*DOCUMENTS)
     passed = passed_by_partition(result, "every_page_is_a_document_or_rejected")
     assert not result.success

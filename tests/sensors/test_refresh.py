@@ -26,7 +26,7 @@ from nyx_assets.materialization import DATA_VERSION_TAG, key_of
 from nyx_assets.partitions import CRAWL
 from nyx_assets.quarantine import quarantined_partitions
 from nyx_assets.query_pictures import query_embedders, query_picture_store
-from nyx_assets.records import LANDED_CRAWL, RAW_QA
+from nyx_assets.records import RAW_QA
 from nyx_assets.registering import open_instance
 from nyx_assets.retraining import change_since_training
 from nyx_assets.searching import query_document, search_live
@@ -36,7 +36,7 @@ from sensors.failures import failures_sensor
 from sensors.landings import landings_sensor
 from sensors.retrain_job import retrain_job
 from sensors.retraining import NOTHING_NEW, retraining_schedules, retraining_sensor
-from tests.deliveries import break_rows, deliver
+from tests.deliveries import break_rows, count_one_more_page, deliver
 from tests.webhook import Webhook, serving_webhook
 from training_kernels.errors import ConfigError
 
@@ -145,16 +145,6 @@ class Daemon:
             embedders = query_embedders(self.home, recipe)
             hits = search_live(self.home, index, embedders, query, top_k=50, where={"crawl": crawl})
         return [hit["url"] for hit in hits]
-
-
-def count_one_more_page(home: Home, crawl: str) -> None:
-    """The listing of a delivery says that it has a page more than it has: a check finds that one is lost."""
-    commit = home.tables.commit("landed_crawl", crawl)
-    assert commit is not None
-    rows = home.tables.read("landed_crawl", partition=crawl, columns=LANDED_CRAWL.names).to_pylist()
-    rows[0]["num_rows"] += 1
-    with home.tables.write("landed_crawl", LANDED_CRAWL, partition=crawl, provenance=commit.provenance) as table:
-        table.append(rows)
 
 
 @pytest.fixture(scope="module")
