@@ -243,11 +243,11 @@ def measure(
         for _ in range(2):
             time.sleep(0.5)
             start = time.perf_counter()
-            rollback(home, index)
+            rollback(home, index, log=print)
             report.rollback_seconds = max(report.rollback_seconds, time.perf_counter() - start)
             time.sleep(0.5)
             start = time.perf_counter()
-            swap(home, index, newest)
+            swap(home, index, newest, log=print)
             report.swap_seconds = max(report.swap_seconds, time.perf_counter() - start)
         time.sleep(0.5)
         expected = {version: _Expected(query_BD, *corpus) for version, corpus in corpora.items()}

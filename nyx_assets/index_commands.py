@@ -45,7 +45,7 @@ def swap(index_of: IndexOf, version: str, as_json: bool) -> None:
     from nyx_assets.index_versions import swap as make_live
 
     with _open_index(index_of) as (home, index), home.alone("index", log=_waiting):
-        rows = make_live(home, index, version)
+        rows = make_live(home, index, version, log=_waiting)
     _say(rows, as_json)
 
 
@@ -57,7 +57,7 @@ def rollback(index_of: IndexOf, as_json: bool) -> None:
     from nyx_assets.index_versions import rollback as go_back
 
     with _open_index(index_of) as (home, index), home.alone("index", log=_waiting):
-        rows = go_back(home, index)
+        rows = go_back(home, index, log=_waiting)
     _say(rows, as_json)
 
 

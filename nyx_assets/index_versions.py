@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nyx_assets.promoting import PROMOTED, promotion
 from nyx_assets.rag.bm25 import Bm25Corpus
 from nyx_assets.records import FINAL_INDEX, SEGMENTS
 from resources.artifacts import MANIFEST
@@ -30,7 +31,6 @@ from resources.vector_index import LIVE, IndexedChunk, VectorIndex, passes
 from training_kernels.documents import Document
 from training_kernels.errors import IncompleteArtifact, IndexUnavailable
 
-PROMOTED = "promoted_checkpoint"
 RECORD, CHUNKS, BM25 = "record.json", "chunks.parquet", "bm25"
 VERSIONS = "index/versions"
 
@@ -201,10 +201,9 @@ def live_record(home: Home, index: VectorIndex) -> VersionRecord:
 
 
 def make_live(home: Home, index: VectorIndex, record: VersionRecord) -> None:
-    """Answer searches from a whole version, and have its checkpoint be the promoted one.
+    """Answer searches from a whole version.
 
-    The alias comes first, so that searches go over in one step; if what follows is cut off, making it live again mends
-    it. Raises IndexUnavailable, and leaves the live version as it is, if the version or its checkpoint is not whole.
+    Raises IndexUnavailable, and leaves the live version as it is, if the version or its checkpoint is not whole.
     """
     count = index.count(record.version)
     if count != record.num_chunks:
@@ -221,7 +220,6 @@ def make_live(home: Home, index: VectorIndex, record: VersionRecord) -> None:
     if not record.has_been_live:
         write_record(home, replace(record, previous=before, has_been_live=True))
     index.set_alias(LIVE, record.version)
-    _promote(home, record)
 
 
 def _promote(home: Home, record: VersionRecord) -> None:
@@ -261,19 +259,25 @@ def version_rows(home: Home, index: VectorIndex) -> list[dict[str, Any]]:
     ]
 
 
-def swap(home: Home, index: VectorIndex, version: str) -> list[dict[str, Any]]:
-    """Rows of `final_index` after a version was made live. Raises IndexUnavailable if it is none, or not whole."""
+def swap(home: Home, index: VectorIndex, version: str, *, log: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Rows of `final_index` after a version was made live, and its checkpoint the promoted one.
+
+    Raises IndexUnavailable if it is none, or not whole.
+    """
     record = record_of(home, version)
     if record is None or version not in index.versions():
         known = ", ".join(row["version"] for row in version_rows(home, index)) or "none yet"
         raise IndexUnavailable(f"{version!r} is no whole version of {home.root}; there are: {known}")
-    make_live(home, index, record)
+    with promotion(home, log=log):
+        # the alias first, so that searches go over in one step; if what follows is cut off, the same swap mends it
+        make_live(home, index, record)
+        _promote(home, record)
     rows = version_rows(home, index)
     _write_table(home, rows)
     return rows
 
 
-def rollback(home: Home, index: VectorIndex) -> list[dict[str, Any]]:
+def rollback(home: Home, index: VectorIndex, *, log: Callable[[str], None]) -> list[dict[str, Any]]:
     """The same with the version that was live before the present one. Raises IndexUnavailable if none is kept."""
     live = live_record(home, index)
     if live.previous is None or record_of(home, live.previous) is None:
@@ -281,7 +285,7 @@ def rollback(home: Home, index: VectorIndex) -> list[dict[str, Any]]:
             f"version {live.version} is live and no version before it is kept; `nyx index list` shows those that are, "
             "`nyx index swap VERSION` makes one of them live"
         )
-    return swap(home, index, live.previous)
+    return swap(home, index, live.previous, log=log)
 
 
 def refresh_table(home: Home, index: VectorIndex) -> None:

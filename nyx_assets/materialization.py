@@ -98,6 +98,17 @@ class Step:
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
     _start: float = field(default_factory=time.monotonic)
     _seconds: float | None = None
+    _expected: dict[str, Provenance] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Note the inputs before any is read: one that another run puts in place meanwhile is not taken as read."""
+        specs = list(self.context.assets_def.specs)
+        own = {spec.key for spec in specs}
+        self._expected = {
+            name_of(spec.key): expected_provenance(spec, self.partition, self.home)
+            for spec in specs
+            if own.isdisjoint(dependency.asset_key for dependency in spec.deps)
+        }
 
     @property
     def partition(self) -> str | None:
@@ -120,13 +131,13 @@ class Step:
         return Progress(self.log, what, total, beside=beside)
 
     def provenance(self, name: str) -> Provenance:
-        """What the asset of this name is being made from.
+        """What the asset of this name is being made from: its inputs as they were when the step began.
 
         Where partitions need not agree (STANDS_IN_KEY), one that a person has made again stands in for what it replaces:
         a later run with the settings of before leaves it, and makes only what depends on it.
         """
         spec = self.context.assets_def.get_asset_spec(key_of(name))
-        expected = expected_provenance(spec, self.partition, self.home)
+        expected = self._expected.get(name) or expected_provenance(spec, self.partition, self.home)
         tags = self.context.run.tags.keys()
         is_made_by_itself = tags & set(BY_ITSELF) and not tags & BACKFILL_TAGS.keys()
         if self.partition is None or is_made_by_itself or not spec.metadata.get(STANDS_IN_KEY):

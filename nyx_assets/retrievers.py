@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from resources.embedder import Embedders
 from resources.home import Home
-from training_kernels.errors import ConfigError
+from resources.tables import Provenance
+from training_kernels.errors import CheckpointMoved, ConfigError
 
 BM25 = "bm25"
 """The baseline that needs no embeddings: words in common, by the library bm25s."""
@@ -27,6 +28,18 @@ class RetrieverSpec:
         if self.checkpoint is None:
             return embedders.untrained()
         return str(home.artifacts.require(self.checkpoint).folder)
+
+    def folder_of(self, home: Home, embedders: Embedders, made_from: Provenance) -> str:
+        """The same for a table that is being made from these inputs. Raises CheckpointMoved if it is of others by now."""
+        if self.checkpoint is None:
+            return embedders.untrained()
+        artifact, version = home.artifacts.require(self.checkpoint), made_from.inputs[self.checkpoint]
+        if artifact.commit.data_version != version:
+            raise CheckpointMoved(
+                f"{self.checkpoint} was {version} when this step began and is {artifact.commit.data_version} now; "
+                f"materialize {self.name}/chunk_embeddings again"
+            )
+        return str(artifact.folder)
 
 
 UNTRAINED = RetrieverSpec(name="untrained", checkpoint=None, description="the backbone before any training")

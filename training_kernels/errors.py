@@ -46,6 +46,10 @@ class AlreadyQuarantined(IncompleteArtifact):
     """A table that one check found wrong is not looked at by the others."""
 
 
+class CheckpointMoved(NyxError, RuntimeError):
+    """Another checkpoint was promoted while something was made of the one before."""
+
+
 class VLMError(NyxError, RuntimeError):
     """A VLM server refused, after retries."""
 

@@ -38,6 +38,7 @@ from nyx_assets.partitions import EVERY_CRAWL
 from nyx_assets.past_calls import spent_calls
 from nyx_assets.plots import plots_markdown
 from nyx_assets.previews import markdown_preview
+from nyx_assets.promoting import promotion, require_promoted
 from nyx_assets.rag.corpus import chunk_documents, current_embeddings
 from nyx_assets.rag.drawing import draw_by_hash
 from nyx_assets.recipes import PipelineRecipe
@@ -449,21 +450,25 @@ def gate(
 ) -> Iterator[dg.MaterializeResult]:
     step = Step(context, home)
     result = run_gate(home, embedders, suites_of_the_gate(home, recipe), recipe)
-    winner = winner_of(home, result)
-    overruled = decisions_by_persons(home)
-    with step.tables({"gate_comparisons": GATE_COMPARISONS, "quality_gate": QUALITY_GATE}) as tables:
-        tables["gate_comparisons"].append(comparison_rows(result))
-        tables["quality_gate"].append([*overruled, gate_row(result)])  # the newest is the last
-    home.artifacts.publish(
-        "promoted_checkpoint",
-        winner.folder,
-        Commit(
-            data_version=winner.commit.data_version,
-            num_rows=winner.commit.num_rows,
-            provenance=step.provenance("promoted_checkpoint"),
-            written_at=utc_now(),
-        ),
-    )
+    with promotion(home, log=step.log):
+        if result.live is not None:
+            version = result.live.commit.data_version
+            require_promoted(home, version, doing="the gate judged", then="materialize quality_gate again")
+        winner = winner_of(home, result)
+        overruled = decisions_by_persons(home)
+        with step.tables({"gate_comparisons": GATE_COMPARISONS, "quality_gate": QUALITY_GATE}) as tables:
+            tables["gate_comparisons"].append(comparison_rows(result))
+            tables["quality_gate"].append([*overruled, gate_row(result)])  # the newest is the last
+        home.artifacts.publish(
+            str(PROMOTED.checkpoint),
+            winner.folder,
+            Commit(
+                data_version=winner.commit.data_version,
+                num_rows=winner.commit.num_rows,
+                provenance=step.provenance("promoted_checkpoint"),
+                written_at=utc_now(),
+            ),
+        )
     step.log(result.decision.reason)
     step.report("quality_gate", promoted=result.decision.promote or "nothing", reason=result.decision.reason)
     step.preview("quality_gate", ["metric", "candidate_score", "live_score", "interval_low", "interval_high"])

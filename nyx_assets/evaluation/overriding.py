@@ -6,6 +6,7 @@ from typing import Any
 
 from nyx_assets.evaluation.promotion import BY_PERSON, live_checkpoint
 from nyx_assets.index_versions import records
+from nyx_assets.promoting import promotion
 from nyx_assets.records import QUALITY_GATE
 from nyx_assets.retrievers import FINETUNED, PRETRAINED, PROMOTED
 from resources.home import Home
@@ -28,7 +29,7 @@ def promote(home: Home, checkpoint: str, *, reason: str, log: Callable[[str], No
     """
     if not reason.strip():
         raise ConfigError("an override needs a reason that others can read later; give one with --reason TEXT")
-    with home.alone("main_job", log=log):
+    with home.alone("main_job", log=log), promotion(home, log=log):
         gate_commit = home.tables.commit("quality_gate", None)
         if gate_commit is None:
             raise ConfigError(f"the gate of {home.root} has not decided anything yet to override; run `nyx run` first")

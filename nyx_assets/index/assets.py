@@ -38,10 +38,11 @@ def embeddings_asset(retriever: RetrieverSpec) -> dg.AssetsDefinition:
     def chunk_embeddings(
         context: dg.AssetExecutionContext, home: dg.ResourceParam[Home], embedders: dg.ResourceParam[Embedders]
     ) -> Iterator[Made]:
-        embedder = embedders.open(retriever.folder(home, embedders))
-
         def embed(step: Step) -> None:
-            known = known_embeddings(home, retriever, step.partition, embedder.dim)
+            # of each partition anew: another checkpoint may be promoted while this is at work
+            made_from = step.provenance(name)
+            embedder = embedders.open(retriever.folder_of(home, embedders, made_from))
+            known = known_embeddings(home, retriever, made_from, step.partition, embedder.dim)
             progress = step.progress("chunks", home.tables.num_rows("chunked_corpus", step.partition))
             batches = home.tables.batches("chunked_corpus", partition=step.partition, columns=["chunk_id", "segments"])
             num_reused = 0

@@ -28,6 +28,7 @@ from nyx_assets.index_versions import (
     version_rows,
     write_version,
 )
+from nyx_assets.promoting import promotion, require_promoted
 from nyx_assets.rag.corpus import corpus_embeddings
 from nyx_assets.rag.dense import prefix
 from nyx_assets.recipes import IndexRecipe
@@ -67,7 +68,7 @@ def build_version(
 
     A version is named by its inputs and by how it is held. A half-built one, left by a run that was killed, is dropped
     and built again; the live version is not touched until the new one has every chunk and passes the canary. Raises
-    IndexUnavailable else.
+    IndexUnavailable else, and CheckpointMoved if another checkpoint has been promoted since.
 
     Args:
         dims: Matryoshka dims of the promoted checkpoint.
@@ -85,7 +86,10 @@ def build_version(
             _build(home, index, version, spec, kept_old=recipe.kept_versions, log=log)
         record = record_of(home, version)
         assert record is not None
-        make_live(home, index, record)
+        with promotion(home, log=log):
+            doing = f"version {version} of the index was built"
+            require_promoted(home, record.checkpoint, doing=doing, then="materialize final_index again")
+            make_live(home, index, record)
         log(
             f"version {version} is live with {record.num_chunks:,} chunks, {record.dim} dims, "
             f"canary recall@10 {record.recall_at_10:.3f}"

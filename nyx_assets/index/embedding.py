@@ -11,18 +11,20 @@ from nyx_assets.retrievers import RetrieverSpec
 from nyx_assets.stored_embeddings import embedded_once, embeddings_of_version
 from resources.embedder import Embedder
 from resources.home import Home
+from resources.tables import Provenance
 from training_kernels.documents import Document
 
 
-def known_embeddings(home: Home, retriever: RetrieverSpec, partition: str | None, dim: int) -> dict[str, np.ndarray]:
-    """Embeddings that were made before with the very checkpoint that this retriever stands for now, by chunk id.
+def known_embeddings(
+    home: Home, retriever: RetrieverSpec, made_from: Provenance, partition: str | None, dim: int
+) -> dict[str, np.ndarray]:
+    """Embeddings that were made before with the very checkpoint that new ones are to be made with, by chunk id.
 
     They may stand in the partition's present table, or under another retriever's name.
     """
     if retriever.checkpoint is None:
         return {}
-    version = home.artifacts.require(retriever.checkpoint).commit.data_version
-    return embeddings_of_version(home, version, partition, dim)
+    return embeddings_of_version(home, made_from.inputs[retriever.checkpoint], partition, dim)
 
 
 def embedded_rows(

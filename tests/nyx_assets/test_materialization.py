@@ -92,6 +92,25 @@ def test_an_asset_reports_rows_columns_code_and_content(home: Home, caplog: pyte
     assert events["dropped"].metadata["dagster/row_count"].value == 0
 
 
+def test_an_input_that_is_replaced_while_a_step_reads_is_not_taken_as_read(home: Home) -> None:
+    @dg.asset(deps=["pages"], code_version="1", partitions_def=CRAWL)
+    def copied(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> Iterator[dg.MaterializeResult]:
+        step = Step(context, home)
+        rows = home.tables.read("pages", partition="p").select(ROWS.names).to_pylist()
+        write(home, "pages", "p", "another run's")
+        with step.tables({"copied": ROWS}) as tables:
+            tables["copied"].append(rows)
+        yield from step.results("copied")
+
+    pages = write(home, "pages", "p", "x")
+    assert materialize(home, copied, partition="p").success
+    commit = home.commit("copied", "p")
+    assert commit is not None
+    assert commit.provenance.inputs == {"pages": pages}
+    (spec,) = copied.specs
+    assert not is_current(spec, "p", home), "it is made again of what came meanwhile"
+
+
 def test_tables_are_committed_in_the_order_given_the_last_one_last(home: Home) -> None:
     """What others read last is there last: a kill between two commits leaves the step undone."""
 

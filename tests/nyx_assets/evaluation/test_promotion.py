@@ -3,9 +3,11 @@
 import shutil
 from dataclasses import replace
 
+import dagster as dg
 import numpy as np
 import pytest
 
+from nyx_assets.evaluation.assets import gate
 from nyx_assets.evaluation.overriding import promote, promotion_text
 from nyx_assets.evaluation.promotion import (
     GateResult,
@@ -23,7 +25,7 @@ from resources.embedder import Embedders
 from resources.home import Home
 from resources.tables import Provenance
 from training_kernels.documents import Document
-from training_kernels.errors import ConfigError, IncompleteArtifact
+from training_kernels.errors import CheckpointMoved, ConfigError, IncompleteArtifact
 
 NUMBERS = range(36)
 CHUNKS = {f"c{number:02d}": Document.of(f"chunk {number}") for number in NUMBERS}
@@ -98,6 +100,28 @@ def test_a_better_checkpoint_goes_live_and_stands_beside_every_other_on_both_spl
     assert (first.candidate_score, first.against_score) == (pytest.approx(1), pytest.approx(1 / 3))
     assert first.paired.difference == pytest.approx(2 / 3)
     assert first.paired.num_queries == 36
+
+
+def test_what_a_person_makes_live_while_the_gate_judges_is_not_undone(world, publish, monkeypatch):
+    home, embedders = world(new=EXACT, old=LATE)
+
+    def judged(*arguments):
+        result = run_gate(*arguments)
+        publish(home, "promoted_checkpoint", "pre")
+        return result
+
+    monkeypatch.setattr("nyx_assets.evaluation.assets.run_gate", judged)
+    monkeypatch.setattr("nyx_assets.evaluation.assets.suites_of_the_gate", lambda *_: {"dev": SUITE, "test": SUITE})
+    resources = {"home": home, "embedders": embedders, "recipe": tiny()}
+    with pytest.raises(
+        CheckpointMoved, match="became pre while the gate judged, which is about old; what is live stays"
+    ):
+        dg.materialize([gate], resources=resources, instance=dg.DagsterInstance.ephemeral())
+    assert home.tables.commit("quality_gate", None) is None
+    assert home.artifacts.require("promoted_checkpoint").commit.data_version == "pre"
+    monkeypatch.setattr("nyx_assets.evaluation.assets.run_gate", run_gate)
+    assert dg.materialize([gate], resources=resources, instance=dg.DagsterInstance.ephemeral()).success
+    assert home.artifacts.require("promoted_checkpoint").commit.data_version == "new"
 
 
 def test_a_worse_checkpoint_does_not(world):

@@ -27,7 +27,7 @@ from resources.home import Home
 from resources.index_exact import ExactIndex
 from resources.tables import Commit, Provenance
 from resources.vector_index import LIVE, Hit
-from training_kernels.errors import ConfigError, IndexUnavailable
+from training_kernels.errors import CheckpointMoved, ConfigError, IndexUnavailable
 
 ORIGIN = Provenance(code_version="1")
 DIM = 4
@@ -221,7 +221,7 @@ def test_a_rollback_brings_back_chunks_words_and_checkpoint(home: Home, index: E
     promote(home, "weights-2")
     land(home, "a", ["c2", "c3"])
     second = live_row(build(home, index, corpus="v2"))["version"]
-    rows = rollback(home, index)
+    rows = rollback(home, index, log=print)
     assert (live_row(rows)["version"], index.resolve(LIVE)) == (first, first)
     assert home.tables.read("final_index").to_pylist() == rows
     promoted = home.artifacts.require("promoted_checkpoint")
@@ -230,11 +230,11 @@ def test_a_rollback_brings_back_chunks_words_and_checkpoint(home: Home, index: E
     words = Bm25Corpus.load(version_folder(home, first) / "bm25")
     assert [chunk_id for chunk_id, _ in words.search(["c1"], 5)[0]] == ["c1"]
     with pytest.raises(IndexUnavailable, match=f"{first} is live and no version before it is kept"):
-        rollback(home, index)
-    assert live_row(swap(home, index, second))["version"] == second
+        rollback(home, index, log=print)
+    assert live_row(swap(home, index, second, log=print))["version"] == second
     assert home.artifacts.require("promoted_checkpoint").commit.data_version == "weights-2"
     with pytest.raises(IndexUnavailable, match=f"'v7' is no whole version of .*; there are: {second}, {first}"):
-        swap(home, index, "v7")
+        swap(home, index, "v7", log=print)
 
 
 def test_a_rollback_leads_to_what_was_live_before_not_to_what_was_built_before(home: Home, index: ExactIndex) -> None:
@@ -242,10 +242,10 @@ def test_a_rollback_leads_to_what_was_live_before_not_to_what_was_built_before(h
     for number in (3, 5):
         land(home, "a", names(number))
         versions.append(live_row(build(home, index, corpus=f"v{number}"))["version"])
-    rollback(home, index)  # the second one was bad
+    rollback(home, index, log=print)  # the second one was bad
     land(home, "a", names(8))
     build(home, index, corpus="v8")
-    assert live_row(rollback(home, index))["version"] == versions[0]
+    assert live_row(rollback(home, index, log=print))["version"] == versions[0]
 
 
 def test_a_version_whose_checkpoint_is_gone_does_not_go_live(home: Home, index: ExactIndex) -> None:
@@ -255,7 +255,7 @@ def test_a_version_whose_checkpoint_is_gone_does_not_go_live(home: Home, index: 
     second = live_row(build(home, index, corpus="v2"))["version"]
     (home.artifacts.folder("promoted_checkpoint", "weights-1") / MANIFEST).unlink()
     with pytest.raises(IndexUnavailable, match=f"{first} needs the checkpoint in .*weights-1, which is not there"):
-        swap(home, index, first)
+        swap(home, index, first, log=print)
     assert index.resolve(LIVE) == second
 
 
@@ -324,7 +324,7 @@ def test_a_half_built_version_is_built_again(home: Home, index: ExactIndex, tmp_
     index.create(version, dim=DIM)
     index.add(version, indexed_chunks(corpus.chunks)[:7], corpus.embedding_CD[:7])  # then its writer was killed
     with pytest.raises(IndexUnavailable, match=f"'{version}' is no whole version of .*; there are: none yet"):
-        swap(home, index, version)
+        swap(home, index, version, log=print)
     assert live_row(build(home, index, corpus="v1"))["num_chunks"] == 20
     assert index.count(LIVE) == 20
 
@@ -358,6 +358,32 @@ def test_a_bad_version_does_not_go_live(home: Home, tmp_path: Path, loses: bool,
         build(home, LossyIndex(str(tmp_path / "index"), loses=loses), corpus="v2")
     assert good.resolve(LIVE) == before
     assert good.count(LIVE) == 4
+
+
+class PromotingIndex(ExactIndex):
+    """The real index, in which another checkpoint is promoted while a version is looked at."""
+
+    def __init__(self, folder: str, home: Home) -> None:
+        super().__init__(folder)
+        self.home = home
+
+    def search(self, name: str, query_BD: np.ndarray, **options: Any) -> list[list[Hit]]:
+        promote(self.home, "weights-2")
+        return super().search(name, query_BD, **options)
+
+
+def test_a_promotion_during_a_build_is_not_undone_and_what_is_live_stays(home: Home, tmp_path: Path) -> None:
+    good = ExactIndex(str(tmp_path / "index"))
+    land(home, "a", names(4))
+    before = live_row(build(home, good, corpus="v1"))["version"]
+    land(home, "a", names(5))
+    for _ in range(2):  # the version is whole by the second time
+        with pytest.raises(CheckpointMoved, match=r"became weights-2 while version v\w+ of the index was built, which"):
+            build(home, PromotingIndex(str(tmp_path / "index"), home), corpus="v2")
+        assert home.artifacts.require("promoted_checkpoint").commit.data_version == "weights-2"
+        assert good.resolve(LIVE) == before
+    land(home, "a", names(5))  # embedded with the new one
+    assert live_row(build(home, good, corpus="v3"))["checkpoint"] == "weights-2"
 
 
 def test_the_canary_asks_no_more_than_there_is(index: ExactIndex, home: Home) -> None:

@@ -2,17 +2,22 @@
 
 from collections.abc import Sequence
 
+import dagster as dg
 import numpy as np
 import pyarrow as pa
+import pytest
 
+from nyx_assets.index.assets import embeddings_asset
 from nyx_assets.index.embedding import embedded_rows, known_embeddings
-from nyx_assets.records import chunk_embeddings_schema, embedding_matrix
-from nyx_assets.retrievers import FINETUNED, PRETRAINED, PROMOTED, UNTRAINED
+from nyx_assets.partitions import CRAWL
+from nyx_assets.records import CHUNKED_CORPUS, chunk_embeddings_schema, embedding_matrix
+from nyx_assets.retrievers import FINETUNED, PRETRAINED, PROMOTED, UNTRAINED, RetrieverSpec
 from resources.artifacts import MANIFEST
 from resources.embedder import Side
 from resources.home import Home
 from resources.tables import Commit, Provenance
 from training_kernels.documents import Document
+from training_kernels.errors import CheckpointMoved
 
 
 class NumberEmbedder:
@@ -38,7 +43,7 @@ def chunk(number: int) -> dict:
 
 def publish(home: Home, asset: str, version: str) -> None:
     folder = home.artifacts.folder(asset, version)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).write_text("{}")
     commit = Commit(data_version=version, num_rows=1, provenance=Provenance(code_version="1"), written_at="")
     home.artifacts.publish(asset, folder, commit)
@@ -51,6 +56,11 @@ def store(home: Home, retriever: str, numbers: Sequence[float], *, made_with: st
         table.append(
             {"chunk_id": f"c{number:.0f}", "embedding": [*map(float, direction(number)[:dim])]} for number in numbers
         )
+
+
+def known(home: Home, retriever: RetrieverSpec, version: str, partition: str = "p", dim: int = 3) -> dict:
+    inputs = {retriever.checkpoint: version} if retriever.checkpoint else {}
+    return known_embeddings(home, retriever, Provenance(code_version="1", inputs=inputs), partition, dim)
 
 
 def test_every_chunk_is_embedded_as_a_candidate_in_its_place() -> None:
@@ -79,36 +89,84 @@ def test_nothing_is_asked_where_everything_is_known_and_no_chunk_is_a_table() ->
 
 
 def test_the_same_checkpoint_under_another_name_is_known(home: Home) -> None:
-    publish(home, "promoted_checkpoint", "weights-2")
     store(home, "pretrained", [1], made_with="weights-1")
     store(home, "finetuned", [2, 3], made_with="weights-2")
     store(home, "promoted", [4], made_with="weights-0")
-    known = known_embeddings(home, PROMOTED, "p", 3)
-    assert sorted(known) == ["c2", "c3"]
-    np.testing.assert_array_equal(known["c3"], direction(3))
-    assert known_embeddings(home, PROMOTED, "another partition", 3) == {}
+    found = known(home, PROMOTED, "weights-2")
+    assert sorted(found) == ["c2", "c3"]
+    np.testing.assert_array_equal(found["c3"], direction(3))
+    assert known(home, PROMOTED, "weights-2", "another partition") == {}
 
 
 def test_another_checkpoint_of_the_same_name_is_not_known(home: Home) -> None:
-    publish(home, "finetuned_checkpoint", "weights-2")
     store(home, "finetuned", [2], made_with="weights-1")
-    assert known_embeddings(home, FINETUNED, "p", 3) == {}
+    assert known(home, FINETUNED, "weights-2") == {}
 
 
 def test_embeddings_of_another_width_are_not_known(home: Home) -> None:
-    publish(home, "pretrained_checkpoint", "weights-1")
     store(home, "pretrained", [2], made_with="weights-1", dim=2)
-    assert known_embeddings(home, PRETRAINED, "p", 3) == {}
-    assert sorted(known_embeddings(home, PRETRAINED, "p", 2)) == ["c2"]
+    assert known(home, PRETRAINED, "weights-1") == {}
+    assert sorted(known(home, PRETRAINED, "weights-1", dim=2)) == ["c2"]
 
 
 def test_quarantined_embeddings_are_not_known(home: Home) -> None:
-    publish(home, "pretrained_checkpoint", "weights-1")
     store(home, "pretrained", [2], made_with="weights-1")
     home.tables.quarantine("pretrained/chunk_embeddings", "p", "an embedding of length 3")
-    assert known_embeddings(home, PRETRAINED, "p", 3) == {}
+    assert known(home, PRETRAINED, "weights-1") == {}
 
 
 def test_the_untrained_backbone_knows_nothing(home: Home) -> None:
     store(home, "untrained", [2], made_with="weights-1")
-    assert known_embeddings(home, UNTRAINED, "p", 3) == {}
+    assert known(home, UNTRAINED, "") == {}
+
+
+class PromotingEmbedders:
+    """Opens the embedder of a folder; it turns by the number in its name, and one is promoted while the first embeds."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+
+    def open(self, folder: str) -> NumberEmbedder:
+        embedders, turn = self, float(folder.rpartition("-")[2])
+
+        class Turning(NumberEmbedder):
+            def embed(self, documents: Sequence[Document], *, side: Side) -> np.ndarray:
+                publish(embedders.home, "promoted_checkpoint", "weights-2")
+                return np.stack([direction(float(document.text) + turn) for document in documents])
+
+        return Turning()
+
+
+def test_a_checkpoint_that_is_promoted_during_a_run_of_many_embeds_what_says_so(home: Home) -> None:
+    publish(home, "promoted_checkpoint", "weights-1")
+    for number, partition in enumerate("ab"):
+        with home.tables.write(
+            "chunked_corpus", CHUNKED_CORPUS, partition=partition, provenance=Provenance(code_version="1")
+        ) as table:
+            table.append([dict.fromkeys(CHUNKED_CORPUS.names) | chunk(number)])
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(str(CRAWL.name), ["a", "b"])
+        made = dg.materialize(
+            [embeddings_asset(PROMOTED)],
+            instance=instance,
+            resources={"home": home, "embedders": PromotingEmbedders(home)},
+            tags={"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "b"},
+        )
+    assert made.success
+    for number, (partition, weights) in enumerate({"a": 1, "b": 2}.items()):
+        commit = home.tables.commit("promoted/chunk_embeddings", partition)
+        assert commit is not None
+        assert commit.provenance.inputs["promoted_checkpoint"] == f"weights-{weights}"
+        vectors = embedding_matrix(home.tables.read("promoted/chunk_embeddings", partition=partition))
+        np.testing.assert_array_equal(vectors, [direction(number + weights)])
+
+
+def test_a_checkpoint_that_is_promoted_between_the_inputs_and_the_vectors_is_not_taken_for_the_one_before(
+    home: Home,
+) -> None:
+    publish(home, "promoted_checkpoint", "weights-2")
+    made_from = Provenance(code_version="1", inputs={"promoted_checkpoint": "weights-1"})
+    with pytest.raises(
+        CheckpointMoved, match=r"was weights-1 when .* is weights-2 now; materialize promoted/chunk_emb"
+    ):
+        PROMOTED.folder_of(home, PromotingEmbedders(home), made_from)  # type: ignore[arg-type]
