@@ -5,6 +5,8 @@ NYX_LOCAL     folder of this machine for locks, journals, Dagster's records and 
               is a URL, and for a folder that several hosts mount; default: NYX_HOME itself
 NYX_CRAWL     crawl: a folder, or any fsspec URL (s3://bucket/prefix); default the one that the home is made from, else the
               bundled sample
+NYX_LANDING_SECONDS
+              how often the daemon looks at the crawl; in an object store each look lists all of it; default 30
 NYX_RECIPE    pipeline recipe (nyx_assets/recipes.py); default tiny
 NYX_BACKBONE  backbone in place of the recipe's: a known name, a folder or a hub name
 NYX_INDEX_URI Milvus server in place of the embedded index file
@@ -116,6 +118,11 @@ class Settings:
     """A folder, or a store that hosts share with this machine's part of it."""
     crawl: Crawl | None
     """A folder, or the URL of one in a store; None: the one that the home is made from, else the bundled sample."""
+    landing_seconds: int
+    """Between two looks at the crawl; a delivery that is not marked is complete when both see the same.
+
+    Choice of the least: a file that is being copied grows within five seconds.
+    """
     recipe: str
     backbone: str | None
     """None: the recipe's."""
@@ -174,6 +181,7 @@ class Settings:
         return cls(
             home=_home(env),
             crawl=crawl_at(env["NYX_CRAWL"]) if env.get("NYX_CRAWL") else None,
+            landing_seconds=_whole_number(env, "NYX_LANDING_SECONDS", default=30, least=5),
             recipe=env.get("NYX_RECIPE") or "tiny",
             backbone=env.get("NYX_BACKBONE") or None,
             index_uri=env.get("NYX_INDEX_URI") or None,
@@ -211,7 +219,7 @@ class Settings:
 
 
 OF_THE_INSTALLATION = re.compile(
-    r"NYX_(HOME|LOCAL|CRAWL|INDEX_URI|ALERT_WEBHOOK|K8S_STEPS|MAX_\w+|BUDGET_SINCE|RETRAIN\w*|TRAIN_\w+)"
+    r"NYX_(HOME|LOCAL|CRAWL|LANDING_SECONDS|INDEX_URI|ALERT_WEBHOOK|K8S_STEPS|MAX_\w+|BUDGET_SINCE|RETRAIN\w*|TRAIN_\w+)"
 )
 """What one run may not have otherwise than the rest."""
 KEY_NAME = re.compile(r"NYX_\w+_API_KEY")

@@ -36,7 +36,7 @@ def landings_sensor(home: Home, settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name="landings",
         description="Registers deliveries in the crawl folder that are complete: marked so, or unchanged since the last tick.",
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=settings.landing_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def landings(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:

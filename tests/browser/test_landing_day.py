@@ -152,7 +152,8 @@ def day(
     shutil.copytree(small_home.parent / "crawl", folder / "crawl")
     (folder / "home" / "crawl.json").unlink()  # it is made from this folder from now on
     with serving_webhook() as webhook:
-        env = {"NYX_CRAWL": str(folder / "crawl"), "NYX_ALERT_WEBHOOK": webhook.url}
+        crawl = str(folder / "crawl")
+        env = {"NYX_CRAWL": crawl, "NYX_LANDING_SECONDS": "10", "NYX_ALERT_WEBHOOK": webhook.url}
         with serve_dagster(folder / "home", folder / "log", **env) as dagster:
             yield Day(folder, dagster, wait_until, webhook)
 

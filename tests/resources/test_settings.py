@@ -14,6 +14,7 @@ def test_an_empty_environment_is_the_embedded_default() -> None:
     settings = Settings.from_env({})
     assert settings.home == Path("nyx_home")
     assert settings.recipe == "tiny"
+    assert settings.landing_seconds == 30
     assert settings.crawl is settings.backbone is settings.index_uri is None
     assert settings.endpoints == {}
 

@@ -23,6 +23,7 @@ from sensors.landings import landings_sensor
 from tests.deliveries import OBELICS
 
 LANDED = dg.AssetKey("landed_crawl")
+from training_kernels.errors import ConfigError
 
 
 def deliver(path: Path, *, pages: int = 3, marked: bool = False) -> None:
@@ -318,3 +319,10 @@ def test_the_folder_that_the_home_is_made_from_is_watched_without_being_named(
     world.home.claim(world.crawl)
     deliver(world.crawl / "a.parquet", marked=True)
     assert world.tick(instance).keys() == {"a"}
+
+
+def test_the_crawl_is_looked_at_as_often_as_is_said(world: World) -> None:
+    settings = Settings.from_env({"NYX_HOME": str(world.home.root), "NYX_LANDING_SECONDS": "600"})
+    assert landings_sensor(world.home, settings).minimum_interval_seconds == 600
+    with pytest.raises(ConfigError, match="^NYX_LANDING_SECONDS must be a number of at least 5, got '1'"):
+        Settings.from_env({"NYX_LANDING_SECONDS": "1"})
