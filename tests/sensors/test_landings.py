@@ -21,9 +21,9 @@ from resources.settings import Settings
 from sensors import landings
 from sensors.landings import landings_sensor
 from tests.deliveries import OBELICS
+from training_kernels.errors import ConfigError
 
 LANDED = dg.AssetKey("landed_crawl")
-from training_kernels.errors import ConfigError
 
 
 def deliver(path: Path, *, pages: int = 3, marked: bool = False) -> None:
