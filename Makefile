@@ -23,6 +23,8 @@ PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-
 test: $(READY)
 	$(PYTEST) -m "not long" $(TESTS)
 
+# one more, since a day of the daemon's is mostly waiting for it
+test-long: PROCESSES = 3
 test-long: $(READY)
 	$(PYTEST) -m long $(TESTS)
 

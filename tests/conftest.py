@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 LONGEST_FIRST = (
+    "browser/test_landing_day.py",
     "browser/test_dagster_ui.py",
     "training_kernels/test_distributed.py",
     "sensors/test_refresh.py",

@@ -150,6 +150,7 @@ def test_a_second_run_makes_nothing(copied_home: Path) -> None:
     assert all(asset["reused"] and not asset["blocked"] for asset in report["assets"].values())
 
 
+@pytest.mark.long
 def test_a_checkpoint_that_was_damaged_is_made_again(copied_home: Path) -> None:
     home = Home.at(copied_home)
     before = home.artifacts.require("pretrained_checkpoint")

@@ -169,6 +169,7 @@ def test_impossible_numbers_are_refused(tmp_path, num_pages, num_partitions):
     assert not (tmp_path / "crawl").exists()
 
 
+@pytest.mark.long
 def test_two_thousand_pages_take_bounded_memory_time_and_pictures(tmp_path):
     measure = (
         "import resource, sys; from pathlib import Path; from sample_crawl import generate; "

@@ -412,6 +412,7 @@ def test_questions_that_were_written_again_are_a_change_and_the_same_questions_a
     assert change_since_training(daemon.home).crawls == ("2026-01-atlas", *before.crawls)
 
 
+@pytest.mark.long
 def test_at_its_time_anything_that_is_new_is_trained_on_once_and_the_same_content_starts_nothing(
     daemon: Daemon,
 ) -> None:

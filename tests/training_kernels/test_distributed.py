@@ -35,7 +35,9 @@ def one_process(tiny_folder, tmp_path_factory) -> dict:
     return gradients(tmp_path_factory.mktemp("one"), tiny_folder, processes=1, distribution="ddp")
 
 
-@pytest.mark.parametrize(("distribution", "processes"), [("ddp", 2), ("ddp", 3), ("fsdp", 3)])
+@pytest.mark.parametrize(
+    ("distribution", "processes"), [("ddp", 2), pytest.param("ddp", 3, marks=pytest.mark.long), ("fsdp", 3)]
+)
 def test_gradients_of_ranks_equal_those_of_one_process_with_the_joined_batch(
     one_process, tiny_folder, tmp_path, distribution, processes
 ):

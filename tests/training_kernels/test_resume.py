@@ -67,7 +67,7 @@ def test_a_run_killed_at_random_steps_ends_with_the_same_bytes(examples, tiny_fo
     ("change", "named"),
     [
         (("--set", "optimizer.learning_rate=0.001"), "recipe.optimizer.learning_rate"),
-        (("--seed", "9"), "recipe.seed"),
+        pytest.param(("--seed", "9"), "recipe.seed", marks=pytest.mark.long),
     ],
     ids=["recipe", "seed"],
 )
