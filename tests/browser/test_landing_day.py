@@ -8,7 +8,7 @@ Scenes build on each other; most of their time is the daemon's own pace, and a r
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -129,14 +129,15 @@ class Day:
         ).to_pylist()
         return Path(self.home.images.path(shown[0]["digest"])), shown[0]["crawl"]
 
-    @contextmanager
-    def shown(self, browser: Any, page: str, picture: Path, *, until: str = "") -> Iterator[str]:
-        """What a page of the UI says, once it says something; its picture is kept. The page is left again: one that is
-        open asks its server all the time."""
+    def see(self, browser: Any, page: str, picture: Path, *words: str) -> None:
+        """Wait until a page of the UI says all of these words, and keep a picture of it.
+
+        The page is left again: one that is open asks its server all the time.
+        """
         browser.open(f"{self.dagster.url}/{page}")
-        browser.wait("return document.body.innerText.includes(arguments[0])", until or page.split("/")[1].split("?")[0])
+        says_all = "return arguments.every(words => document.body.innerText.includes(words))"
+        browser.wait(says_all, *words, seconds=60)
         browser.picture(picture)
-        yield browser.text()
         browser.open("about:blank")
 
 
@@ -168,14 +169,9 @@ def test_three_deliveries_land_and_are_searchable_and_none_is_trained_on(
     assert day.indexed("harbour") == {"https://harbour.example/0"}
     assert not {crawl for name in TRAINED for crawl in ("harbour", "twin", "slow") if day.made(name, crawl)}
     day.wait("the index in Dagster's records", lambda: day.facts("final_index").get("chunks") == day.num_before + 3)
-    with day.shown(
-        browser, "assets/landed_crawl?view=partitions", tmp_path / "landed.png", until="Materialized (5)"
-    ) as text:
-        assert "landed_crawl" in text
-    with day.shown(
-        browser, "assets/final_index?view=events", tmp_path / "searchable.png", until="recall_at_10"
-    ) as text:
-        assert str(day.num_before + 3) in text
+    day.see(browser, "assets/landed_crawl?view=partitions", tmp_path / "landed.png", "landed_crawl", "Materialized (5)")
+    shown = ("recall_at_10", str(day.num_before + 3))
+    day.see(browser, "assets/final_index?view=events", tmp_path / "searchable.png", *shown)
 
 
 def test_the_rest_of_a_delivery_comes_later_and_it_is_made_again_alone(day: Day) -> None:
@@ -199,8 +195,7 @@ def test_a_backfill_makes_two_partitions_by_name_and_no_other(day: Day, browser:
     after = {crawl: day.made("chunked_corpus", crawl) for crawl in before}
     assert after["slow"] == before["slow"]
     assert min(after["harbour"] - before["harbour"], after["twin"] - before["twin"]) >= 1
-    with day.shown(browser, f"runs/b/{backfill}", tmp_path / "backfill.png", until="100% completed") as text:
-        assert "chunked_corpus" in text
+    day.see(browser, f"runs/b/{backfill}", tmp_path / "backfill.png", "100% completed", "chunked_corpus")
 
 
 def test_a_broken_delivery_fails_alone_and_is_mended_by_delivering_it_again(
@@ -212,8 +207,7 @@ def test_a_broken_delivery_fails_alone_and_is_mended_by_delivering_it_again(
     break_rows(file)
     (file.parent / "_SUCCESS").touch()
     failed = day.wait("the failed run", day.failed_run)
-    with day.shown(browser, f"runs/{failed}", tmp_path / "broken.png", until="Failure") as text:
-        assert "crawl_documents" in text
+    day.see(browser, f"runs/{failed}", tmp_path / "broken.png", "Failure", "crawl_documents")
     day.deliver("wreck", "Salvaged timber.")
     day.wait("the wreck in the live index", lambda: day.num_live() == day.num_before + 5)
     (told,) = [text for text in day.told if "part-0.parquet" in text]
@@ -237,8 +231,7 @@ def test_a_failed_check_is_told_once_and_passes_when_its_partition_is_made_again
     day.wait("the alert", told)
     assert f"{asset} of partition {crawl} is quarantined, its check {check} failed" in told()[0]
     assert day.checked(asset, check)[0] == "FAILED"
-    with day.shown(browser, f"assets/{asset}?view=checks", tmp_path / "failed_check.png", until=check) as text:
-        assert asset in text
+    day.see(browser, f"assets/{asset}?view=checks", tmp_path / "failed_check.png", check, asset)
 
     assert day.end_of(day.dagster.launch(assets=CORPUS_STEP, checks={asset: check}, partition=crawl)) == "SUCCESS"
     assert day.home.tables.quarantine_reason(asset, crawl) is None
@@ -246,8 +239,7 @@ def test_a_failed_check_is_told_once_and_passes_when_its_partition_is_made_again
     assert len(told()) == 1
     assert day.num_live() == day.num_before + 5, "nothing else followed"
     assert day.checked(asset, check)[0] == "SUCCEEDED"
-    with day.shown(browser, f"assets/{asset}?view=checks", tmp_path / "mended_check.png", until=check) as text:
-        assert asset in text
+    day.see(browser, f"assets/{asset}?view=checks", tmp_path / "mended_check.png", check, asset)
 
 
 def test_a_retraining_that_is_no_better_is_refused_and_what_is_live_stays(
@@ -267,10 +259,7 @@ def test_a_retraining_that_is_no_better_is_refused_and_what_is_live_stays(
     facts = day.facts("quality_gate")
     assert facts["promoted"] == "nothing"
     assert facts["reason"].startswith("the candidate is not shown to be better than what is live: ndcg@10 on dev: ")
-    with day.shown(
-        browser, "assets/quality_gate?view=events", tmp_path / "refused.png", until=facts["reason"][:30]
-    ) as text:
-        assert "nothing" in text
+    day.see(browser, "assets/quality_gate?view=events", tmp_path / "refused.png", facts["reason"][:30], "nothing")
     clusters = day.home.tables.query(
         "SELECT crawl, cluster FROM page_clusters JOIN crawl_documents USING (doc_id)"
     ).to_pylist()
@@ -293,13 +282,9 @@ def test_questions_of_two_partitions_are_written_again_with_another_prompt_from_
     assert all(after[crawl] > before[crawl] for crawl in ("harbour", "twin"))
     stale = {"harbour": "STALE", "twin": "STALE", "slow": "FRESH"}
     assert day.dagster.query(STALE, asset={"path": ["filtered_qa"]})["assetNodeOrError"] == stale
-    with day.shown(browser, f"runs/{run}", tmp_path / "written_again.png", until="make_again") as text:
-        assert "Success" in text
+    day.see(browser, f"runs/{run}", tmp_path / "written_again.png", "make_again", "Success")
 
 
 def test_the_partitions_page_shows_the_day(day: Day, browser: Any, tmp_path: Path) -> None:
-    with day.shown(
-        browser, "assets/chunked_corpus?view=partitions", tmp_path / "partitions.png", until="Materialized (7)"
-    ) as text:
-        assert "Missing (0)" in text
-        assert "Failed (0)" in text
+    shown = ("Materialized (7)", "Missing (0)", "Failed (0)")
+    day.see(browser, "assets/chunked_corpus?view=partitions", tmp_path / "partitions.png", *shown)
