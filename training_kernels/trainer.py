@@ -154,6 +154,7 @@ def train(
                         weights,
                         optimizer,
                         training,
+                        dev,
                         progress.curve,
                         best,
                         start_from=start_from,
@@ -205,7 +206,9 @@ def train(
             "best_dev_ndcg@10": best.score if retrieval.num_queries else None,
             **progress.summary(),
         }
-        write_weights(out, backbone, config, report, best.weights or weights, weights, training, start_from=start_from)
+        write_weights(
+            out, backbone, config, report, best.weights or weights, weights, training, dev, start_from=start_from
+        )
         if ranks.is_first:
             shutil.rmtree(out / "tensorboard", ignore_errors=True)
             shutil.move(folder.curves, out / "tensorboard")
@@ -296,6 +299,7 @@ def write_weights(
     chosen: Mapping[str, torch.Tensor],
     weights: Weights,
     training: ExampleSet,
+    dev: ExampleSet,
     *,
     start_from: Path,
 ) -> None:
@@ -314,7 +318,9 @@ def write_weights(
                 if name in full:
                     weight.copy_(full[name])
     if Ranks.current().is_first:
-        write_checkpoint(out, backbone, config, report, start_from=start_from, data_identity=data_identity(training))
+        write_checkpoint(
+            out, backbone, config, report, start_from=start_from, data_identity=data_identity(training, dev)
+        )
 
 
 def write_last_good(
@@ -324,6 +330,7 @@ def write_last_good(
     weights: Weights,
     optimizer: torch.optim.Optimizer,
     training: ExampleSet,
+    dev: ExampleSet,
     curve: Sequence[Mapping[str, Any]],
     best: Best,
     *,
@@ -343,7 +350,7 @@ def write_last_good(
     else:
         return "nothing was written: of no state that was saved is it known that its weights were good"
     report = {"recipe": config.name, "steps": step, "is_diverged": True}
-    write_weights(folder.last_good, backbone, config, report, chosen, weights, training, start_from=start_from)
+    write_weights(folder.last_good, backbone, config, report, chosen, weights, training, dev, start_from=start_from)
     return f"the weights after step {step} are in {folder.last_good}, to go on from by --start-from"
 
 
