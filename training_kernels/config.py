@@ -161,9 +161,16 @@ class SamplingConfig:
     twice; 1 for a source that is not listed."""
     cap_by_source: tuple[tuple[str, int], ...] = ()
     """Most examples that an epoch takes of a source, drawn anew each epoch; a source that is not listed has no cap."""
+    least_share: float = 0.25
+    """Least size of a batch, as a share of the epoch's largest: an example whose batch would be smaller is left out. Each
+    source's largest batch is made whatever its size (of mixed batches, the largest of all).
+    Choice: AdamW moves the weights as far on few queries as on many, and the mean gradient of a quarter of them is twice
+    as noisy."""
 
     def __post_init__(self) -> None:
         require_choices(self)
+        if not 0 <= self.least_share <= 1:
+            raise ConfigError(f"least_share is a share of the largest batch in [0, 1], got {self.least_share}")
         for field, pairs in (("weight_by_source", self.weight_by_source), ("cap_by_source", self.cap_by_source)):
             if len({source for source, _ in pairs}) < len(pairs):
                 raise ConfigError(f"{field} must list each source once, got {pairs}")

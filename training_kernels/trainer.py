@@ -115,6 +115,8 @@ def train(
             return memory_errors_explained(config, device, step=step, num_documents=num_documents, state=state)
 
         log(_opening(config, backbone, weights, ranks, device, steps=num_steps, first_step=first_step, folder=folder))
+        for drop in batches.drops():
+            log("left out of source {source!r}, {times:,} times, as {rule}: {reason}".format(**drop))
         backbone.model.train()
         if "random" in kept:
             kept["random"].restore(device)
@@ -196,7 +198,7 @@ def train(
             "processes": ranks.num_ranks,
             "distribution": config.distribution if ranks.num_ranks > 1 else "one process",
             "examples": len(training.examples),
-            "drops": batches.drops_by_rule(),
+            "drops": batches.drops(),
             "documents": len(training.documents),
             "cut_documents": objective.num_cut_documents(device),
             "resumed_at_step": first_step,

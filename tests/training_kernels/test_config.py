@@ -39,6 +39,7 @@ def test_a_temperature_must_be_above_zero(temperature):
         ("loss", {"ignored_margin": 2.5}, r"difference of cosines in \[-2, 2\], got 2.5"),
         ("loss", {"panel_bytes": 1000}, "panel_bytes must be at least 1,048,576"),
         ("sampling", {"weight_by_source": (("a", 1.0), ("a", 2.0))}, "weight_by_source must list each source once"),
+        ("sampling", {"least_share": 1.5}, r"least_share is a share of the largest batch in \[0, 1\], got 1.5"),
         ("sampling", {"cap_by_source": (("a", -1),)}, "cap_by_source must be >= 0"),
         ("inputs", {"min_pixels": 99_999}, "pixel budget"),
         ("inputs", {"max_tokens": 1}, "max_tokens"),
