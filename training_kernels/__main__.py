@@ -37,9 +37,10 @@ A picture is named by the SHA-256 of its file, and lies in the folder of --image
 local folder, every picture of the examples is looked at before the first step.
 
 A run that is killed goes on where its last state was written, when the same command is given again; the state lies in
-OUT.state until OUT is complete. With another recipe, other examples, another start, number of processes or device, the
-old state is moved to OUT.state.old and training starts anew. Settings that only change how a step is computed may
-differ: state.every_steps, state.every_seconds, token_budget, activations.
+OUT.state until OUT is complete. With another recipe, other examples, another start, number of processes, device, version
+of torch, transformers or peft, or on a CPU another number of threads (OMP_NUM_THREADS), the old state is moved to
+OUT.state.old and training starts anew. Settings that only change how a step is computed may differ: state.every_steps,
+state.every_seconds, token_budget, activations, kept_tokens, vision_cache_bytes.
 
 Several processes train as one, each on a device of its own, with the batch of the recipe shared out among them:
   torchrun --standalone --nproc-per-node 8 -m training_kernels RECIPE EXAMPLES OUT

@@ -19,7 +19,8 @@ class Candidates:
     ignored: tuple[tuple[int, int], ...]
     """(row of the query, row in `shared`), ascending: candidates that answer a query as well and are no negatives of it."""
     own: tuple[tuple[int, str], ...]
-    """(row of the query, document), ascending by row: hard negatives that only this query is held against."""
+    """(row of the query, document), ascending by row: hard negatives that only this query is held against; none is in
+    `shared`, where it would count twice."""
 
 
 class Answers:
@@ -66,7 +67,7 @@ class Answers:
             (query_row, document)
             for query_row, (example, documents) in enumerate(zip(batch, hard, strict=True))
             for document in documents
-            if not is_shared and not self._answers(document, example)
+            if not is_shared and document not in row_by_document and not self._answers(document, example)
         )
         positive = tuple(row_by_document[document] for document in positives)
         return Candidates(shared=shared, positive=positive, ignored=tuple(ignored), own=tuple(own))

@@ -78,7 +78,7 @@ def write_checkpoint(
     """Writes the folder whole or not at all; an older checkpoint at `out` is replaced.
 
     Args:
-        data_identity: SHA-256 of what it was trained on (training_kernels.data_identity).
+        data_identity: SHA-256 of what it was trained on and chosen by (training_kernels.data_identity).
     """
     start = read_manifest(start_from)
     is_adapter = isinstance(config.tuning, LoraTuning)

@@ -1,8 +1,8 @@
 """Every number a training run depends on, checked when the run is described."""
 
 import re
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from training_kernels.errors import ConfigError
 
@@ -17,6 +17,19 @@ NO_MARGIN = 2.0
 """Cosines differ by 2 at most, so no candidate exceeds a positive by more."""
 
 MIN_PANEL_BYTES = 2**20
+
+
+def require_choices(config: Any) -> None:
+    """Raises ConfigError where a field of a config dataclass, or a member of it, is none of the words that its type lists."""
+    hints = get_type_hints(type(config))
+    for name in (field.name for field in fields(config)):
+        wanted, value = hints[name], getattr(config, name)
+        values: tuple[Any, ...] = (value,)
+        if get_origin(wanted) is tuple and get_args(wanted)[1:] == (...,):
+            wanted, values = get_args(wanted)[0], value
+        if get_origin(wanted) is Literal and (unknown := [one for one in values if one not in get_args(wanted)]):
+            known = " or ".join(map(repr, get_args(wanted)))
+            raise ConfigError(f"{name} must be {known}, got {', '.join(map(repr, unknown))}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,12 +71,9 @@ class LossConfig:
     """Memory for the logits that are worked at once. Choice: 256 rows of 16,384 candidates at four dims in float32."""
 
     def __post_init__(self) -> None:
+        require_choices(self)
         if not self.temperature > 0:
             raise ConfigError(f"temperature divides the cosine and must be > 0, got {self.temperature}")
-        if self.hard_negatives not in ("shared", "own"):
-            raise ConfigError(f"hard_negatives must be 'shared' or 'own', got {self.hard_negatives!r}")
-        if unknown := sorted(set(self.false_negatives) - set(get_args(FalseNegative))):
-            raise ConfigError(f"false_negatives knows {', '.join(get_args(FalseNegative))}, got {unknown}")
         if not -NO_MARGIN <= self.ignored_margin <= NO_MARGIN:
             raise ConfigError(f"ignored_margin is a difference of cosines in [-2, 2], got {self.ignored_margin}")
         if self.panel_bytes < MIN_PANEL_BYTES:
@@ -151,10 +161,16 @@ class SamplingConfig:
     twice; 1 for a source that is not listed."""
     cap_by_source: tuple[tuple[str, int], ...] = ()
     """Most examples that an epoch takes of a source, drawn anew each epoch; a source that is not listed has no cap."""
+    least_share: float = 0.25
+    """Least size of a batch, as a share of the epoch's largest: an example whose batch would be smaller is left out. Each
+    source's largest batch is made whatever its size (of mixed batches, the largest of all).
+    Choice: AdamW moves the weights as far on few queries as on many, and the mean gradient of a quarter of them is twice
+    as noisy."""
 
     def __post_init__(self) -> None:
-        if self.batches not in ("mixed", "one_source"):
-            raise ConfigError(f"batches must be 'mixed' or 'one_source', got {self.batches!r}")
+        require_choices(self)
+        if not 0 <= self.least_share <= 1:
+            raise ConfigError(f"least_share is a share of the largest batch in [0, 1], got {self.least_share}")
         for field, pairs in (("weight_by_source", self.weight_by_source), ("cap_by_source", self.cap_by_source)):
             if len({source for source, _ in pairs}) < len(pairs):
                 raise ConfigError(f"{field} must list each source once, got {pairs}")
@@ -255,6 +271,7 @@ class TrainConfig:
     weights of an uninterrupted one. A CPU does so anyway."""
 
     def __post_init__(self) -> None:
+        require_choices(self)
         if self.batches_per_step < 1:
             raise ConfigError(f"batches_per_step must be >= 1, got {self.batches_per_step}")
         if self.batch_size < 2:

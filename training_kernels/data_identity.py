@@ -1,4 +1,4 @@
-"""What a run was trained on, as one digest: equal for equal examples and documents, in whatever files they lay."""
+"""What the weights of a run were learnt from and chosen by, as one digest: equal for equal content, in whatever files it lay."""
 
 import hashlib
 import json
@@ -9,11 +9,16 @@ from training_kernels.examples import Example, ExampleSet
 FIELDS = sorted(field.name for field in fields(Example))
 
 
-def data_identity(training: ExampleSet) -> str:
-    """SHA-256 of the examples in their order and of every document, pictures by their own digest."""
+def data_identity(training: ExampleSet, dev: ExampleSet) -> str:
+    """SHA-256 of the training examples in their order, of their documents, pictures by their own digest, and of which of
+    these are near copies; and of the dev examples and documents."""
     digest, encode = hashlib.sha256(), json.JSONEncoder(sort_keys=True).encode
-    for example in training.examples:  # not by asdict, which copies every value: ten times as long
-        digest.update(encode({name: getattr(example, name) for name in FIELDS}).encode() + b"\n")
-    for document_id in sorted(training.documents):
-        digest.update(encode([document_id, training.documents[document_id].to_rows()]).encode() + b"\n")
+    for examples in (training, dev):
+        digest.update(f"{len(examples.examples)} examples\n".encode())
+        for example in examples.examples:  # not by asdict, which copies every value: ten times as long
+            digest.update(encode({name: getattr(example, name) for name in FIELDS}).encode() + b"\n")
+        for document_id in sorted(examples.documents):
+            digest.update(encode([document_id, examples.documents[document_id].to_rows()]).encode() + b"\n")
+    for pair in sorted(training.cluster_by_document.items()):
+        digest.update(encode(pair).encode() + b"\n")
     return digest.hexdigest()

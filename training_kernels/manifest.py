@@ -49,7 +49,7 @@ class Manifest:
     revision: str = ""
     """Commit of the hub repository that the weights came from; "" for any other folder."""
     data_identity: str = ""
-    """SHA-256 of what it was trained on (training_kernels.data_identity); "" for weights as they came."""
+    """SHA-256 of what it was trained on and chosen by (training_kernels.data_identity); "" for weights as they came."""
 
     def weights_folder(self, folder: Path) -> Path:
         """Where the weights lie, for a manifest read from `folder`."""

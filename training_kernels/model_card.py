@@ -21,7 +21,7 @@ embedding token behind the document.{dims}
 | backbone | {backbone} |
 | what this folder holds | {kind} |
 | recipe | `recipe.json` |
-| trained on | data with SHA-256 `{data_identity}` |
+| trained on, and chosen by | data with SHA-256 `{data_identity}` |
 | read of a document | at most {max_tokens:,} tokens; pictures scaled to {min_pixels:,} to {max_pixels:,} pixels |
 | before every query | {query_instruction} |
 

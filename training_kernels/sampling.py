@@ -7,6 +7,7 @@ batches, and with them the gradients, are the same for any number of ranks.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +15,11 @@ from training_kernels.config import SamplingConfig, TrainConfig
 from training_kernels.errors import DataError
 from training_kernels.examples import Example, ExampleSet
 
-ALONE, CAPPED, DRAWN_OUT = "alone", "source_cap", "source_weight"
+ALONE, FEW, CAPPED, DRAWN_OUT = "alone", "small_batch", "source_cap", "source_weight"
 DROP_REASONS = {
     ALONE: "no example was left to stand in a batch with it",
+    FEW: "a batch holds no positive twice, and too few examples with other positives were left to stand in one with it "
+    "(sampling.least_share)",
     CAPPED: "its source has more examples than cap_by_source takes in an epoch",
     DRAWN_OUT: "weight_by_source takes a share of its source in an epoch, and it was not drawn",
 }
@@ -28,6 +31,7 @@ class Dropped:
 
     epoch: int
     example_id: str
+    source: str
     rule: str
 
 
@@ -50,9 +54,13 @@ class BatchPlan:
     def __iter__(self) -> Iterator[list[Example]]:
         return (self[step] for step in range(len(self)))
 
-    def drops_by_rule(self) -> dict[str, int]:
-        """How often each rule dropped an example, most first; a report says them with DROP_REASONS."""
-        return dict(Counter(one.rule for one in self.dropped).most_common())
+    def drops(self) -> list[dict[str, Any]]:
+        """For a report: how often each rule dropped an example of each source, over all epochs, most first, and why."""
+        counts = Counter((one.source, one.rule) for one in self.dropped)
+        return [
+            {"source": source, "rule": rule, "times": times, "reason": DROP_REASONS[rule]}
+            for (source, rule), times in counts.most_common()
+        ]
 
 
 def plan_batches(training: ExampleSet, config: TrainConfig) -> BatchPlan:
@@ -76,10 +84,10 @@ def plan_batches(training: ExampleSet, config: TrainConfig) -> BatchPlan:
             break
         generator = np.random.default_rng([config.seed, epoch])
         kept, left_out = _drawn(keys, generator, config.sampling)
-        filled, alone = _filled(keys, kept, generator, size=config.batch_size, sampling=config.sampling)
+        filled, not_placed = _filled(keys, kept, generator, size=config.batch_size, sampling=config.sampling)
         batches += filled
-        left_out += [(position, ALONE) for position in alone]
-        dropped += [Dropped(epoch, examples[position].example_id, rule) for position, rule in left_out]
+        for position, rule in left_out + not_placed:
+            dropped.append(Dropped(epoch, examples[position].example_id, examples[position].source, rule))
     if not batches:
         raise DataError(
             f"the sources' weights and caps of recipe {config.name!r} leave no batch of {len(examples)} examples; raise them"
@@ -138,22 +146,31 @@ def _drawn(
 
 def _filled(
     keys: _Keys, positions: np.ndarray, generator: np.random.Generator, *, size: int, sampling: SamplingConfig
-) -> tuple[list[np.ndarray], list[int]]:
-    """Batches of at least two of these examples, and the positions of those that stood alone.
+) -> tuple[list[np.ndarray], list[tuple[int, str]]]:
+    """Batches of these examples, none much smaller than the largest, and the positions of those left out with the rule.
 
     In one-source mode the sources' batches are shuffled among each other; a source's own order, in which only its last
-    batches may be short, is kept.
+    batches may be short, is kept. A source that cannot fill batches has its largest one, so that none is lost whole.
     """
     if sampling.batches == "mixed":
         groups = [positions]
     else:
         groups = [positions[keys.source_N[positions] == number] for number in range(len(keys.sources))]
     filled = [list(_batches_of(keys, group, size=size)) for group in groups]
-    turns = generator.permutation(np.repeat(np.arange(len(filled)), [len(batches) for batches in filled]))
-    queues = [iter(batches) for batches in filled]
-    in_order = [next(queues[turn]) for turn in turns]
-    alone = [int(batch[0]) for batch in in_order if len(batch) == 1]
-    return [batch for batch in in_order if len(batch) > 1], alone
+    least = sampling.least_share * max((len(batch) for batches in filled for batch in batches), default=0)
+    made: list[list[np.ndarray]] = []
+    left_out: list[tuple[int, str]] = []
+    for batches in filled:
+        largest = max(batches, key=len, default=None)
+        made.append([])
+        for batch in batches:
+            if len(batch) > 1 and (len(batch) >= least or batch is largest):
+                made[-1].append(batch)
+            else:
+                left_out += [(int(position), FEW if len(batch) > 1 else ALONE) for position in batch]
+    turns = generator.permutation(np.repeat(np.arange(len(made)), [len(batches) for batches in made]))
+    queues = [iter(batches) for batches in made]
+    return [next(queues[turn]) for turn in turns], left_out
 
 
 def _batches_of(keys: _Keys, positions: np.ndarray, *, size: int) -> Iterator[np.ndarray]:

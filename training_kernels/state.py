@@ -73,6 +73,7 @@ def run_parts(
 ) -> dict[str, Any]:
     """What the weights of a run depend on, by name."""
     recipe = {name: value for name, value in asdict(config).items() if name not in HOW_NOT_WHAT}
+    threads = {"threads": torch.get_num_threads()} if device.type == "cpu" else {}  # sums are cut up among them
     return {
         "recipe": json.loads(json.dumps(recipe)),
         "examples": _digest(training.examples),
@@ -83,6 +84,7 @@ def run_parts(
         "start_from": identity(start_from),
         "processes": ranks.num_ranks,
         "device": device_name(device),
+        **threads,
         "libraries": {name: version(name) for name in LIBRARIES},
     }
 

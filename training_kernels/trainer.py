@@ -115,6 +115,8 @@ def train(
             return memory_errors_explained(config, device, step=step, num_documents=num_documents, state=state)
 
         log(_opening(config, backbone, weights, ranks, device, steps=num_steps, first_step=first_step, folder=folder))
+        for drop in batches.drops():
+            log("left out of source {source!r}, {times:,} times, as {rule}: {reason}".format(**drop))
         backbone.model.train()
         if "random" in kept:
             kept["random"].restore(device)
@@ -154,6 +156,7 @@ def train(
                         weights,
                         optimizer,
                         training,
+                        dev,
                         progress.curve,
                         best,
                         start_from=start_from,
@@ -195,7 +198,7 @@ def train(
             "processes": ranks.num_ranks,
             "distribution": config.distribution if ranks.num_ranks > 1 else "one process",
             "examples": len(training.examples),
-            "drops": batches.drops_by_rule(),
+            "drops": batches.drops(),
             "documents": len(training.documents),
             "cut_documents": objective.num_cut_documents(device),
             "resumed_at_step": first_step,
@@ -205,7 +208,9 @@ def train(
             "best_dev_ndcg@10": best.score if retrieval.num_queries else None,
             **progress.summary(),
         }
-        write_weights(out, backbone, config, report, best.weights or weights, weights, training, start_from=start_from)
+        write_weights(
+            out, backbone, config, report, best.weights or weights, weights, training, dev, start_from=start_from
+        )
         if ranks.is_first:
             shutil.rmtree(out / "tensorboard", ignore_errors=True)
             shutil.move(folder.curves, out / "tensorboard")
@@ -296,6 +301,7 @@ def write_weights(
     chosen: Mapping[str, torch.Tensor],
     weights: Weights,
     training: ExampleSet,
+    dev: ExampleSet,
     *,
     start_from: Path,
 ) -> None:
@@ -314,7 +320,9 @@ def write_weights(
                 if name in full:
                     weight.copy_(full[name])
     if Ranks.current().is_first:
-        write_checkpoint(out, backbone, config, report, start_from=start_from, data_identity=data_identity(training))
+        write_checkpoint(
+            out, backbone, config, report, start_from=start_from, data_identity=data_identity(training, dev)
+        )
 
 
 def write_last_good(
@@ -324,6 +332,7 @@ def write_last_good(
     weights: Weights,
     optimizer: torch.optim.Optimizer,
     training: ExampleSet,
+    dev: ExampleSet,
     curve: Sequence[Mapping[str, Any]],
     best: Best,
     *,
@@ -343,7 +352,7 @@ def write_last_good(
     else:
         return "nothing was written: of no state that was saved is it known that its weights were good"
     report = {"recipe": config.name, "steps": step, "is_diverged": True}
-    write_weights(folder.last_good, backbone, config, report, chosen, weights, training, start_from=start_from)
+    write_weights(folder.last_good, backbone, config, report, chosen, weights, training, dev, start_from=start_from)
     return f"the weights after step {step} are in {folder.last_good}, to go on from by --start-from"
 
 

@@ -79,7 +79,14 @@ def test_no_answer_is_not_an_answer_that_two_examples_share():
 def test_own_negatives_stand_with_their_query_alone_and_are_no_candidates_of_the_others():
     made = candidates(2, hard_negatives="own")
     assert made.shared == ("io", "map", "egg")
-    assert made.own == ((0, "tea"), (0, "egg"), (1, "moons"), (1, "io-copy"), (2, "tea"), (2, "map"))
+    assert made.own == ((0, "tea"), (1, "moons"), (1, "io-copy"), (2, "tea"))
+
+
+def test_an_own_negative_that_is_another_querys_positive_is_held_against_its_query_once():
+    made = candidates(2, hard_negatives="own")
+    for row, one in enumerate(BATCH):
+        held = [*made.shared, *(document for owner, document in made.own if owner == row)]
+        assert sorted(held) == sorted({*(each.positive for each in BATCH), *one.negatives})
 
 
 @pytest.mark.parametrize(

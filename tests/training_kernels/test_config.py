@@ -1,7 +1,8 @@
 """A run that cannot be is refused when it is described."""
 
 import re
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
+from typing import get_type_hints
 
 import pytest
 
@@ -34,12 +35,11 @@ def test_a_temperature_must_be_above_zero(temperature):
         ("optimizer", {"learning_rate": 0.0}, "learning_rate"),
         ("optimizer", {"betas": (0.9, 1.0)}, "betas"),
         ("loss", {"weight_by_dim": ((4, 0.0),)}, "weights of dims must be > 0"),
-        ("loss", {"hard_negatives": "all"}, "hard_negatives must be 'shared' or 'own', got 'all'"),
-        ("loss", {"false_negatives": ("same",)}, r"knows near_duplicate, same_answer, got \['same'\]"),
+        ("loss", {"false_negatives": ("same_answer", "same")}, "must be 'near_duplicate' or 'same_answer', got 'same'"),
         ("loss", {"ignored_margin": 2.5}, r"difference of cosines in \[-2, 2\], got 2.5"),
         ("loss", {"panel_bytes": 1000}, "panel_bytes must be at least 1,048,576"),
-        ("sampling", {"batches": "sorted"}, "batches must be 'mixed' or 'one_source', got 'sorted'"),
         ("sampling", {"weight_by_source": (("a", 1.0), ("a", 2.0))}, "weight_by_source must list each source once"),
+        ("sampling", {"least_share": 1.5}, r"least_share is a share of the largest batch in \[0, 1\], got 1.5"),
         ("sampling", {"cap_by_source": (("a", -1),)}, "cap_by_source must be >= 0"),
         ("inputs", {"min_pixels": 99_999}, "pixel budget"),
         ("inputs", {"max_tokens": 1}, "max_tokens"),
@@ -53,6 +53,33 @@ def test_an_impossible_number_is_named(section, changes, message):
     config = tiny()
     with pytest.raises(ConfigError, match=message):
         replace(getattr(config, section) if section else config, **changes)
+
+
+def chosen_from() -> list[tuple[str, str]]:
+    """Section and name of every field of a recipe whose type lists words."""
+    config = tiny()
+    sections = {"": config} | {
+        field.name: getattr(config, field.name) for field in fields(config) if is_dataclass(getattr(config, field.name))
+    }
+    return [
+        (section, name)
+        for section, one in sections.items()
+        for name, wanted in get_type_hints(type(one)).items()
+        if "Literal" in str(wanted)
+    ]
+
+
+def test_the_fields_whose_types_list_words_are_found():
+    assert {("", "precision"), ("loss", "false_negatives"), ("sampling", "batches")} < set(chosen_from())
+
+
+@pytest.mark.parametrize(("section", "name"), chosen_from())
+def test_a_word_that_a_fields_type_does_not_list_is_refused(section, name):
+    config = tiny()
+    one = getattr(config, section) if section else config
+    word = ("float16",) if isinstance(getattr(one, name), tuple) else "float16"
+    with pytest.raises(ConfigError, match=rf"^{name} must be '\w+' or '\w+', got 'float16'$"):
+        replace(one, **{name: word})
 
 
 def test_lora_needs_a_rank():

@@ -6,8 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.training_kernels.running import LORA, command, finish, kill_after_state, newest_state, write_task
+from training_kernels import state
+from training_kernels.dev_examples import NO_DEV
+from training_kernels.distributed import Ranks
+from training_kernels.examples import read_examples
+from training_kernels.recipes import tiny
 
 TIMED = ("queries_per_second", "tokens_per_second", "memory_bytes")
 
@@ -61,6 +67,28 @@ def test_a_run_killed_at_random_steps_ends_with_the_same_bytes(examples, tiny_fo
     assert (out / "manifest.json").read_bytes() == (calm / "manifest.json").read_bytes()
     assert sorted(path.name for path in out.parent.iterdir()) == ["backbone", "out"], "the state goes when it is done"
     assert (out.parent / "backbone" / "vision_cache").is_dir() == keeps_pictures
+
+
+def test_the_threads_of_a_cpu_are_part_of_a_run_and_those_beside_a_gpu_are_not(examples, tiny_folder, monkeypatch):
+    monkeypatch.setattr(state, "device_name", str)
+    training, threads = read_examples(examples), torch.get_num_threads()
+
+    def parts(device: str) -> list[dict]:
+        made = []
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            made.append(
+                state.run_parts(tiny(), training, NO_DEV, tiny_folder, Ranks.current("ddp"), torch.device(device))
+            )
+        return made
+
+    try:
+        (one, two), (gpu, same) = parts("cpu"), parts("cuda")
+    finally:
+        torch.set_num_threads(threads)
+    assert (one["threads"], two["threads"]) == (1, 2)
+    assert one | {"threads": 2} == two
+    assert gpu == same
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from training_kernels.documents import Document
 from training_kernels.errors import DataError
 from training_kernels.examples import Example, ExampleSet
 from training_kernels.recipes import tiny
-from training_kernels.sampling import ALONE, CAPPED, DRAWN_OUT, BatchPlan, Dropped, plan_batches
+from training_kernels.sampling import ALONE, CAPPED, DRAWN_OUT, DROP_REASONS, FEW, BatchPlan, Dropped, plan_batches
 
 DOCUMENT = Document.of("x")
 
@@ -48,11 +48,11 @@ def training() -> ExampleSet:
 
 @pytest.mark.parametrize("batches", ["mixed", "one_source"])
 def test_an_epoch_holds_every_example_once_or_says_why_not(training, batches):
-    plan = planned(training, batches=batches)
+    plan = planned(training, batches=batches, least_share=0.5)
     held = [name for batch in ids(plan) for name in batch]
     dropped = [one.example_id for one in plan.dropped]
     assert sorted(held + dropped) == sorted(one.example_id for one in training.examples)
-    assert {one.rule for one in plan.dropped} <= {ALONE}
+    assert ALONE in {one.rule for one in plan.dropped} <= {ALONE, FEW}
     assert max(map(len, plan)) == 6
 
 
@@ -98,8 +98,8 @@ def test_a_weight_takes_a_share_of_a_source_or_each_example_more_than_once(train
     assert sum(held[name] for name in by_source["a"]) == round(len(by_source["a"]) / 4)
     gone = {one.example_id for one in plan.dropped if one.rule == DRAWN_OUT}
     assert gone | {name for name in by_source["a"] if held[name]} == set(by_source["a"])
-    alone = Counter(one.example_id for one in plan.dropped if one.rule == ALONE)
-    assert all(held[name] + alone[name] == 2 for name in by_source["b"])
+    not_placed = Counter(one.example_id for one in plan.dropped if one.rule in (ALONE, FEW))
+    assert all(held[name] + not_placed[name] == 2 for name in by_source["b"])
 
 
 def test_a_cap_bounds_a_source_and_another_epoch_draws_others(training):
@@ -108,7 +108,8 @@ def test_a_cap_bounds_a_source_and_another_epoch_draws_others(training):
     num_a = sum(one.source == "a" for one in training.examples)
     assert [len(one) for one in capped] == [num_a - 5] * 2
     assert capped[0] != capped[1]
-    assert plan.drops_by_rule()[CAPPED] == 2 * (num_a - 5)
+    (told,) = (drop for drop in plan.drops() if drop["rule"] == CAPPED)
+    assert told == {"source": "a", "rule": CAPPED, "times": 2 * (num_a - 5), "reason": DROP_REASONS[CAPPED]}
 
 
 def test_an_example_that_nothing_is_left_to_stand_with_is_dropped_with_the_reason():
@@ -118,6 +119,63 @@ def test_an_example_that_nothing_is_left_to_stand_with_is_dropped_with_the_reaso
     assert len(plan.dropped) == 3
     assert {one.rule for one in plan.dropped} == {ALONE}
     assert isinstance(plan.dropped[0], Dropped)
+
+
+@pytest.fixture(scope="module")
+def labelled() -> ExampleSet:
+    """600 documents, and 200 queries of three sources each that have no more than 2, 20 and 60 labels."""
+    examples = [example(number, f"d{number}", source="pages") for number in range(600)]
+    for labels in (2, 20, 60):
+        examples += [
+            example(1000 * labels + number, f"{labels}-{number % labels}", source=f"{labels} labels")
+            for number in range(200)
+        ]
+    return training_of(examples)
+
+
+def test_labels_that_recur_make_no_steps_of_a_few_queries(labelled):
+    plan = planned(labelled, size=64, batches="one_source")
+    sizes = {source: [len(batch) for batch in plan if batch[0].source == source] for source in SOURCES}
+    assert sizes == {"pages": [64] * 9 + [24], "60 labels": [60] * 3 + [20], "20 labels": [20] * 10, "2 labels": [2]}
+    mixed = planned(labelled, size=64)
+    assert min(map(len, mixed)) >= 16
+    assert len(mixed) <= 20
+
+
+SOURCES = ("pages", "60 labels", "20 labels", "2 labels")
+
+
+@pytest.mark.parametrize("batches", ["mixed", "one_source"])
+def test_what_stands_in_no_batch_is_counted_by_source_with_the_reason(labelled, batches):
+    plan = planned(labelled, size=64, batches=batches)
+    held = Counter(one.source for batch in plan for one in batch)
+    told = Counter()
+    for drop in plan.drops():
+        assert drop["reason"] == DROP_REASONS[drop["rule"]]
+        told[drop["source"]] += drop["times"]
+    assert held + told == Counter(one.source for one in labelled.examples)
+    assert told["2 labels"] > 100
+
+
+def test_a_source_too_small_for_a_batch_has_one_all_the_same():
+    examples = [example(number, f"d{number}", source="large") for number in range(60)]
+    few = [example(number, f"d{number}", source="small") for number in (70, 71, 72)]
+    plan = planned(training_of([*examples, *few]), size=64, batches="one_source")
+    assert sorted(map(len, plan)) == [3, 60]
+    assert not plan.dropped
+
+
+def test_data_of_fewer_labels_than_a_batch_is_all_trained_on():
+    plan = planned(training_of([example(number, f"label {number % 3}") for number in range(30)]), size=64)
+    assert [len(batch) for batch in plan] == [3] * 10
+
+
+def test_a_share_of_zero_makes_every_batch_and_a_share_of_one_only_the_largest(labelled):
+    everything = planned(labelled, size=64, batches="one_source", least_share=0.0)
+    assert {one.rule for one in everything.dropped} <= {ALONE}
+    assert sum(len(batch) == 2 for batch in everything) == 100
+    full = planned(labelled, size=64, batches="one_source", least_share=1.0)
+    assert sorted(map(len, full)) == [2, 20, 60] + [64] * 9
 
 
 def test_no_example_or_one_positive_alone_cannot_train_nor_can_two_near_copies():

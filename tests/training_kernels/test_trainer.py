@@ -159,6 +159,15 @@ def test_the_report_stands_in_the_folder_and_counts_what_was_done(training, tiny
     assert lines[0].startswith("recipe tiny on cpu in float32, seed 42: 3 steps")
 
 
+def test_the_report_and_the_log_say_what_was_left_out_of_every_batch(training, tiny_folder, tmp_path):
+    recurring = [replace(training.examples[0], example_id=f"again {number}") for number in range(3)]
+    more = replace(training, examples=(*training.examples[:16], *recurring))
+    report, lines = run(more, tiny_folder, tmp_path / "out", max_steps=1)
+    (drop,) = report["drops"]
+    assert (drop["source"], drop["rule"], drop["times"]) == ("made", "alone", 3)
+    assert f"left out of source 'made', 3 times, as alone: {drop['reason']}" in lines
+
+
 def test_curves_are_tensorboard_files_in_the_runs_folder(training, tiny_folder, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
