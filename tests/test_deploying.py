@@ -129,6 +129,59 @@ def test_exactly_the_steps_of_the_gpu_pool_get_gpus(tmp_path: Path) -> None:
     assert steps == in_pool | {retrain_job.STEP}
 
 
+def test_what_gets_gpus_has_the_image_with_cuda_and_fails_where_it_finds_no_gpu() -> None:
+    from dagster_k8s.job import DagsterK8sJobConfig, UserDefinedDagsterK8sConfig, construct_dagster_k8s_job
+
+    image = code_location()["image"]
+    everywhere = f"{image['repository']}:{image['tag']}"
+    (with_cuda,) = re.findall(r"-t (\S+) --build-arg TORCH_INDEX", (ROOT / "docs" / "deploying.md").read_text())
+    for name, config in loaded("steps.yaml")["per_step_k8s_config"].items():
+        pod = construct_dagster_k8s_job(
+            DagsterK8sJobConfig(job_image=everywhere),
+            args=[],
+            job_name="step",
+            user_defined_k8s_config=UserDefinedDagsterK8sConfig.from_dict(config),
+        )
+        (container,) = pod.spec.template.spec.containers
+        has_gpu = "nvidia.com/gpu" in container.resources.limits
+        assert container.image == (with_cuda if has_gpu else everywhere), name
+        assert ("NYX_DEVICE", "cuda") in [(one.name, one.value) for one in container.env] or not has_gpu, name
+    assert with_cuda == f"{everywhere}-gpu"
+
+
+def test_a_missing_gpu_is_an_error_where_one_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert pick_device().type == "cpu"
+    assert examine_device(8, needs_gpu=False).verdict == "note"
+    monkeypatch.setenv("NYX_DEVICE", "cuda")
+    with pytest.raises(
+        ConfigError, match=r"NYX_DEVICE=cuda, and there is no CUDA device here: torch .* is built .*unset"
+    ):
+        pick_device()
+    assert Settings.from_env(os.environ).needs_gpu
+    assert examine_device(8, needs_gpu=True).verdict == "bad"
+    with pytest.raises(ConfigError, match="NYX_DEVICE must be auto or cuda, got 'gpu'"):
+        Settings.from_env({"NYX_DEVICE": "gpu"})
+
+
+def test_every_pod_that_writes_to_the_volume_of_nyx_local_does_so_as_the_user_of_the_image() -> None:
+    run = loaded("values.yaml")["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]["podSpecConfig"]
+    assert code_location()["podSecurityContext"] == run["securityContext"]
+    (user,) = re.findall(r"useradd .*--uid (\d+)", (DEPLOY / "Dockerfile").read_text())
+    assert run["securityContext"] == {"runAsUser": int(user), "runAsNonRoot": True, "fsGroup": int(user)}
+
+
+def test_the_pod_of_the_code_server_sees_the_dagster_yaml_of_the_chart() -> None:
+    """The chart mounts it in those of the webserver and the daemon alone, and names it after the release."""
+    (release,) = re.findall(r"helm install (\S+) dagster/dagster", (ROOT / "docs" / "deploying.md").read_text())
+    (volume,) = [one for one in code_location()["volumes"] if one["name"] == "instance"]
+    assert volume["configMap"] == {"name": f"{release}-dagster-instance"}
+    (mount,) = [one for one in code_location()["volumeMounts"] if one["name"] == "instance"]
+    # not below NYX_LOCAL: runs get the mounts as well, and a file system may refuse root to make the place
+    assert mount["mountPath"] == "/etc/dagster"
+    assert f"cp {mount['mountPath']}/dagster.yaml" in (ROOT / "docs" / "deploying.md").read_text()
+
+
 def test_the_pod_of_a_run_of_the_job_that_trains_in_it_gets_what_steps_that_train_get(tmp_path: Path) -> None:
     from dagster_k8s.job import get_user_defined_k8s_config
 
@@ -182,7 +235,8 @@ def test_every_setting_in_the_values_is_one_that_nyx_reads(tmp_path: Path) -> No
     assert set(settings.endpoints) == {"teacher", "generator", "judge"}
     mounts = {mount["mountPath"]: mount["name"] for mount in code_location()["volumeMounts"]}
     assert {volume["name"] for volume in code_location()["volumes"]} == set(mounts.values())
-    assert {env["NYX_LOCAL"], env["NYX_CRAWL"], os.path.dirname(env["NYX_K8S_STEPS"])} == mounts.keys()
+    read = {env["NYX_LOCAL"], env["NYX_CRAWL"], os.path.dirname(env["NYX_K8S_STEPS"])}
+    assert mounts.keys() == read | {"/etc/dagster"}
     assert code_location()["codeServerArgs"] == ["-m", "nyx_assets.definitions"]
 
 
@@ -198,7 +252,15 @@ def test_the_chart_is_that_of_the_pinned_dagster() -> None:
 
 def test_what_the_values_add_to_dagster_yaml_passes_the_schema_of_an_instance() -> None:
     schema = dg.Shape(dagster_instance_config_schema())
-    require_valid(schema, loaded("values.yaml")["additionalInstanceConfig"])
+    values = loaded("values.yaml")
+    require_valid(schema, values["additionalInstanceConfig"])
+    assert values["additionalInstanceConfig"]["run_retries"] == loaded("dagster.yaml")["run_retries"]
+    assert not values["dagsterDaemon"]["runRetries"]["enabled"], "else the chart writes run_retries a second time"
+
+
+def test_the_values_and_dagster_yaml_lead_to_postgres_alike() -> None:
+    values, ours = loaded("values.yaml")["postgresql"], loaded("dagster.yaml")["storage"]["postgres"]["postgres_db"]
+    assert (values["postgresqlScheme"], values["postgresqlParams"]) == (ours["scheme"], ours["params"])
 
 
 def dagster_instance_config_schema() -> dict[str, dg.Field]:
