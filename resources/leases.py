@@ -133,16 +133,17 @@ class Leases:
 
         None while there is no telling: silence shows only to who looks again later, by his own clock.
         """
+        before = self._seen.pop(what, None)  # where the store does not answer now, its holder may not reach it either
         latest = self._latest(what)
         if latest[0] > number or (latest[0] == number and _is_given_back(latest[1])):
             return True
         if latest[0] < number:  # not the store that it was taken in
             return None
-        before, since = self._seen.get(what, (None, 0.0))
-        if latest == before:
+        seen, since = before or (None, 0.0)
+        self._seen[what] = latest, since if latest == seen else time.monotonic()
+        if latest == seen:
             return True if time.monotonic() - since > self._seconds else None
-        self._seen[what] = latest, time.monotonic()
-        return None if before is None else False
+        return None if seen is None else False
 
     def over(self, taken: Collection[tuple[str, int]], *, log: Callable[[str], None]) -> set[tuple[str, int]]:
         """Those of these names and numbers whose holder is done; looks at them for as long as a lease lives at most."""

@@ -242,6 +242,25 @@ def test_whether_a_holder_is_done_shows_to_who_looks_again(root: str) -> None:
     assert said == ["waiting: do their holders live, of pictures?"]
 
 
+def test_a_time_in_which_the_store_does_not_answer_is_no_silence(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = Leases(root, seconds=0.3)
+    held = Leases(root).take("pages")
+    assert held is not None
+    assert ours.is_over("pages", held.number) is None
+
+    def unreachable(what: str) -> tuple[int, bytes]:
+        raise EndpointConnectionError(endpoint_url="http://store")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ours, "_latest", unreachable)
+        with pytest.raises(EndpointConnectionError):
+            ours.is_over("pages", held.number)
+    time.sleep(0.4)
+    assert ours.is_over("pages", held.number) is None
+    time.sleep(0.4)
+    assert ours.is_over("pages", held.number)
+
+
 def test_names_that_nobody_holds_cost_who_waits_for_all_one_listing_together(
     root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
