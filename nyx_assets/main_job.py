@@ -27,7 +27,7 @@ from nyx_assets.materialization import (
 )
 from nyx_assets.partitions import CRAWL, ONE_RUN
 from nyx_assets.quarantine import note_failure, note_success, quarantined_partitions
-from nyx_assets.recovery import MAIN_JOB_TAGS, NO_RETRIES_TAGS, bury_killed_runs, take_partition_out
+from nyx_assets.recovery import MAIN_JOB_TAGS, NO_RETRIES_TAGS, bury_killed_runs, lease_tags, take_partition_out
 from nyx_assets.scope import Scope
 from nyx_assets.setting_notes import note_settings
 from resources.catalog import drop_foreign_catalog
@@ -132,8 +132,8 @@ class Pipeline:
 def run_main_job(pipeline: Pipeline, instance: DagsterInstance, home: Home, scope: Scope | None = None) -> JobReport:
     """Make what is not current. A partition that fails is reported and left behind; the others go on without it.
 
-    A home has one main job at a time; a second one waits, and then finds everything made. A cap that is reached ends the
-    run: what follows would be made from the partitions that happened to come first.
+    A machine has one main job of a home at a time; a second one waits, and then finds everything made. A cap that is reached
+    ends the run: what follows would be made from the partitions that happened to come first.
 
     Args:
         scope: the part of the graph that is looked at, and what of it is made although it is current; None: all of it,
@@ -335,7 +335,7 @@ def _make(
     Returns what was made, each with its partition.
     """
     begun, defs, is_one = time.monotonic(), pipeline.defs, len(partitions) == 1
-    tags = MAIN_JOB_TAGS | NO_RETRIES_TAGS
+    tags = MAIN_JOB_TAGS | NO_RETRIES_TAGS | lease_tags(home, _work_on(partitions[0]))
     if scope is not None and scope.again:
         tags |= BACKFILL_TAGS
     if not is_one:

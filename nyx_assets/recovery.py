@@ -1,8 +1,9 @@
 """What runs that were killed left in Dagster's records, and in tables that nobody checked; a partition that failed for good.
 
-A run of the main job is dead when the next main job begins, since a home has one at a time. Any other, started in the UI,
-by a backfill or by a sensor, is dead when the process that its log names is gone. A run that somebody else has ended, the
-code server whose worker died or a person, leaves the same behind.
+A run is dead when the processes that its log names are gone; only a process of this host can be judged from here. One of a main
+job is dead as well when the next main job of its home begins, since a machine has one at a time. Where hosts share the home, it
+is when the lease under which it was made is over or silent, wherever it was at work. A run that somebody else has ended, the
+code server whose worker died, Kubernetes or a person, leaves the same behind.
 """
 
 import json
@@ -27,12 +28,13 @@ from dagster._core.storage.tags import (
 from nyx_assets.materialization import DATA_VERSION_TAG, key_of, name_of
 from nyx_assets.partitions import CRAWL
 from nyx_assets.quarantine import LANDED
-from nyx_assets.run_processes import may_live, processes_of
+from nyx_assets.run_processes import RunProcess, is_elsewhere, may_live, processes_of
 from resources.commits import Commit
 from resources.home import Home
 
 MAIN_JOB_TAGS = {"nyx/main_job": "yes"}
-"""Runs of a main job. A home has one at a time, so one that is not finished when the next begins was killed."""
+LEASE_TAG = "nyx/lease"
+"""Of a run of a main job in a home that hosts share: number and name of the lease under which it was made."""
 PARTITION_TAG = "dagster/partition"
 UNFINISHED = [
     DagsterRunStatus.NOT_STARTED,
@@ -48,6 +50,8 @@ RETRY_PATIENCE = timedelta(minutes=5)
 """Choice: that long the daemon has to start a run again before what it left is judged without that."""
 PATIENCE = timedelta(hours=1)
 """Choice: that long a table waits for a moment in which nobody else makes the same asset."""
+PATIENCE_ELSEWHERE = timedelta(minutes=5)
+"""Choice: that long after the end of a run a process of it that cannot be seen from here may be at work; Kubernetes gives 30 s."""
 CLOCK_SLACK = timedelta(minutes=1)
 """Choice: Dagster dates the end of a run by its event, which may wait half a minute for a database before it is stored."""
 ENDED = [DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
@@ -60,33 +64,63 @@ DEAD_MESSAGE = (
 )
 
 
+def lease_tags(home: Home, what: str) -> dict[str, str]:
+    """The tag of a run that is made while this process holds the lease of this name."""
+    return {LEASE_TAG: f"{home.leases.number(what)} {what}"} if home.is_shared else {}
+
+
+def _lease_of(run: DagsterRun) -> tuple[str, int] | None:
+    """Name and number."""
+    number, _, what = run.tags.get(LEASE_TAG, "").partition(" ")
+    return (what, int(number)) if what else None
+
+
+def _is_of_main_job(run: DagsterRun) -> bool:
+    return MAIN_JOB_TAGS.items() <= run.tags.items()
+
+
 def bury_killed_runs(
     instance: DagsterInstance, home: Home, graph: BaseAssetGraph, *, log: Callable[[str], None]
 ) -> None:
     """Mark killed runs as failed, free what they hold, and quarantine what they wrote but did not check.
 
-    Call it while no main job is at work. A slot of a pool that a dead run holds would be waited for without end.
+    Call it while no main job of this machine is at work. A slot of a pool that a dead run holds would be waited for without
+    end; therefore what other hosts seem to be at work on is looked at until it is known whether they live.
     """
-    for record in instance.get_run_records(RunsFilter(tags=MAIN_JOB_TAGS, statuses=UNFINISHED)):
-        _bury(record, MAIN_JOB_MESSAGE, instance, home, graph, log)
+    unfinished = _unfinished_of_main_jobs(instance)
+    for record in unfinished:
+        if _lease_of(record.dagster_run) is None:
+            _bury(record, instance, home, graph, log)
     bury_dead_runs(instance, home, graph, log=log)
+    over = home.leases.over({lease for one in unfinished if (lease := _lease_of(one.dagster_run))}, log=log)
+    for record in unfinished:
+        if _lease_of(record.dagster_run) in over:
+            _bury(record, instance, home, graph, log)
     look_after_ended_runs(instance, home, graph, log=log)
 
 
 def bury_dead_runs(
     instance: DagsterInstance, home: Home, graph: BaseAssetGraph, *, log: Callable[[str], None]
 ) -> list[str]:
-    """The same for every run whose process is gone, at any time; returns their ids.
+    """The same for every run that is dead as far as can be told without waiting, at any time; returns their ids.
 
-    Where dagster.yaml enables run retries (that of registering.py does), the daemon starts them again, from what had not
-    been finished.
+    Where dagster.yaml enables run retries (those of registering.py and deploy/ do), the daemon starts them again, from what
+    had not been finished.
     """
-    dead = list(dead_runs(instance))
-    for record in dead:
-        run = record.dagster_run
-        log(f"run {run.run_id[:8]} is ended: its process is gone")
-        _bury(record, DEAD_MESSAGE, instance, home, graph, log)
-    return [record.dagster_run.run_id for record in dead]
+    dead = {record.dagster_run.run_id: record for record in (*dead_runs(instance), *_abandoned(instance, home))}
+    return [run_id for run_id, record in dead.items() if _bury(record, instance, home, graph, log)]
+
+
+def _abandoned(instance: DagsterInstance, home: Home) -> Iterator[RunRecord]:
+    """Unfinished runs of main jobs, here or elsewhere, whose lease is known to be over. Silence shows at a later look."""
+    for record in _unfinished_of_main_jobs(instance):
+        lease = _lease_of(record.dagster_run)
+        if lease is not None and home.leases.is_over(*lease):
+            yield record
+
+
+def _unfinished_of_main_jobs(instance: DagsterInstance) -> list[RunRecord]:
+    return list(instance.get_run_records(RunsFilter(tags=MAIN_JOB_TAGS, statuses=UNFINISHED)))
 
 
 def look_after_ended_runs(
@@ -98,16 +132,16 @@ def look_after_ended_runs(
     run frees its slots of pools, for which the next run, its own retry among them, would wait without end. Tables are
     judged once what was started in its place has ended, as that runs the checks that are still to be run.
     """
-    if not isinstance(instance.run_storage, SqliteRunStorage):
-        return []
-    return list(dict.fromkeys([*_free_slots(instance, log), *_judge_tables(instance, home, graph, log)]))
+    return list(dict.fromkeys([*_free_slots(instance, home, log), *_judge_tables(instance, home, graph, log)]))
 
 
-def _free_slots(instance: DagsterInstance, log: Callable[[str], None]) -> Iterator[str]:
+def _free_slots(instance: DagsterInstance, home: Home, log: Callable[[str], None]) -> Iterator[str]:
     """Of runs that have ended, and whose processes are gone; however long ago."""
     for run_id in instance.event_log_storage.get_concurrency_run_ids():
-        run = instance.get_run_by_id(run_id)
-        if run is not None and (not run.is_finished or _is_at_work(run_id, instance)):
+        record = instance.get_run_record_by_id(run_id)
+        if record is not None and (
+            not record.dagster_run.is_finished or _is_at_work(record, instance, home, datetime.now(UTC))
+        ):
             continue
         instance.event_log_storage.free_concurrency_slots_for_run(run_id)
         log(f"run {run_id[:8]} held slots of pools after its end: freed")
@@ -127,13 +161,13 @@ def _judge_tables(
     ended = RunsFilter(statuses=ENDED, updated_after=since - CLOCK_SLACK)
     for record in instance.get_run_records(ended):
         run = record.dagster_run
-        if MAIN_JOB_TAGS.items() <= run.tags.items():  # it looks after its own
+        if _is_of_main_job(run) and _ended_by_itself(run):  # it looks after its own
             continue
         if run.run_id not in known:
             may_mistake = (
                 busy & (run.asset_selection or frozenset()) and now - _in_utc(record.update_timestamp) < PATIENCE
             )
-            if may_mistake or _is_at_work(run.run_id, instance) or _goes_on(record, instance, now):
+            if may_mistake or _is_at_work(record, instance, home, now) or _goes_on(record, instance, now):
                 until = min(until, _in_utc(record.update_timestamp))
                 continue
             if _quarantine_unchecked(record, instance, home, graph, log):
@@ -153,8 +187,24 @@ def _looked_after(instance: DagsterInstance, now: datetime) -> tuple[datetime, f
     return until if until <= now else now - LOOK_BACK, frozenset(said["judged"])
 
 
-def _is_at_work(run_id: str, instance: DagsterInstance) -> bool:
-    return any(may_live(process) for process in processes_of(instance, run_id))
+def _is_at_work(record: RunRecord, instance: DagsterInstance, home: Home, now: datetime) -> bool:
+    """Whether a run that has ended in the records may still do something."""
+    run = record.dagster_run
+    processes = processes_of(instance, run.run_id)
+    if any(may_live(process) for process in processes if _is_seen(process, instance)):
+        return True
+    if all(_is_seen(process, instance) for process in processes):
+        return False
+    if (lease := _lease_of(run)) is not None:
+        return not home.leases.is_over(*lease)
+    return now - _in_utc(record.update_timestamp) < PATIENCE_ELSEWHERE
+
+
+def _is_seen(process: RunProcess, instance: DagsterInstance) -> bool:
+    """Whether it can be told from here if a process lives. A mere number, in records that hosts share, may be of any of them."""
+    if process.mark is None:
+        return isinstance(instance.run_storage, SqliteRunStorage)
+    return not is_elsewhere(process.mark)
 
 
 def _goes_on(record: RunRecord, instance: DagsterInstance, now: datetime) -> bool:
@@ -175,41 +225,41 @@ def _line_of(run: DagsterRun, instance: DagsterInstance) -> list[DagsterRun]:
 
 
 def dead_runs(instance: DagsterInstance) -> Iterator[RunRecord]:
-    """Unfinished runs whose processes are all gone; one of another host or container is never judged from here.
-
-    Only where the records are SQLite files, which one machine has for itself: with a database that several hosts share, a
-    process that is not here may live elsewhere, and the launcher of that deployment watches it.
-    """
-    if not isinstance(instance.run_storage, SqliteRunStorage):
-        return
+    """Unfinished runs whose processes are all gone; one of another host or container is never judged from here."""
     for record in instance.get_run_records(RunsFilter(statuses=UNFINISHED)):
         processes = processes_of(instance, record.dagster_run.run_id)
-        if processes and not any(may_live(process) for process in processes):
+        if processes and not any(not _is_seen(process, instance) or may_live(process) for process in processes):
             yield record
 
 
 def _bury(
-    record: RunRecord,
-    message: str,
-    instance: DagsterInstance,
-    home: Home,
-    graph: BaseAssetGraph,
-    log: Callable[[str], None],
-) -> None:
+    found: RunRecord, instance: DagsterInstance, home: Home, graph: BaseAssetGraph, log: Callable[[str], None]
+) -> bool:
+    """End a dead run; False where it has ended, in order, since it was looked up."""
+    record = instance.get_run_record_by_id(found.dagster_run.run_id)
+    if record is None or record.dagster_run.is_finished:
+        return False
     run = record.dagster_run
+    message = MAIN_JOB_MESSAGE if _is_of_main_job(run) else DEAD_MESSAGE
+    log(f"run {run.run_id[:8]} is ended: its process is gone")
     _quarantine_unchecked(record, instance, home, graph, log)
     if run.status == DagsterRunStatus.CANCELING:
         instance.report_run_canceled(run, message)
     else:
         instance.report_run_failed(run, message)
     instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    return True
+
+
+def _ended_by_itself(run: DagsterRun) -> bool:
+    return run.tags.get(RUN_FAILURE_REASON_TAG) == RunFailureReason.STEP_FAILURE.value
 
 
 def _quarantine_unchecked(
     record: RunRecord, instance: DagsterInstance, home: Home, graph: BaseAssetGraph, log: Callable[[str], None]
 ) -> bool:
     """Whether the run left tables that it should have checked; they are made again."""
-    ended_by_itself = record.dagster_run.tags.get(RUN_FAILURE_REASON_TAG) == RunFailureReason.STEP_FAILURE.value
+    ended_by_itself = _ended_by_itself(record.dagster_run)
     how = "failed" if ended_by_itself else "was killed"
     unchecked = list(_unchecked(record, instance, home, graph, must_be_known=ended_by_itself))
     for name, partition in unchecked:

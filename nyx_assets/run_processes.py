@@ -9,9 +9,10 @@ import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dagster import DagsterEventType, DagsterInstance, EventLogEntry, MetadataValue
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 PROC = Path("/proc")
 NUMBER = "pid"
@@ -89,7 +90,7 @@ def may_live(process: RunProcess, proc: Path = PROC) -> bool:
     be a run's: with the wall clock, the starts of all processes move as well.
     """
     if (mark := process.mark) is not None:
-        return _is_elsewhere(mark, proc) or mark_of(process.number, proc) == mark
+        return is_elsewhere(mark, proc) or mark_of(process.number, proc) == mark
     try:
         fields = _fields(process.number, proc)
         boot = next(
@@ -104,7 +105,7 @@ def may_live(process: RunProcess, proc: Path = PROC) -> bool:
     return started <= process.since + CLOCK_SLACK_SECONDS or any(word in command for word in RUN_WORDS)
 
 
-def _is_elsewhere(mark: Mark, proc: Path) -> bool:
+def is_elsewhere(mark: Mark, proc: Path = PROC) -> bool:
     """Whether a process is of another host or container than this one. A host that was started anew keeps its name."""
     here = mark_of(os.getpid(), proc)
     if mark.host == socket.gethostname() or here is None:
@@ -129,15 +130,15 @@ def _answers(number: int) -> bool:
 
 
 def note_processes() -> None:
-    """Have this process put its mark on the events that name it. May be called again."""
-    setattr(SqliteEventLogStorage, "store_event", _store_event)  # noqa: B010 - a method of another's class
+    """Have this process put its mark on the events that name it, in SQLite and Postgres alike. May be called again."""
+    setattr(SqlEventLogStorage, "prepare_insert_event", _prepare_insert_event)  # noqa: B010 - a method of another's class
 
 
-def _store_event(self: SqliteEventLogStorage, event: EventLogEntry) -> None:
-    _store_event_of_dagster(self, _marked(event))
+def _prepare_insert_event(self: SqlEventLogStorage, event: EventLogEntry) -> Any:
+    return _prepare_insert_event_of_dagster(self, _marked(event))
 
 
-_store_event_of_dagster = SqliteEventLogStorage.store_event
+_prepare_insert_event_of_dagster = SqlEventLogStorage.prepare_insert_event
 
 
 def _marked(entry: EventLogEntry) -> EventLogEntry:

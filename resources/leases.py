@@ -60,6 +60,7 @@ class Leases:
     def __init__(self, root: str, *, seconds: float = LEASE_SECONDS) -> None:
         self._fs, self._base = open_store(root)
         self._seconds = seconds
+        self._seen: dict[str, tuple[tuple[int, bytes], float]] = {}
 
     @contextmanager
     def held(self, what: str, *, log: Callable[[str], None]) -> Iterator[Lease]:
@@ -122,6 +123,43 @@ class Leases:
                 time.sleep(self._seconds / LOOKS_PER_LEASE)
                 before, latest = latest, self._latest(what)
                 seen_at = seen_at if latest == before else time.monotonic()
+
+    def number(self, what: str) -> int:
+        """The number that holds now, or held last; 0 where there never was one."""
+        return self._latest(what)[0]
+
+    def is_over(self, what: str, number: int) -> bool | None:
+        """Whether the holder of this number is done: it gave the lease back, lost it, or was silent for too long.
+
+        None while there is no telling: silence shows only to who looks again later, by his own clock.
+        """
+        before = self._seen.pop(what, None)  # where the store does not answer now, its holder may not reach it either
+        latest = self._latest(what)
+        if latest[0] > number or (latest[0] == number and _is_given_back(latest[1])):
+            return True
+        if latest[0] < number:  # not the store that it was taken in
+            return None
+        seen, since = before or (None, 0.0)
+        self._seen[what] = latest, since if latest == seen else time.monotonic()
+        if latest == seen:
+            return True if time.monotonic() - since > self._seconds else None
+        return None if seen is None else False
+
+    def over(self, taken: Collection[tuple[str, int]], *, log: Callable[[str], None]) -> set[tuple[str, int]]:
+        """Those of these names and numbers whose holder is done; looks at them for as long as a lease lives at most."""
+        asked, found = set(taken), set[tuple[str, int]]()
+        until = time.monotonic() + self._seconds * (1 + 2 / LOOKS_PER_LEASE)
+        while asked:
+            known = {one: self.is_over(*one) for one in asked}
+            found |= {one for one, is_over in known.items() if is_over}
+            unknown = {one for one, is_over in known.items() if is_over is None}
+            if not unknown or time.monotonic() > until:
+                break
+            if asked == set(taken):
+                log(f"waiting: do their holders live, of {', '.join(sorted(what for what, _ in unknown))}?")
+            asked = unknown
+            time.sleep(self._seconds / LOOKS_PER_LEASE)
+        return found
 
     def take(self, what: str) -> Lease | None:
         """The lease if nobody holds it. A file that its writer has only created counts as held."""

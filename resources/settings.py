@@ -43,6 +43,8 @@ NYX_FETCH_ALLOW
               host names and networks that are fetched from although they are not public, separated by commas
 NYX_VISION_CACHE_BYTES
               most bytes in this home for what vision towers made of pictures; default 0: every run reads them again
+NYX_DEVICE    cuda: what computes on a GPU fails where there is none; default auto: it then takes the CPU. Read where the
+              device is chosen, training_kernels/device.py
 NYX_TRAIN_PROCESSES
               processes that train together under torchrun, one a device; default 1: in the process of the asset
 NYX_TRAIN_NODES, NYX_TRAIN_RENDEZVOUS
@@ -158,6 +160,7 @@ class Settings:
     """None: pictures on the web are not fetched."""
     vision_cache_bytes: int
     """0: nothing is kept."""
+    needs_gpu: bool
     train_processes: int
     """1: training runs in the process of its asset."""
     train_nodes: int
@@ -207,6 +210,7 @@ class Settings:
             ),
             web=_web_access(env),
             vision_cache_bytes=_whole_number(env, "NYX_VISION_CACHE_BYTES", default=0, least=0),
+            needs_gpu=_needs_gpu(env),
             train_processes=_whole_number(env, "NYX_TRAIN_PROCESSES", default=1, least=1),
             train_nodes=_whole_number(env, "NYX_TRAIN_NODES", default=1, least=1),
             train_rendezvous=_rendezvous(env),
@@ -219,7 +223,8 @@ class Settings:
 
 
 OF_THE_INSTALLATION = re.compile(
-    r"NYX_(HOME|LOCAL|CRAWL|LANDING_SECONDS|INDEX_URI|ALERT_WEBHOOK|K8S_STEPS|MAX_\w+|BUDGET_SINCE|RETRAIN\w*|TRAIN_\w+)"
+    r"NYX_(HOME|LOCAL|CRAWL|LANDING_SECONDS|INDEX_URI|ALERT_WEBHOOK|K8S_STEPS|MAX_\w+|BUDGET_SINCE|RETRAIN\w*|TRAIN_\w+"
+    r"|DEVICE)"
 )
 """What one run may not have otherwise than the rest."""
 KEY_NAME = re.compile(r"NYX_\w+_API_KEY")
@@ -373,6 +378,13 @@ def _webhook(env: Mapping[str, str]) -> str | None:
     if value is not None and not value.startswith(("http://", "https://")):
         raise ConfigError("NYX_ALERT_WEBHOOK must be an address that begins with http:// or https://")
     return value
+
+
+def _needs_gpu(env: Mapping[str, str]) -> bool:
+    value = env.get("NYX_DEVICE") or "auto"
+    if value not in ("auto", "cuda"):
+        raise ConfigError(f"NYX_DEVICE must be auto or cuda, got {value!r}")
+    return value == "cuda"
 
 
 def _is_replay(env: Mapping[str, str]) -> bool:

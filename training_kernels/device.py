@@ -12,8 +12,17 @@ from training_kernels.errors import ConfigError
 
 
 def pick_device() -> torch.device:
-    """The CUDA device of this process's place on the machine (LOCAL_RANK, set by torchrun), or the CPU."""
+    """The CUDA device of this process's place on the machine (LOCAL_RANK, set by torchrun), or the CPU.
+
+    Raises ConfigError where NYX_DEVICE=cuda and there is none: what was given a GPU is not to compute for days without.
+    """
     if not torch.cuda.is_available():
+        if os.environ.get("NYX_DEVICE") == "cuda":
+            built = f"is built for CUDA {torch.version.cuda}" if torch.version.cuda else "is built without CUDA"
+            raise ConfigError(
+                f"NYX_DEVICE=cuda, and there is no CUDA device here: torch {torch.__version__} {built}; give this process a "
+                "GPU and a torch with CUDA (on Kubernetes the image …-gpu, deploy/steps.yaml), or unset NYX_DEVICE"
+            )
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 

@@ -5,16 +5,23 @@ import os
 from nyx_assets.doctor.findings import Finding, bad, good, note
 
 
-def examine_device(train_processes: int) -> Finding:
+def examine_device(train_processes: int, *, needs_gpu: bool = False) -> Finding:
     """The CUDA devices with memory and bfloat16, or what it means that there is none.
 
     Args:
         train_processes: NYX_TRAIN_PROCESSES, which take a device each.
+        needs_gpu: NYX_DEVICE=cuda, with which nothing is trained or embedded without a GPU.
     """
     import torch
 
     if not torch.cuda.is_available():
         said = f"none, torch {torch.__version__} on {os.cpu_count()} cores: training and embedding run on the CPU in float32"
+        if needs_gpu:
+            return bad(
+                "gpu",
+                f"none for NYX_DEVICE=cuda, torch {torch.__version__}",
+                "give it a GPU and a torch with CUDA, or unset NYX_DEVICE",
+            )
         if torch.version.cuda is not None:
             return note("gpu", said, "this torch is built for CUDA: `nvidia-smi` says whether the driver sees a device")
         return note(

@@ -41,7 +41,7 @@ def examine(
         ("python", examine_python),
         ("packages", examine_packages),
         ("settings", lambda: examine_setting_names(env)),
-        ("gpu", lambda: examine_device(settings.train_processes)),
+        ("gpu", lambda: examine_device(settings.train_processes, needs_gpu=settings.needs_gpu)),
         ("clock", lambda: examine_clock(home, now())),
         ("home", lambda: examine_home(home)),
         ("disk", lambda: examine_disk(home, needed_bytes())),

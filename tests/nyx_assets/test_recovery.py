@@ -24,7 +24,7 @@ import resources.table_writer
 from nyx_assets import recovery
 from nyx_assets.materialization import Step, key_of
 from nyx_assets.partitions import CRAWL
-from nyx_assets.recovery import LOOKED_AFTER_KEY, bury_dead_runs, dead_runs, look_after_ended_runs
+from nyx_assets.recovery import LOOKED_AFTER_KEY, MAIN_JOB_TAGS, bury_dead_runs, dead_runs, look_after_ended_runs
 from nyx_assets.registering import open_instance
 from nyx_assets.run_processes import RunProcess, mark_of, may_live, processes_of
 from resources.home import Home
@@ -262,6 +262,18 @@ def test_a_table_that_another_host_made_is_not_touched_by_a_run_that_never_came_
         assert look_after_ended_runs(instance, home, pipeline.defs.resolve_asset_graph(), log=print) == []
     assert home.tables.quarantine_reason("cleaned", "c1") is None
     assert numbers(home, "cleaned", "c1") == [5]
+
+
+def test_a_killed_run_of_a_main_job_that_a_person_ends_before_the_next_one_is_looked_after_too(home: Home) -> None:
+    graph = toy_pipeline(home).defs.resolve_asset_graph()
+    with open_instance(home) as instance:
+        with started(home, dies_before_checks=True) as process:
+            process.wait(60)
+        run = the_run(instance).dagster_run
+        instance.add_run_tags(run.run_id, MAIN_JOB_TAGS)
+        instance.report_run_canceled(run, "it hung")
+        assert look_after_ended_runs(instance, home, graph, log=print) == [run.run_id]
+        assert "killed before its checks" in str(home.tables.quarantine_reason("cleaned", "c1"))
 
 
 def test_a_retry_whose_first_run_was_deleted_holds_nothing_up(home: Home) -> None:

@@ -17,11 +17,14 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 import pytest
+from dagster import DagsterInstance, DagsterRunStatus
 
+from nyx_assets import recovery
 from nyx_assets.catalog.assets import catalog_over
 from nyx_assets.main_job import Pipeline, run_main_job
 from nyx_assets.materialization import Step, key_of, name_of
 from nyx_assets.partitions import CRAWL, EVERY_CRAWL
+from nyx_assets.recovery import bury_dead_runs, bury_killed_runs
 from nyx_assets.registering import open_instance
 from resources.home import Home
 from resources.leases import Leases
@@ -187,6 +190,55 @@ def test_what_is_asked_of_one_partition_on_two_hosts_is_done_one_after_the_other
     assert job.returncode == 0, rest
     assert executions(other.root) == ["doubled a"]
     assert one.tables.read("doubled", partition="a")["x"].to_pylist() == [0, 2, 4]
+
+
+def test_a_main_job_leaves_the_living_run_of_another_host_alone_and_ends_that_of_a_silent_one(
+    landed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where hosts have their records in one Postgres: a process of another host shows in its lease alone."""
+    monkeypatch.setattr(recovery, "is_elsewhere", lambda mark: True)
+    one, other = host(landed, tmp_path / "one"), host(landed, tmp_path / "other")
+    graph = slow_pipeline(other).defs.resolve_asset_graph()
+
+    def only_run(records: DagsterInstance) -> dg.DagsterRun:
+        [run] = records.get_runs()
+        return run
+
+    job = start(landed, one.root, TOY_SLEEP_SECONDS="1000")
+    try:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not executions(one.root) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        with open_instance(one) as records:
+            assert only_run(records).tags[recovery.LEASE_TAG].endswith(" main job of a")
+            bury_killed_runs(records, other, graph, log=print)
+            assert only_run(records).status == DagsterRunStatus.STARTED
+            job.kill()
+            job.wait()
+            said: list[str] = []
+            bury_killed_runs(records, other, graph, log=said.append)
+            assert only_run(records).status == DagsterRunStatus.FAILURE
+            assert said[0].startswith("waiting: do their holders live, of main job of a")
+    finally:
+        job.kill()
+        job.communicate()
+
+
+def test_a_sensor_finds_the_run_of_a_silent_host_without_waiting(tmp_path: Path) -> None:
+    home = host(str(tmp_path / "store"), tmp_path / "one")
+    graph = slow_pipeline(home).defs.resolve_asset_graph()
+    with open_instance(home) as records:
+        lease = home.leases.take("main job of a")
+        assert lease is not None
+        run = records.create_run_for_job(
+            slow_pipeline(home).defs.resolve_implicit_global_asset_job_def(),
+            tags=recovery.MAIN_JOB_TAGS | recovery.lease_tags(home, lease.what), status=DagsterRunStatus.STARTED,
+        )  # fmt: skip
+        begun = time.monotonic()
+        assert bury_dead_runs(records, home, graph, log=print) == []
+        assert time.monotonic() - begun < LEASE_SECONDS
+        time.sleep(LEASE_SECONDS + 0.1)
+        assert bury_dead_runs(records, home, graph, log=print) == [run.run_id]
 
 
 if __name__ == "__main__":

@@ -224,6 +224,43 @@ def test_who_waits_for_all_waits_for_who_takes_over_meanwhile_as_well(root: str)
     taking.join()
 
 
+def test_whether_a_holder_is_done_shows_to_who_looks_again(root: str) -> None:
+    ours, theirs = Leases(root, seconds=1.5), Leases(root, seconds=1.5)
+    with theirs.held("pages", log=quiet) as held:
+        taken = ("pages", held.number)
+        assert (ours.number("pages"), ours.is_over(*taken)) == (held.number, None), "it may be silent or not"
+        assert ours.over({taken}, log=quiet) == set(), "it was renewed"
+        assert ours.is_over("pages", held.number - 1), "another holds it"
+        assert ours.is_over("pages", held.number + 1) is None, "it was taken in another store"
+    assert ours.over({taken}, log=quiet) == {taken}
+    silent = theirs.take("pictures")
+    assert silent is not None
+    said: list[str] = []
+    began = time.monotonic()
+    assert ours.over({("pictures", silent.number), taken}, log=said.append) == {("pictures", silent.number), taken}
+    assert 1.5 <= time.monotonic() - began < 10.0
+    assert said == ["waiting: do their holders live, of pictures?"]
+
+
+def test_a_time_in_which_the_store_does_not_answer_is_no_silence(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = Leases(root, seconds=0.3)
+    held = Leases(root).take("pages")
+    assert held is not None
+    assert ours.is_over("pages", held.number) is None
+
+    def unreachable(what: str) -> tuple[int, bytes]:
+        raise EndpointConnectionError(endpoint_url="http://store")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ours, "_latest", unreachable)
+        with pytest.raises(EndpointConnectionError):
+            ours.is_over("pages", held.number)
+    time.sleep(0.4)
+    assert ours.is_over("pages", held.number) is None
+    time.sleep(0.4)
+    assert ours.is_over("pages", held.number)
+
+
 def test_names_that_nobody_holds_cost_who_waits_for_all_one_listing_together(
     root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
