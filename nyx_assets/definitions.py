@@ -33,11 +33,11 @@ from nyx_assets.evaluation.assets import (
 from nyx_assets.evaluation.checks import (
     EVALUATION_CHECKS,
     HELD_OUT,
-    SUITES,
     guarded_suites,
     nyxqa_questions,
     picture_hashes,
     questions_of,
+    suites_fingerprint,
 )
 from nyx_assets.feedback.assets import feedback_checks, preferences_assets
 from nyx_assets.index.assets import EMBEDDING_ASSETS, final_index, round_embeddings
@@ -277,11 +277,8 @@ def setting_values(recipe: PipelineRecipe, resources: Mapping[str, Any]) -> dict
     values["qa.checks"] += prompt_versions("nyx_assets.nyxqa") + answering
     judge_of_negatives = f"{resources['judge'].model} {answering}" if recipe.mining.judge == "vlm" else ""
     values["web_pictures"] = resources["web_pictures"].setting
-    resources["home"].mirror.send(SUITES)
-    resources["home"].mirror.bring(SUITES)
-    suites = resources["home"].root / SUITES
-    guarded = PublicSets(suites if suites.is_dir() else None)  # a new suite may be leaked by what was drawn before
-    values["public_sets"] = f"{resources['public_sets'].fingerprint()} {guarded.fingerprint()}"
+    guarded = suites_fingerprint(resources["home"])  # a new suite may be leaked by what was drawn before
+    values["public_sets"] = f"{resources['public_sets'].fingerprint()} {guarded}"
     values["mining"] += f" {recipe.backbone if recipe.mining.miner == UNTRAINED.name else ''} {judge_of_negatives}"
     values["qa.round_trip"] += f" {recipe.backbone if recipe.qa.round_trip.retriever == UNTRAINED.name else ''}"
     values |= {role: resources[role].model for role in ROLES}

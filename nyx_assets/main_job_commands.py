@@ -37,6 +37,7 @@ def run(crawl: Crawl | None, as_json: bool) -> None:
     stopped it, 1 for any other failure.
     """
     from nyx_assets.definitions import build_pipeline, resources_of
+    from nyx_assets.evaluation.checks import share_suites
     from nyx_assets.main_job import run_main_job
     from nyx_assets.planned_run import plan_of
     from nyx_assets.planning import plan_text
@@ -52,6 +53,7 @@ def run(crawl: Crawl | None, as_json: bool) -> None:
     console = logging.getLogger("nyx")
     console.info("home %s, crawl %s, recipe %s", home, made_from, settings.recipe)
     catch_up(home, lambda: resources_of(settings, home)["index"], log=console.info)
+    share_suites(home)  # before the settings are read, whose fingerprint of them is the same on all hosts
     with open_instance(home) as instance:
         refused = register_deliveries(home, instance, made_from)
         pipeline = build_pipeline(settings, home)
@@ -98,6 +100,7 @@ def backfill(
         stale_lines,
     )
     from nyx_assets.definitions import build_pipeline
+    from nyx_assets.evaluation.checks import share_suites
     from nyx_assets.main_job import run_main_job
     from nyx_assets.planned_run import plan_of
     from nyx_assets.planning import plan_json, plan_text
@@ -112,6 +115,8 @@ def backfill(
     which = WhichPartitions(keys=keys, pattern=partitions_like, is_all=all_partitions)
     if (made_from := settings.crawl or home.crawl) is None:
         raise Refusal(f"nothing has landed in {home} yet: start with `nyx run`, or set NYX_CRAWL to its crawl folder")
+    if not dry_run:
+        share_suites(home)
     pipeline = build_pipeline(settings, home)
     scope = scope_of_backfill(pipeline, home, assets, which, with_downstream=with_downstream)
     stale = stale_inputs(pipeline, home, scope)

@@ -163,12 +163,17 @@ class CrawlStore:
         except FileNotFoundError as error:
             if not name:
                 raise CrawlUnanswered(store_trouble(place, error, setting="NYX_CRAWL")) from error
-            raise DataError(
-                f"{place} is not there any more: it was removed after it was listed; deliver it again, or remove the rest of "
-                "its delivery"
-            ) from error
+            raise DataError(removed(place)) from error
         except Exception as error:
             raise CrawlUnanswered(store_trouble(place, error, setting="NYX_CRAWL")) from error
+
+
+def removed(place: str) -> str:
+    """What is said of a file of a delivery that is gone."""
+    return (
+        f"{place} is not there any more: it was removed after it was listed; deliver it again, or remove the rest of its "
+        "delivery"
+    )
 
 
 class FilesAhead:

@@ -6,7 +6,7 @@
 import fcntl
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,14 +51,28 @@ class Mirror:
         if not self._is_needed:
             return
         with self._state() as state:
-            for path in sorted((self._root / folder).rglob("*"), key=lambda path: _order(path.name)):
-                name = path.relative_to(self._root).as_posix()
-                is_hidden = any(part.startswith(".") for part in name.split("/"))
-                if is_hidden or not path.is_file() or state.get(name, {}).get("here") == _stamp(path):
-                    continue
+            for name, path in self._unsent(folder, state):
                 stamp = _stamp(path)
                 put_file(self._fs, path, f"{self._base}/{name}")
                 state[name] = {"there": tag_of(self._fs.info(f"{self._base}/{name}")), "here": stamp}
+
+    def tags(self, folder: str) -> dict[str, str]:
+        """What a folder of a shared home would hold if it were sent now, by name, each file with a tag of its content;
+        nothing is written.
+
+        A file that is yet to be sent is told by its size and time here, any other as every host tells it.
+        """
+        held = files_below(self._fs, f"{self._base}/{folder}")
+        tags = {path.removeprefix(self._base).strip("/"): tag_of(info) for path, info in held.items()}
+        return tags | {name: str(_stamp(path)) for name, path in self._unsent(folder, self._read_state())}
+
+    def _unsent(self, folder: str, state: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Path]]:
+        """Name and file of what was made or changed here since it was last seen, but hidden ones."""
+        for path in sorted((self._root / folder).rglob("*"), key=lambda path: _order(path.name)):
+            name = path.relative_to(self._root).as_posix()
+            is_hidden = any(part.startswith(".") for part in name.split("/"))
+            if not is_hidden and path.is_file() and state.get(name, {}).get("here") != _stamp(path):
+                yield name, path
 
     def remove(self, folder: str) -> None:
         """Remove a folder from the store, the file that says that it is complete first."""

@@ -15,6 +15,7 @@ from nyx_assets.partitions import CRAWL
 from nyx_assets.registering import landed_events, not_quarantined
 from resources.home import Home
 from resources.settings import Settings
+from sensors.refusals import refused_before, remember_refused
 from training_kernels.errors import DataError
 
 MAX_LANDINGS_PER_TICK = 500
@@ -50,6 +51,7 @@ def landings_sensor(home: Home, settings: Settings) -> dg.SensorDefinition:
             found = find_deliveries(
                 crawl,
                 known=landed,
+                refused_before=refused_before(context.instance),
                 counted=partial(landed_rows, home),
                 opening=Opening(
                     is_ripe=lambda listing: is_complete(listing, seen),
@@ -61,6 +63,7 @@ def landings_sensor(home: Home, settings: Settings) -> dg.SensorDefinition:
             return dg.SkipReason(str(error))
         if cursor.get("landed"):  # of the tick before: now that its cursor came back, its partitions are registered
             remember(context.instance, {key: landed[key] for key in found.unchanged})
+        remember_refused(context.instance, found.refused)
         for one in found.refused:
             context.log.warning(f"delivery {one.key} is refused: {one.reason}")
         wanted = not_quarantined(home, found.deliveries)

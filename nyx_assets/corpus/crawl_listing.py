@@ -10,12 +10,12 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Literal
+from typing import Literal, TypeVar
 
-from resources.crawl_store import Crawl, CrawlStore, StoredFile
+from resources.crawl_store import Crawl, CrawlStore, StoredFile, removed
 from training_kernels.errors import DataError
 
 MARKER = "_SUCCESS"
@@ -31,6 +31,7 @@ Kind = Literal["parquet", "json_rows", "page"]
 
 _States = Mapping[str, os.stat_result | None]
 """By name of a file: what the operating system says of it; None for one that went away."""
+_Said = TypeVar("_Said")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,26 +95,41 @@ def key_of(name: str) -> str:
     return next((name.removesuffix(suffix) for suffix in ROW_SUFFIXES if name.endswith(suffix)), name)
 
 
-def fingerprints_now(folder: PurePath, names: Iterable[str]) -> Iterable[str]:
-    """What the fingerprint of a delivery of this machine may be now: as a file beside others, or as a folder of its own.
+def fingerprints_now(folder: PurePath, names: Sequence[str], *, is_beside_others: bool) -> set[str]:
+    """What the fingerprint of a delivery of this machine may be now: as a folder of its own, or as a file beside others.
 
     Args:
         names: of the files of pages, from the delivery's folder.
+        is_beside_others: it is one file of the crawl folder, of which nothing else is looked at.
+
+    Raises DataError if a file of these names is gone, or cannot be seen.
     """
     look = _Look()
-    match list(names):
-        case [name]:
-            yield _fingerprint({name: look.state(f"{folder}/{name}")})
-    states, _ = _all_files(str(folder), look)
-    yield _fingerprint(states)
+    if is_beside_others:
+        states: _States = {name: look.state(f"{folder}/{name}") for name in names}
+    else:
+        states, _ = _all_files(str(folder), look)
+    for name in names:
+        if states.get(name) is None:
+            raise DataError(look.fault or removed(f"{folder}/{name}"))
+    return {_fingerprint(one) for one in _ways(states, names)}
 
 
-def stored_fingerprints_now(store: CrawlStore, names: Iterable[str]) -> Iterable[str]:
+def stored_fingerprints_now(store: CrawlStore, names: Sequence[str], *, is_beside_others: bool) -> set[str]:
     """The same of a delivery in a store, which is that of its folder."""
-    match list(names):
-        case [name]:
-            yield _stored_fingerprint({name: store.file(name)})
-    yield _stored_fingerprint(_without_marker(store.files()))
+    if is_beside_others:
+        files = {name: store.file(name) for name in names}
+    else:
+        files = _without_marker(store.files())
+    for name in names:
+        if name not in files:
+            raise DataError(removed(f"{store.url}/{name}"))
+    return {_stored_fingerprint(one) for one in _ways(files, names)}
+
+
+def _ways(files: Mapping[str, _Said], names: Sequence[str]) -> list[Mapping[str, _Said]]:
+    """The files of which a fingerprint may be: all, and the one alone, whose crawl folder may have the name of its key."""
+    return [files, {names[0]: files[names[0]]}] if len(names) == 1 else [files]
 
 
 def _in_folder(crawl_folder: Path) -> list[Listing]:

@@ -14,11 +14,11 @@ from pathlib import Path, PurePath, PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
-from nyx_assets.corpus.crawl_listing import Kind, Listing, key_of, kind_of, listings_of
+from nyx_assets.corpus.crawl_listing import Kind, Listing, kind_of, listings_of
 from nyx_assets.corpus.row_counts import count_rows, count_stored_rows
 from resources.crawl_store import AT_ONCE, Crawl, CrawlStore
 from resources.stores import is_url
-from training_kernels.errors import DataError
+from training_kernels.errors import CrawlUnanswered, DataError
 
 ALLOWED_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """A crawl key names a partition and a folder; a comma, for one, would break Dagster's backfills."""
@@ -70,10 +70,14 @@ class Delivery:
         """The folder for people and tables: its path, or its URL."""
         return self.url or str(self.folder)
 
+    @property
+    def is_file_beside_others(self) -> bool:
+        """Whether it is a file of the crawl folder; not told of one in a crawl folder that has the very name of its key."""
+        return self.folder.name != self.key
+
     def name_of(self, file: DeliveredFile) -> str:
         """The file's name relative to the crawl folder."""
-        is_single_file = key_of(file.path.name) == self.key and len(self.files) == 1 and self.folder.name != self.key
-        return file.path.name if is_single_file else f"{self.key}/{self.name_within(file)}"
+        return file.path.name if self.is_file_beside_others else f"{self.key}/{self.name_within(file)}"
 
     def name_within(self, file: DeliveredFile) -> str:
         """The file's name relative to `folder`."""
@@ -91,6 +95,8 @@ class RefusedDelivery:
     key: str
     reason: str
     fingerprint: str
+    is_of_content: bool = False
+    """Its files were opened, and what is in them is at fault: it is refused until they change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +119,7 @@ class Opening:
     at_most: float = float("inf")
     """Deliveries that can be read; what is refused does not count."""
     seconds: float = float("inf")
+    """However few, at least one is opened that can be read, or is refused for its content."""
 
 
 ALL = Opening()
@@ -122,6 +129,7 @@ def find_deliveries(
     crawl: Crawl,
     *,
     known: Mapping[str, str] = MappingProxyType({}),
+    refused_before: Mapping[str, RefusedDelivery] = MappingProxyType({}),
     counted: CountedRows = _none_counted,
     opening: Opening = ALL,
 ) -> FoundDeliveries:
@@ -130,6 +138,7 @@ def find_deliveries(
     Args:
         crawl: a folder of this machine, or the URL of one in a store.
         known: fingerprint by key of deliveries that were taken already; while theirs is the same they are left out.
+        refused_before: by key what was refused for its content; while the fingerprint is the same it is not opened.
         counted: rows that were counted before; such files are not opened.
         opening: which of them are opened.
 
@@ -146,6 +155,8 @@ def find_deliveries(
             refused.append(RefusedDelivery(key=key, reason=reason, fingerprint=listing.fingerprint))
         elif known.get(key) == listing.fingerprint:
             unchanged.append(key)
+        elif key in refused_before and refused_before[key].fingerprint == listing.fingerprint:
+            refused.append(refused_before[key])
         else:
             new.append(listing)
     deliveries: list[Delivery] = []
@@ -153,8 +164,8 @@ def find_deliveries(
     for listing, outcome in _opened(new, counted, opening):
         if isinstance(outcome, Delivery):
             deliveries.append(outcome)
-        elif isinstance(outcome, DataError):
-            refused.append(RefusedDelivery(key=listing.key, reason=str(outcome), fingerprint=listing.fingerprint))
+        elif isinstance(outcome, RefusedDelivery):
+            refused.append(outcome)
         else:
             unopened.append(listing)
     return FoundDeliveries(
@@ -205,31 +216,43 @@ def _key_fault(key: str, names: Sequence[str]) -> str | None:
 
 def _opened(
     listings: Sequence[Listing], counted: CountedRows, opening: Opening
-) -> Iterator[tuple[Listing, Delivery | DataError | None]]:
-    """Each listing with its delivery, the reason why it is none, or None where it is not to be opened now."""
+) -> Iterator[tuple[Listing, Delivery | RefusedDelivery | None]]:
+    """Each listing with its delivery, or refused, or with None where it is not to be opened now."""
+    last, num_opened, num_settled = time.monotonic() + opening.seconds, 0, 0
 
-    def attempt(listing: Listing, store: CrawlStore | None) -> Delivery | DataError:
+    def is_enough() -> bool:
+        return num_opened >= opening.at_most or (num_settled > 0 and time.monotonic() > last)
+
+    def attempt(listing: Listing, store: CrawlStore | None) -> Delivery | RefusedDelivery:
         try:
             return _open(listing, store, counted(listing.key, listing.fingerprint))
         except DataError as error:
-            return error
+            return RefusedDelivery(
+                key=listing.key,
+                reason=str(error),
+                fingerprint=listing.fingerprint,
+                is_of_content=_is_of_content(error),
+            )
 
-    last, num_opened = time.monotonic() + opening.seconds, 0
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="footers") as pool:
         for start in range(0, len(listings), AT_ONCE):
             several = listings[start : start + AT_ONCE]
-            is_enough = num_opened >= opening.at_most or time.monotonic() > last
-            stored = [] if is_enough else [one for one in several if one.url and opening.is_ripe(one)]
+            stored = [] if is_enough() else [one for one in several if one.url and opening.is_ripe(one)]
             stores = [CrawlStore(one.url) for one in stored]  # each thread would open the store anew
             outcomes = dict(zip((one.key for one in stored), pool.map(attempt, stored, stores), strict=True))
             for listing in several:
                 if listing.url:
                     outcome = outcomes.get(listing.key)
-                else:  # of a folder at least one, however long what is refused before it takes
-                    is_late = num_opened >= opening.at_most or (num_opened > 0 and time.monotonic() > last)
-                    outcome = None if is_late or not opening.is_ripe(listing) else attempt(listing, None)
+                else:
+                    outcome = None if is_enough() or not opening.is_ripe(listing) else attempt(listing, None)
                 num_opened += isinstance(outcome, Delivery)
+                num_settled += outcome is not None and (isinstance(outcome, Delivery) or outcome.is_of_content)
                 yield listing, outcome
+
+
+def _is_of_content(error: DataError) -> bool:
+    """False where the system or a store did not show the file, which may be otherwise the next time."""
+    return not isinstance(error, CrawlUnanswered) and getattr(error.__cause__, "errno", None) is None
 
 
 def _open(listing: Listing, store: CrawlStore | None, num_rows: Mapping[str, int]) -> Delivery:

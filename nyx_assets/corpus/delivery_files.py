@@ -62,10 +62,11 @@ def files_of(delivery: Delivery, scratch: Path | None) -> Iterator[DeliveryFiles
 def require_as_landed(delivery: Delivery) -> None:
     """Raise DataError if a delivery is not what landed: what is made of it would be called by its name."""
     names = [delivery.name_within(file) for file in delivery.files]
+    is_beside_others = delivery.is_file_beside_others
     now = (
-        stored_fingerprints_now(CrawlStore(delivery.url), names)
+        stored_fingerprints_now(CrawlStore(delivery.url), names, is_beside_others=is_beside_others)
         if delivery.url
-        else fingerprints_now(delivery.folder, names)
+        else fingerprints_now(delivery.folder, names, is_beside_others=is_beside_others)
     )
     if delivery.fingerprint not in now:
         raise DataError(

@@ -19,6 +19,7 @@ from nyx_assets.doctor.takedowns import examine_takedowns
 from nyx_assets.doctor.versions import examine_packages, examine_python
 from resources.home import Home
 from resources.settings import Settings
+from resources.stores import is_url
 from resources.vector_index import VectorIndex
 from training_kernels.errors import NyxError
 
@@ -53,7 +54,7 @@ def examine(
         ("DAGSTER_HOME", lambda: examine_dagster_home(env, home)),
         ("Dagster's records", lambda: examine_records(home)),
         ("landing folder", lambda: examine_landing(home, settings.crawl)),
-        ("index", lambda: examine_index(home, open_index)),
+        ("index", lambda: examine_index(home, open_index, is_served=is_url(settings.index_uri or ""))),
         *([("takedowns", lambda: examine_takedowns(home))] if home.is_shared else []),
     )
     for name, check in checks:

@@ -20,10 +20,14 @@ CANARIES = 20
 LEAST_SIMILARITY = 1 - 1e-3
 
 
-def examine_index(home: Home, open_index: Callable[[], VectorIndex]) -> Finding:
-    """Whether searches are answered, and from what the tables hold."""
+def examine_index(home: Home, open_index: Callable[[], VectorIndex], *, is_served: bool = False) -> Finding:
+    """Whether searches are answered, and from what the tables hold.
+
+    Args:
+        is_served: the index is a server's, which may have one where nothing of it is on this machine.
+    """
     folder = home.root / "index"
-    if not folder.is_dir():
+    if not is_served and not folder.is_dir():
         return note("index", "none yet", "`nyx run` makes one")
     if any(is_held(file) for file in folder.glob("*.db/LOCK")):
         return note("index", "held by another process, which is not disturbed", "ask again when it has ended")

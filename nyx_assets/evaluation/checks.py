@@ -1,5 +1,6 @@
 """What must hold of training data before it is trained on, so that evaluation measures what was not learnt by heart."""
 
+import hashlib
 from collections.abc import Collection, Iterator
 from functools import cache
 
@@ -11,6 +12,7 @@ from nyx_assets.query_pictures import query_picture_store
 from nyx_assets.rag.corpus import chunk_documents
 from nyx_assets.recipes import nyx_paper
 from resources.home import Home
+from resources.public_sets import SUFFIXES, PublicSets
 from training_kernels.documents import Document
 
 SUITES = "suites"
@@ -48,8 +50,25 @@ def no_suite_stands_in_training(home: Home, partition: str | None) -> list[str]:
     return faults
 
 
+def share_suites(home: Home) -> None:
+    """Have the suites of all hosts here, and those of this one there."""
+    home.mirror.send(SUITES)
+    home.mirror.bring(SUITES)
+
+
+def suites_fingerprint(home: Home) -> str:
+    """Changes when a suite comes, goes or is written again, and is the same on all hosts; nothing is sent or brought."""
+    if not home.is_shared:
+        folder = home.root / SUITES
+        return PublicSets(folder if folder.is_dir() else None).fingerprint()
+    tags = home.mirror.tags(SUITES)
+    lines = [f"{name} {tag}" for name, tag in sorted(tags.items()) if name.endswith(SUFFIXES)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
 def guarded_suites(home: Home) -> Iterator[Suite]:
     """The suites in the home's suites folder, by name. Raises DataError if one breaks its format."""
+    share_suites(home)
     folder = home.root / SUITES
     for one in sorted(folder.iterdir()) if folder.is_dir() else ():
         if one.is_dir():

@@ -1,13 +1,22 @@
 """The main job on an S3 store: the same tables as in a folder, a second host that has nothing left to make, and its search."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 from nyx_assets.definitions import build_pipeline
+from nyx_assets.evaluation.checks import guarded_suites, share_suites, suites_fingerprint
+from nyx_assets.evaluation.suites import write_suite
 from nyx_assets.main_job import run_main_job
 from nyx_assets.registering import open_instance, register_deliveries
 from resources.home import Home
 from resources.settings import Settings
+from resources.stores import SharedHome, files_below, open_store
+
+LOADING = "import nyx_assets.definitions"
+"""As Dagster loads the code location in its web server, daemon and runs."""
 
 
 def corpus_made(settings: Settings, crawl: Path) -> dict[str, int]:
@@ -44,3 +53,39 @@ def test_the_corpus_stage_makes_the_very_tables_on_s3_that_it_makes_in_a_folder(
     assert {path.name for path in (tmp_path / "one").iterdir()}.isdisjoint({"tables", "images", "crawl.json"})
     assert set(corpus_made(other, crawl).values()) == {0}
     assert Home.at(other.home).crawl == crawl
+
+
+def test_what_only_looks_at_a_home_on_s3_writes_nothing_there_or_here(
+    small_home: Path, bucket: str, tmp_path: Path
+) -> None:
+    fs, base = open_store(bucket)
+    fs.pipe_file(f"{base}/suites/mine/queries.jsonl", b"{}\n")
+    there = files_below(fs, base)
+    env = {"NYX_HOME": bucket, "NYX_LOCAL": str(tmp_path / "local"), "NYX_RECIPE": "smoke"}
+    for arguments in (["-m", "nyx_assets", "plan", "--crawl", str(small_home.parent / "crawl")], ["-c", LOADING]):
+        done = subprocess.run([sys.executable, *arguments], env=os.environ | env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "local").exists()
+    assert files_below(fs, base) == there
+
+
+def test_a_suite_counts_the_same_on_all_hosts_and_is_sent_and_brought_by_a_run(bucket: str, tmp_path: Path) -> None:
+    one, other = (
+        Home.at(SharedHome(store=bucket, local=tmp_path / name, has_index_server=False)) for name in ("one", "other")
+    )
+    none = suites_fingerprint(one)
+    assert none == suites_fingerprint(Home.at(tmp_path / "alone"))
+    item = [{"id": "a", "segments": [{"type": "text", "text": "A harbour."}]}]
+    write_suite(one.root / "suites" / "mine", corpus=item, queries=item, golds=[("a", "a", 1)])
+    assert suites_fingerprint(one) != none == suites_fingerprint(other)
+    assert [suite.name for suite in guarded_suites(one)] == ["mine"]
+    sent = suites_fingerprint(one)
+    assert none != sent == suites_fingerprint(other)
+    assert not other.root.exists()
+    assert [suite.name for suite in guarded_suites(other)] == ["mine"]
+    assert suites_fingerprint(one) == sent == suites_fingerprint(other)
+    with (other.root / "suites" / "mine" / "queries.jsonl").open("a") as file:
+        file.write("\n")
+    assert suites_fingerprint(other) != sent == suites_fingerprint(one)
+    share_suites(other)
+    assert sent != suites_fingerprint(one) == suites_fingerprint(other)

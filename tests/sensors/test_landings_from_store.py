@@ -1,5 +1,6 @@
 """A crawl in a store, from the landing to the tables: late, partial, changed and removed deliveries on a real S3 server."""
 
+import gzip
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,11 +9,15 @@ from typing import Any
 import dagster as dg
 import fsspec
 import pytest
+import s3fs
 from dagster import DagsterInstance
 
+from nyx_assets.corpus import deliveries
+from nyx_assets.corpus.row_counts import count_stored_rows
 from nyx_assets.definitions import build_pipeline
 from nyx_assets.materialization import key_of
 from nyx_assets.registering import register_deliveries
+from resources.crawl_store import CrawlStore
 from resources.home import Home
 from resources.settings import Settings
 from sample_crawl import generate
@@ -160,3 +165,50 @@ def test_late_partial_and_changed_deliveries_land_when_they_are_whole(
     s3.rm(bucket, recursive=True)
     assert host.tick() == set()
     assert f"{bucket} holds no delivery" in host.said
+
+
+def test_deliveries_that_are_slow_to_be_refused_hold_nobody_up_and_are_opened_once(
+    crawl: Path, bucket: str, s3: Any, tmp_path: Path, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landings, "MAX_SECONDS_PER_TICK", 0.0)
+    opened: list[str] = []
+
+    def count(store: CrawlStore, name: str, num_bytes: int) -> int:
+        opened.append(name)
+        return count_stored_rows(store, name, num_bytes)
+
+    monkeypatch.setattr(deliveries, "count_stored_rows", count)
+    bad = [f"bad-{number:02}.jsonl.gz" for number in range(20)]
+    for name in [*bad, "good.jsonl.gz"]:
+        content = gzip.compress(b'{"texts": ["A harbour."], "images": [null]}\n')
+        s3.pipe_file(f"{bucket}/{name}", content[:-9] if name in bad else content)
+        s3.pipe_file(f"{bucket}/{name}.done", b"")
+    host = Host(tmp_path / "home", bucket, instance)
+    assert [host.tick() for _ in range(3)] == [set(), {"good"}, set()]
+    assert sorted(opened) == [*bad, "good.jsonl.gz"]
+    assert "20 refused, see the log of the tick" in host.said
+    reasons = [line for line in host.log.said if "delivery bad-00 is refused" in line]
+    assert len(reasons) == 3
+    assert f"{bucket}/bad-00.jsonl.gz cannot be read" in reasons[2]
+    s3.pipe_file(f"{bucket}/bad-00.jsonl.gz", content)
+    assert host.tick() == {"bad-00"}
+
+
+def test_what_a_store_withheld_is_asked_for_again_though_it_did_not_change(
+    crawl: Path, bucket: str, s3: Any, tmp_path: Path, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.pipe_file(f"{bucket}/one.parquet", next(crawl.glob("*.parquet")).read_bytes())
+    s3.pipe_file(f"{bucket}/one.parquet.done", b"")
+    host = Host(tmp_path / "home", bucket, instance)
+    ask = s3fs.S3FileSystem._call_s3
+
+    async def withheld(self: Any, method: str, *arguments: Any, **options: Any) -> Any:
+        if method == "get_object":
+            raise PermissionError(13, "Forbidden")
+        return await ask(self, method, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(s3fs.S3FileSystem, "_call_s3", withheld)
+        assert host.tick() == set()
+    assert "one.parquet cannot be used: PermissionError" in host.log.said[0]
+    assert host.tick() == {"one"}

@@ -9,8 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from nyx_assets.corpus import deliveries
 from nyx_assets.corpus.deliveries import delivery_from_rows, find_deliveries, require_deliveries
 from nyx_assets.corpus.landing import land, landed_rows
+from nyx_assets.corpus.row_counts import count_rows
 from resources.home import Home
 from training_kernels.errors import DataError
 
@@ -193,3 +195,33 @@ def test_looking_whether_there_is_a_delivery_opens_none(tmp_path):
     (tmp_path / "a.jsonl.gz").unlink()
     with pytest.raises(DataError, match="holds no delivery"):
         require_deliveries(tmp_path)
+
+
+def test_what_was_refused_for_its_content_is_not_opened_again_until_it_changes(
+    tmp_path, write_parquet, page, monkeypatch
+):
+    bad = tmp_path / "bad.parquet"
+    bad.write_bytes(b"no Parquet at all")
+    shut = write_parquet(tmp_path / "shut.parquet", [page])
+    monkeypatch.setattr(deliveries, "count_rows", shut_in(shut))
+    first = find_deliveries(tmp_path)
+    assert {one.key: one.is_of_content for one in first.refused} == {"bad": True, "shut": False}
+    lasting = {one.key: one for one in first.refused if one.is_of_content}
+    monkeypatch.setattr(deliveries, "count_rows", lambda path: 1 if path == shut else pytest.fail(f"{path} was opened"))
+    again = find_deliveries(tmp_path, refused_before=lasting)
+    assert again.refused == tuple(lasting.values())
+    assert [one.key for one in again.deliveries] == ["shut"]
+    write_parquet(bad, [page])
+    monkeypatch.undo()
+    assert [one.key for one in find_deliveries(tmp_path, refused_before=lasting).deliveries] == ["bad", "shut"]
+
+
+def shut_in(shut):
+    """A count of rows that is not given of one file, as the system does not of one that this user may not read."""
+
+    def count(path):
+        if path != shut:
+            return count_rows(path)
+        raise DataError(f"{path} cannot be read") from PermissionError(13, "Permission denied")
+
+    return count

@@ -243,8 +243,26 @@ def test_a_delivery_that_changed_since_it_landed_is_not_taken_for_what_landed(
     documents, _ = taken(tmp_path, store)
     assert [document["segments"][0]["text"] for document in documents] == ["Another page."]
     path.unlink()
-    with pytest.raises(DataError, match="files of delivery p were changed"):
+    with pytest.raises(DataError, match=f"{path} is not there any more: it was removed .* deliver it again"):
         next(documents_of(delivery, store, tiny().pictures, WebLinks(NOT_FETCHED)))
+
+
+def test_of_a_file_beside_others_the_others_are_not_looked_at_when_it_is_another(
+    tmp_path, store, row, write_parquet, monkeypatch
+):
+    path = write_parquet(tmp_path / "p.parquet", [row((None, "A page."))])
+    delivery = only_delivery(tmp_path)
+    write_parquet(path, [row((None, "Another page."))])
+    monkeypatch.setattr("os.walk", lambda *_, **__: pytest.fail("the crawl folder was walked"))
+    with pytest.raises(DataError, match="were changed since it landed"):
+        next(documents_of(delivery, store, tiny().pictures, WebLinks(NOT_FETCHED)))
+
+
+def test_a_file_in_a_crawl_folder_that_has_the_name_of_its_key_is_what_landed(tmp_path, store, row, write_parquet):
+    write_parquet(tmp_path / "p" / "p.parquet", [row((None, "A page."))])
+    write_parquet(tmp_path / "p" / "q.parquet", [row((None, "A page."))])
+    for delivery in find_deliveries(tmp_path / "p").deliveries:
+        assert next(documents_of(delivery, store, tiny().pictures, WebLinks(NOT_FETCHED))).is_document
 
 
 def test_texts_and_empty_references_are_told_apart(tmp_path, row, write_parquet):

@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import s3fs
 from click.testing import CliRunner, Result
 
 from nyx_assets.__main__ import main
@@ -34,11 +35,12 @@ from nyx_assets.doctor.setting_names import examine_setting_names, known_setting
 from nyx_assets.doctor.storage import examine_disk, examine_drafts, examine_home
 from nyx_assets.doctor.versions import examine_packages, examine_python
 from nyx_assets.index_versions import records
+from nyx_assets.quarantine import quarantine_partition, release_partition
 from resources import settings as settings_file
 from resources.home import Home
 from resources.index_milvus import MilvusIndex
 from resources.settings import ROLES
-from resources.stores import SharedHome
+from resources.stores import SharedHome, files_below, open_store
 from resources.tables import Provenance
 from resources.vlm import STAND_IN_MODEL
 from resources.vlm_server import OfflineService, serve_offline_vlm
@@ -150,6 +152,62 @@ def test_a_home_that_is_a_file_and_one_that_can_be_made_are_told_apart(tmp_path:
     is_bad(examine_home(Home.at(tmp_path / "file")), "is a file")
     assert examine_home(Home.at(tmp_path / "new" / "home")).verdict == "note"
     assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture
+def shared(bucket: str, tmp_path: Path) -> Home:
+    return Home.at(SharedHome(store=f"{bucket}/home", local=tmp_path / "local", has_index_server=False))
+
+
+def test_a_shared_home_is_good_where_its_store_takes_a_file_and_creates_none_twice(
+    shared: Home, tmp_path: Path
+) -> None:
+    (tmp_path / "local").mkdir()
+    found = examine_home(shared)
+    assert (found.verdict, found.said.startswith(f"{shared.store} (this host's part in {shared.root})")) == (
+        "good",
+        True,
+    )
+    mounted = SharedHome(store=str(tmp_path / "mounted" / "home"), local=tmp_path / "local", has_index_server=False)
+    assert examine_home(Home.at(mounted)).verdict == "good"
+    assert files_below(*open_store(shared.store)) == {}
+    assert [path.name for path in tmp_path.iterdir()] == ["local"]
+
+
+@pytest.mark.parametrize("method", ["put_object", "delete_object"])
+def test_a_store_that_refuses_to_be_written_is_told_with_what_to_look_at(
+    shared: Home, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = s3fs.S3FileSystem._call_s3
+
+    async def refused(self: Any, asked: str, *arguments: Any, **options: Any) -> Any:
+        if asked == method:
+            raise PermissionError(13, "Access Denied")
+        return await ask(self, asked, *arguments, **options)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", refused)
+    found = examine_home(shared)
+    is_bad(found, f"{shared.store} cannot be used: PermissionError: [Errno 13] Access Denied")
+    assert "the right to write" in found.remedy
+
+
+def test_a_store_that_creates_a_file_where_one_is_is_told_since_leases_rest_on_it(
+    shared: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = s3fs.S3FileSystem._call_s3
+
+    async def heedless(self: Any, asked: str, *arguments: Any, **options: Any) -> Any:
+        return await ask(self, asked, *arguments, **{name: options[name] for name in options if name != "IfNoneMatch"})
+
+    async def unable(self: Any, asked: str, *arguments: Any, **options: Any) -> Any:
+        if "IfNoneMatch" in options:
+            raise NotImplementedError("A header you provided implies functionality that is not implemented")
+        return await ask(self, asked, *arguments, **options)
+
+    for other, said in ((heedless, "written over the first"), (unable, "NotImplementedError: A header you provided")):
+        monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", other)
+        is_bad(examine_home(shared), "does not create a file only where none is", said, "let one host at a time")
+        assert files_below(*open_store(shared.store)) == {}
 
 
 def test_a_disk_with_less_room_than_the_next_run_needs_is_named_with_what_is_missing(home: Home) -> None:
@@ -295,6 +353,21 @@ def test_a_torn_table_and_a_quarantined_one_are_named(home: Home) -> None:
     is_bad(examine_tables(home), "numbers cannot be read", "which makes them again")
 
 
+def test_a_partition_that_is_out_is_told_with_its_way_back_and_a_run_is_none(tmp_path: Path) -> None:
+    home = Home.at(tmp_path)
+    for asset in ("landed_crawl", "numbers"):
+        with home.tables.write(asset, NUMBERS, partition="one", provenance=Provenance(code_version="1")) as table:
+            table.append([{"x": 1}])
+    quarantine_partition(home, "one", "numbers failed 3 times")
+    found = examine_tables(home)
+    is_bad(found, "1 crawl partitions are out of every run: one (numbers failed 3 times)")
+    assert "deliver them again, or" in found.remedy
+    assert "`nyx quarantine release CRAWL`" in found.remedy
+    assert "nyx run" not in found.remedy
+    release_partition(home, "one")
+    assert examine_tables(home).verdict == "good"
+
+
 # What is beside the tables: of a copy of the sample home
 
 
@@ -352,6 +425,13 @@ def test_an_index_that_lost_a_chunk_a_vector_or_its_record_is_bad(copy: Home) ->
     with lock.open("r") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert examined().verdict == "note"
+
+
+def test_the_index_of_a_server_is_asked_by_a_host_that_has_nothing_of_it_yet(copy: Home, tmp_path: Path) -> None:
+    fresh = Home.at(SharedHome(store=str(copy.root), local=tmp_path / "local", has_index_server=True))
+    assert examine_index(fresh, lambda: index_of(copy)).said == "none yet"
+    found = examine_index(fresh, lambda: index_of(copy), is_served=True)
+    assert found.verdict == "good", found
 
 
 def test_an_index_behind_its_tables_is_noted(copy: Home) -> None:

@@ -13,8 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from nyx_assets.__main__ import main
-from nyx_assets.definitions import build_pipeline, resources_of
+from nyx_assets.definitions import resources_of
 from nyx_assets.doctor.takedowns import examine_takedowns
+from nyx_assets.evaluation.checks import share_suites
 from nyx_assets.index_versions import chunk_table, records
 from nyx_assets.takedown.running import OTHER_HOSTS, TakedownReport, plan_takedown, report_text, take_down
 from nyx_assets.takedown.this_host import catch_up
@@ -168,7 +169,7 @@ def test_it_is_gone_from_the_store_and_the_host_and_from_another_host_when_that_
 
     assert other.files_with(*texts), "it has an index, a report and a log of its own"
     assert page["url"] in {url for record in records(other.home) for url in chunk_table(other.home, record.version)["url"].to_pylist()}  # fmt: skip
-    build_pipeline(other.settings, other.home)  # sends suites, and brings them
+    share_suites(other.home)
     assert in_store(one.home, tmp_path / "store", *texts) == [], "what it still had is not sent back"
     found = examine_takedowns(other.home)
     assert (found.verdict, "1 not removed yet" in found.said) == ("note", True)
