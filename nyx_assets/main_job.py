@@ -26,7 +26,7 @@ from nyx_assets.materialization import (
     name_of,
 )
 from nyx_assets.partitions import CRAWL, ONE_RUN
-from nyx_assets.quarantine import note_failure, note_success, quarantined_partitions
+from nyx_assets.quarantine import note_failures, note_success, quarantined_partitions
 from nyx_assets.recovery import MAIN_JOB_TAGS, NO_RETRIES_TAGS, bury_killed_runs, take_partition_out
 from nyx_assets.scope import Scope
 from nyx_assets.setting_notes import note_settings
@@ -422,17 +422,16 @@ def _count_attempts(
     for name, crawl in sorted(made - {(attempt.asset, attempt.crawl) for attempt in attempts}, key=str):
         if crawl is not None:
             note_success(home, name, crawl)
-    for attempt in attempts:
-        if note_failure(home, attempt, max_attempts=pipeline.max_attempts):
-            crawl = attempt.crawl
-            report.quarantined[crawl] = attempt.error
-            take_partition_out(instance, crawl, f"{attempt.asset}: {attempt.error}")
-            message = (
-                f"partition {crawl} is quarantined after {pipeline.max_attempts} attempts at {attempt.asset}; what is "
-                f"made of all partitions goes on without it. Deliver it again, or: nyx quarantine release {crawl}"
-            )
-            report.failures.append(message)
-            console.error(message)
+    for attempt in note_failures(home, attempts, run_id=result.run_id, max_attempts=pipeline.max_attempts):
+        crawl = attempt.crawl
+        report.quarantined[crawl] = attempt.error
+        take_partition_out(instance, crawl, f"{attempt.asset}: {attempt.error}")
+        message = (
+            f"partition {crawl} is quarantined after {pipeline.max_attempts} attempts at {attempt.asset}; what is "
+            f"made of all partitions goes on without it. Deliver it again, or: nyx quarantine release {crawl}"
+        )
+        report.failures.append(message)
+        console.error(message)
 
 
 def _make_known(instance: DagsterInstance, home: Home, name: str, partition: str | None) -> None:

@@ -87,7 +87,8 @@ def landed_events(
     Records and tables can come apart: a run may be killed between the two, and `<home>/dagster` may be deleted.
     """
     for delivery in deliveries:
-        if not has_landed(home, delivery) and release_partition(home, delivery.key):
+        if not has_landed(home, delivery) and is_quarantined(home, delivery.key):
+            release_partition(home, delivery.key)
             console.info("crawl %s comes with other content and is out of quarantine", delivery.key)
         commit = land(home, delivery)
         record = instance.get_latest_data_version_record(LANDED_CRAWL_KEY, partition_key=delivery.key)
