@@ -59,13 +59,16 @@ class Daemon:
     def land(self) -> None:
         """The landings sensor sees the folder twice, so that what is not marked is taken as well."""
         for _ in range(2):
-            with dg.build_sensor_context(instance=self.instance, cursor=self.landing_cursor) as context:
-                tick = landings_sensor(self.home, self.settings).evaluate_tick(context)
-            self.landing_cursor = tick.cursor or self.landing_cursor
-            for request in tick.dynamic_partitions_requests or []:
-                self.instance.add_dynamic_partitions(request.partitions_def_name, request.partition_keys)
-            for event in tick.asset_events:
-                self.instance.report_runless_asset_event(event)
+            self.landing_tick()
+
+    def landing_tick(self) -> None:
+        with dg.build_sensor_context(instance=self.instance, cursor=self.landing_cursor) as context:
+            tick = landings_sensor(self.home, self.settings, lambda: self.pipeline).evaluate_tick(context)
+        self.landing_cursor = tick.cursor or self.landing_cursor
+        for request in tick.dynamic_partitions_requests or []:
+            self.instance.add_dynamic_partitions(request.partitions_def_name, request.partition_keys)
+        for event in tick.asset_events:
+            self.instance.report_runless_asset_event(event)
 
     def tick(self, *, is_time_for_retries: bool = False) -> Requested:
         """What the refresh sensor asks for now; the times of its crons come when they are called."""
@@ -346,6 +349,28 @@ def test_no_index_is_asked_for_before_there_is_a_checkpoint(tmp_path: Path) -> N
         made("promoted_checkpoint", None)
         made("promoted/chunk_embeddings", "creek")
         assert daemon.tick().keys() == {"final_index"}
+
+
+@pytest.mark.parametrize("refresh_looks_first", [True, False])
+def test_after_dagsters_records_are_lost_nothing_is_made_again_and_what_lands_is_made(
+    small_home: Path, tmp_path: Path, refresh_looks_first: bool
+) -> None:
+    shutil.copytree(small_home, tmp_path / "home")
+    shutil.copytree(small_home.parent / "crawl", tmp_path / "crawl")
+    with DagsterInstance.ephemeral() as instance:
+        daemon = Daemon(tmp_path / "home", tmp_path / "crawl", instance)
+        if refresh_looks_first:
+            assert daemon.tick() == {}
+        for _ in range(4):
+            daemon.landing_tick()
+            assert daemon.tick() == {}
+        assert set(instance.get_dynamic_partitions(str(CRAWL.name))) == {"2026-01-atlas", "2026-02-almanac"}
+        assert daemon.tick(is_time_for_retries=True) == {}
+        deliver(daemon.crawl, "cove", "The cove has a jetty.")
+        daemon.land()
+        assert asked_for(daemon.settle()) == {
+            **{name: {"cove"} for name in OF_A_PARTITION}, "final_index": {None}, "catalog": {None},
+        }  # fmt: skip
 
 
 def retraining_tick(daemon: Daemon, **env: str) -> tuple[list[str], str]:
