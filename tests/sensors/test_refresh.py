@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -413,6 +413,14 @@ def schedule_tick(daemon: Daemon) -> tuple[list[dg.RunRequest], str]:
     return list(tick.run_requests or []), tick.skip_message or ""
 
 
+class Tomorrow(datetime):
+    """The clock of the day after."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "Tomorrow":
+        return super().now(tz) + timedelta(days=1)
+
+
 def run_until(stage: str, daemon: Daemon, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
     return retraining(daemon).execute_in_process(
         run_config={"only_until": stage}, instance=daemon.instance, tags=dict(request.tags), raise_on_error=False
@@ -459,6 +467,15 @@ def test_at_its_time_anything_that_is_new_is_trained_on_once_and_the_same_conten
     assert run_until("negatives", daemon, request).success
     assert change_since_training(daemon.home).num_trained_chunks == 0, "what is listed and not trained on is new"
     assert run_until("pretraining", daemon, request).success
+    unfinished = change_since_training(daemon.home)
+    assert unfinished.is_unfinished
+    assert "2026-02-almanac" in unfinished.crawls, "all of it, until the training came to its end"
+    assert schedule_tick(daemon)[1].startswith("this was tried today and failed: ")
+    with mock.patch("sensors.retraining.datetime", Tomorrow):
+        assert len(schedule_tick(daemon)[0]) == 1
+    assert run_until("finetuning", daemon, request).success
+    assert change_since_training(daemon.home) == unfinished, "no gate has judged it"
+    assert run_until("gate", daemon, request).success
     assert change_since_training(daemon.home).crawls == ()
     trained = daemon.home.artifacts.require("pretrained_checkpoint").commit
     assert schedule_tick(daemon) == ([], NOTHING_NEW)
