@@ -336,7 +336,7 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
         jobs=[retrain, backfill],
         schedules=retraining_schedules(home, settings, retrain),
         sensors=[
-            landings_sensor(home, settings),
+            landings_sensor(home, settings, pipeline_of),
             refresh_sensor(),
             retraining_sensor(home, settings, retrain),
             failures_sensor(home, settings, pipeline_of),

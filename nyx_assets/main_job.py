@@ -19,15 +19,15 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from nyx_assets.failures import attempts_of, cap_of, cause_of, error_of, faults_of, is_failure
 from nyx_assets.materialization import (
     BACKFILL_TAGS,
-    DATA_VERSION_TAG,
     expected_provenance,
     is_current,
     key_of,
     name_of,
 )
 from nyx_assets.partitions import CRAWL, ONE_RUN
-from nyx_assets.quarantine import note_failure, note_success, quarantined_partitions
+from nyx_assets.quarantine import note_failures, note_success, quarantined_partitions
 from nyx_assets.recovery import MAIN_JOB_TAGS, NO_RETRIES_TAGS, bury_killed_runs, lease_tags, take_partition_out
+from nyx_assets.registering import untold_event
 from nyx_assets.scope import Scope
 from nyx_assets.setting_notes import note_settings
 from resources.catalog import drop_foreign_catalog
@@ -284,7 +284,8 @@ def _bring_up_to_date(
             continue
         if name not in again and is_current(pipeline.specs[name], partition, home):
             report.by_asset[name].reused += 1
-            _make_known(instance, home, name, partition)
+            if (event := untold_event(home, instance, name, partition)) is not None:
+                instance.report_runless_asset_event(event)
         else:
             report.by_asset[name].blocked += 1
     return len(attempted) > len(tried)
@@ -422,32 +423,13 @@ def _count_attempts(
     for name, crawl in sorted(made - {(attempt.asset, attempt.crawl) for attempt in attempts}, key=str):
         if crawl is not None:
             note_success(home, name, crawl)
-    for attempt in attempts:
-        if note_failure(home, attempt, max_attempts=pipeline.max_attempts):
-            crawl = attempt.crawl
-            report.quarantined[crawl] = attempt.error
-            take_partition_out(instance, crawl, f"{attempt.asset}: {attempt.error}")
-            message = (
-                f"partition {crawl} is quarantined after {pipeline.max_attempts} attempts at {attempt.asset}; what is "
-                f"made of all partitions goes on without it. Deliver it again, or: nyx quarantine release {crawl}"
-            )
-            report.failures.append(message)
-            console.error(message)
-
-
-def _make_known(instance: DagsterInstance, home: Home, name: str, partition: str | None) -> None:
-    """Tell Dagster of a version that is stored but not in its records: the run that made it was killed, or another host's."""
-    commit = home.commit(name, partition)
-    if commit is None:
-        return
-    record = instance.get_latest_data_version_record(key_of(name), partition_key=partition)
-    known = record.asset_materialization if record else None
-    if known is None or (known.tags or {}).get(DATA_VERSION_TAG) != commit.data_version:
-        instance.report_runless_asset_event(
-            dg.AssetMaterialization(
-                key_of(name),
-                partition=partition,
-                metadata={"dagster/row_count": commit.num_rows},
-                tags={DATA_VERSION_TAG: commit.data_version},
-            )
+    for attempt in note_failures(home, attempts, run_id=result.run_id, max_attempts=pipeline.max_attempts):
+        crawl = attempt.crawl
+        report.quarantined[crawl] = attempt.error
+        take_partition_out(instance, crawl, f"{attempt.asset}: {attempt.error}")
+        message = (
+            f"partition {crawl} is quarantined after {pipeline.max_attempts} attempts at {attempt.asset}; what is "
+            f"made of all partitions goes on without it. Deliver it again, or: nyx quarantine release {crawl}"
         )
+        report.failures.append(message)
+        console.error(message)

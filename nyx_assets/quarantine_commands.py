@@ -33,13 +33,15 @@ def list_quarantined(as_json: bool) -> None:
 @click.argument("crawl")
 def release(crawl: str) -> None:
     """Let the partition CRAWL in again: the next run, or the daemon, makes what is missing of it."""
-    from nyx_assets.quarantine import quarantined_partitions, release_partition
+    from nyx_assets.quarantine import LANDED, quarantined_partitions, release_partition
     from nyx_assets.registering import make_partition_known, open_instance
 
     home = Home.at(Settings.from_env(os.environ).home)
-    if not release_partition(home, crawl):
+    is_released = release_partition(home, crawl)
+    if is_released or home.input_version(LANDED, crawl):
+        with open_instance(home) as instance:  # a release that was killed here, or was another host's, is completed so
+            is_released |= make_partition_known(instance, crawl)
+    if not is_released:
         known = ", ".join(one.crawl for one in quarantined_partitions(home)) or "none"
         raise ConfigError(f"crawl {crawl!r} is not quarantined; quarantined: {known}")
-    with open_instance(home) as instance:
-        make_partition_known(instance, crawl)
     click.echo(f"crawl {crawl} is released; `nyx run` or the daemon makes what is missing of it")

@@ -568,6 +568,7 @@ FAILED_ATTEMPTS = pa.schema(
         ("delivery", pa.string()),  # data version of landed_crawl that it was made from
         ("error", pa.string()),
         ("attempted_at", pa.string()),  # UTC, ISO 8601
+        ("run_id", pa.string()),  # a run counts once for each asset of a partition
     ]
 )
 

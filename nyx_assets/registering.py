@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -10,9 +10,10 @@ from pathlib import Path
 import dagster as dg
 from dagster import DagsterInstance
 
+from nyx_assets.automation import REFRESH
 from nyx_assets.corpus.deliveries import Delivery, RefusedDelivery, find_deliveries
 from nyx_assets.corpus.landing import has_landed, land, landed_rows
-from nyx_assets.materialization import DATA_VERSION_TAG, column_schema
+from nyx_assets.materialization import DATA_VERSION_TAG, column_schema, is_current, key_of, name_of
 from nyx_assets.partitions import CRAWL
 from nyx_assets.quarantine import is_quarantined, release_partition
 from nyx_assets.quick_records import write_records_quickly
@@ -87,7 +88,8 @@ def landed_events(
     Records and tables can come apart: a run may be killed between the two, and `<home>/dagster` may be deleted.
     """
     for delivery in deliveries:
-        if not has_landed(home, delivery) and release_partition(home, delivery.key):
+        if not has_landed(home, delivery) and is_quarantined(home, delivery.key):
+            release_partition(home, delivery.key)
             console.info("crawl %s comes with other content and is out of quarantine", delivery.key)
         commit = land(home, delivery)
         record = instance.get_latest_data_version_record(LANDED_CRAWL_KEY, partition_key=delivery.key)
@@ -105,6 +107,55 @@ def landed_events(
                 },
                 tags={DATA_VERSION_TAG: commit.data_version},
             )
+
+
+def untold_event(
+    home: Home, instance: DagsterInstance, name: str, partition: str | None
+) -> dg.AssetMaterialization | None:
+    """What Dagster is to be told of a version that is stored but not in its records; None if it knows it.
+
+    The run that made it was killed, it is another host's, or the records were lost.
+    """
+    commit = home.commit(name, partition)
+    if commit is None:
+        return None
+    record = instance.get_latest_data_version_record(key_of(name), partition_key=partition)
+    known = record.asset_materialization if record else None
+    if known is not None and (known.tags or {}).get(DATA_VERSION_TAG) == commit.data_version:
+        return None
+    return dg.AssetMaterialization(
+        key_of(name),
+        partition=partition,
+        metadata={"dagster/row_count": commit.num_rows},
+        tags={DATA_VERSION_TAG: commit.data_version},
+    )
+
+
+def untold_of_partition(
+    home: Home, instance: DagsterInstance, specs: Mapping[str, dg.AssetSpec], crawl: str
+) -> Iterator[dg.AssetMaterialization]:
+    """The same of what the daemon makes of a crawl partition, as far as it is current: it would be made again."""
+    for name in REFRESH.keys() & specs.keys():
+        event = untold_event(home, instance, name, crawl) if specs[name].partitions_def is not None else None
+        if event is not None and is_current(specs[name], crawl, home):
+            yield event
+
+
+def untold_inputs(
+    home: Home, instance: DagsterInstance, specs: Mapping[str, dg.AssetSpec]
+) -> Iterator[dg.AssetMaterialization]:
+    """The same of what the daemon makes partitions with and does not make, such as the promoted checkpoint.
+
+    Only of what Dagster has never heard of: a version that it does not know would have every partition made again. What it
+    makes of all partitions together is not asked for because it is missing, so it is left to the next time it is made.
+    """
+    made = REFRESH.keys() & specs.keys()
+    inputs = {name_of(dependency.asset_key) for name in made for dependency in specs[name].deps} - made
+    for name in inputs & specs.keys():
+        is_unknown = specs[name].partitions_def is None and not instance.get_latest_data_version_record(key_of(name))
+        event = untold_event(home, instance, name, None) if is_unknown else None
+        if event is not None:
+            yield event
 
 
 def register_deliveries(home: Home, instance: DagsterInstance, crawl: Crawl) -> tuple[RefusedDelivery, ...]:
@@ -129,7 +180,9 @@ def not_quarantined(home: Home, deliveries: Iterable[Delivery]) -> list[Delivery
     return [one for one in deliveries if not (is_quarantined(home, one.key) and has_landed(home, one))]
 
 
-def make_partition_known(instance: DagsterInstance, crawl: str) -> None:
-    """Register a partition that is released."""
-    if not instance.has_dynamic_partition(str(CRAWL.name), crawl):
-        instance.add_dynamic_partitions(str(CRAWL.name), [crawl])
+def make_partition_known(instance: DagsterInstance, crawl: str) -> bool:
+    """Register a partition that landed; False if it is registered."""
+    if instance.has_dynamic_partition(str(CRAWL.name), crawl):
+        return False
+    instance.add_dynamic_partitions(str(CRAWL.name), [crawl])
+    return True

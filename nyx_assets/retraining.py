@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from resources.commits import Commit
 from resources.home import Home
 from resources.settings import RetrainingRule
 
-CHUNKS, PAGES, MANIFEST, CHECKPOINT = "chunked_corpus", "crawl_documents", "training_manifest", "pretrained_checkpoint"
+CHUNKS, PAGES, MANIFEST = "chunked_corpus", "crawl_documents", "training_manifest"
+PRETRAINED, FINETUNED, GATE = "pretrained_checkpoint", "finetuned_checkpoint", "quality_gate"
 DRAFTS, PAIRS = "raw_qa", "filtered_qa"
 
 
@@ -25,6 +27,8 @@ class Change:
     """Of the last training; 0 before the first."""
     digest: str
     """Of the present content of these partitions."""
+    is_unfinished: bool
+    """True if a training was begun and did not come to its end."""
 
     @property
     def share(self) -> float:
@@ -46,13 +50,12 @@ class Change:
 def change_since_training(home: Home) -> Change:
     """What the next training manifest would list of the corpus that the last one does not.
 
-    A partition that is gone, or quarantined, is no change: there is nothing new to learn from. Where the last manifest was
-    made and not trained on, because a run was stopped there or failed, all of it is new.
+    A partition that is gone, or quarantined, is no change: there is nothing new to learn from. Where the training on the
+    last manifest did not come to its end, because a run was stopped before it or failed, all of it is new.
     """
-    manifest, checkpoint = home.commit(MANIFEST, None), home.commit(CHECKPOINT, None)
-    trained_on = checkpoint.provenance.inputs.get(MANIFEST) if checkpoint is not None else None
-    is_trained = manifest is not None and trained_on == manifest.data_version
-    listed = home.tables.read(MANIFEST).to_pylist() if is_trained else []
+    manifest = home.tables.commit(MANIFEST, None)
+    is_through = manifest is not None and _is_through(home, manifest)
+    listed = home.tables.read(MANIFEST).to_pylist() if is_through else []
     trained, trained_pairs = _rows_of(CHUNKS, listed), _rows_of(PAIRS, listed)
     changed, num_chunks, num_pages, digest = [], 0, 0, hashlib.sha256()
     for crawl in home.tables.partitions(CHUNKS):
@@ -73,7 +76,29 @@ def change_since_training(home: Home) -> Change:
         num_chunks=num_chunks,
         num_trained_chunks=sum(row["num_rows"] for row in trained.values()),
         digest=digest.hexdigest()[:16],
+        is_unfinished=manifest is not None and not is_through,
     )
+
+
+def _is_through(home: Home, manifest: Commit) -> bool:
+    """True if the gate has judged the checkpoint that was finetuned on this manifest, whatever it said.
+
+    What follows on a promotion, embeddings and index, is made by the refresh sensor, and what of it fails is tried again.
+    """
+    pretrained, finetuned = home.commit(PRETRAINED, None), home.commit(FINETUNED, None)
+    if pretrained is None or finetuned is None or pretrained.provenance.inputs.get(MANIFEST) != manifest.data_version:
+        return False
+    by_round = {name: home.commit(name, None) for name in finetuned.provenance.inputs if name.endswith("/checkpoint")}
+    for name, commit in (by_round or {FINETUNED: finetuned}).items():
+        if commit is None or (by_round and finetuned.provenance.inputs[name] != commit.data_version):
+            return False
+        made_from = commit.provenance.inputs
+        if made_from.get(MANIFEST) != manifest.data_version or made_from.get(PRETRAINED) != pretrained.data_version:
+            return False
+    if not home.input_version(GATE, None):
+        return False
+    judged = [row["candidate"] for row in home.tables.read(GATE).to_pylist() if row.get("decided_by") != "person"]
+    return judged[-1:] == [finetuned.data_version]
 
 
 def _rows_of(table: str, listed: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

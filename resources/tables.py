@@ -210,6 +210,13 @@ class ParquetTables:
                 torn.append(file)
         return torn
 
+    def set_aside(self, asset: str, partition: str | None) -> str:
+        """Rename one table that cannot be read, so that it is made again; returns the file."""
+        file = self._file(asset, partition)
+        self.fs.mv(file, f"{file}.torn")
+        self.look_again()
+        return file
+
     def commit(self, asset: str, partition: str | None) -> Commit | None:
         file = self._file(asset, partition)
         if not self._is_local:

@@ -20,6 +20,8 @@ from resources.settings import Settings
 from resources.vlm_budget import Caps
 from resources.vlm_roles import budget_of
 
+FAULTS_KEY = "nyx/faults"
+"""Metadata of the failure of a job: what a person is told, each a message of its own."""
 PipelineWith = Callable[[Settings], Pipeline]
 """The asset graph under some settings; asked for when a job runs, since the jobs are a part of it."""
 
@@ -125,7 +127,11 @@ def metadata_or_failure(report: JobReport, limits: str) -> Mapping[str, Any]:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise dg.Failure(
             f"{faults[0]}{more}; what it did not touch is done, and the next run goes on from here",
-            metadata={**metadata, "failures": dg.MetadataValue.md("\n".join(f"- {fault}" for fault in faults))},
+            metadata={
+                **metadata,
+                "failures": dg.MetadataValue.md("\n".join(f"- {fault}" for fault in faults)),
+                FAULTS_KEY: dg.MetadataValue.json(faults),
+            },
             allow_retries=False,
         )
     return metadata

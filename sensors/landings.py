@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import dagster as dg
@@ -11,8 +11,11 @@ from dagster import DagsterInstance
 from nyx_assets.corpus.crawl_listing import Listing
 from nyx_assets.corpus.deliveries import Delivery, FoundDeliveries, Opening, RefusedDelivery, find_deliveries
 from nyx_assets.corpus.landing import landed_rows
+from nyx_assets.main_job import Pipeline
 from nyx_assets.partitions import CRAWL
-from nyx_assets.registering import landed_events, not_quarantined
+from nyx_assets.quarantine import is_quarantined
+from nyx_assets.quick_records import together
+from nyx_assets.registering import landed_events, not_quarantined, untold_inputs, untold_of_partition
 from resources.home import Home
 from resources.settings import Settings
 from sensors.refusals import refused_before, remember_refused
@@ -31,8 +34,13 @@ MAX_NAMED = 5
 """Choice: the reason of a skipped tick is one line in the UI."""
 
 
-def landings_sensor(home: Home, settings: Settings) -> dg.SensorDefinition:
-    """The sensor of this home's crawl folder."""
+def landings_sensor(home: Home, settings: Settings, pipeline_of: Callable[[], Pipeline]) -> dg.SensorDefinition:
+    """The sensor of this home's crawl folder.
+
+    What landed and is no partition in Dagster's records (they were lost, or it was released from quarantine elsewhere) is
+    registered again, at the tick after Dagster was told of what is current of it: the sensor of REFRESH, which looks at the
+    records in between, takes for changed what it hears of together with the partition.
+    """
 
     @dg.sensor(
         name="landings",
@@ -47,6 +55,7 @@ def landings_sensor(home: Home, settings: Settings) -> dg.SensorDefinition:
         cursor = json.loads(context.cursor or "{}")
         seen: dict[str, str] = cursor.get("seen", {})
         landed = remembered(context.instance) | cursor.get("landed", {})
+        registered = frozenset(context.instance.get_dynamic_partitions(str(CRAWL.name)))
         try:
             found = find_deliveries(
                 crawl,
@@ -61,25 +70,29 @@ def landings_sensor(home: Home, settings: Settings) -> dg.SensorDefinition:
             )
         except DataError as error:
             return dg.SkipReason(str(error))
-        if cursor.get("landed"):  # of the tick before: now that its cursor came back, its partitions are registered
+        if cursor.get("landed"):  # of the tick before: now that its cursor came back, Dagster was told of them
             remember(context.instance, {key: landed[key] for key in found.unchanged})
         remember_refused(context.instance, found.refused)
         for one in found.refused:
             context.log.warning(f"delivery {one.key} is refused: {one.reason}")
         wanted = not_quarantined(home, found.deliveries)
         complete = [delivery for delivery in wanted if is_complete(delivery, seen)][:MAX_LANDINGS_PER_TICK]
-        landed_now, events = _land(home, context.instance, complete)
+        last = time.monotonic() + MAX_SECONDS_PER_TICK
+        landed_now, events = _land(home, context.instance, complete, last=last)
+        unregistered = [delivery.key for delivery in landed_now if delivery.key not in registered]
+        unregistered += [key for key in found.unchanged if key not in registered and not is_quarantined(home, key)]
+        to_register, num_told = _told(
+            home, context.instance, pipeline_of().specs, unregistered[:MAX_LANDINGS_PER_TICK], last=last
+        )
         new_cursor = json.dumps(
             {
                 "seen": _fingerprints([*found.deliveries, *found.unopened, *found.refused]),
                 "landed": _fingerprints(landed_now),
             }
         )
-        if not landed_now:
-            return dg.SensorResult(skip_reason=_what_is_there(found, wanted), cursor=new_cursor)
         return dg.SensorResult(
-            # those that landed before are registered again: a lost cursor or instance must not hide them
-            dynamic_partitions_requests=[CRAWL.build_add_request([delivery.key for delivery in landed_now])],
+            skip_reason=None if landed_now or to_register else _what_is_there(found, wanted, num_told),
+            dynamic_partitions_requests=[CRAWL.build_add_request(to_register)] if to_register else [],
             asset_events=events,
             cursor=new_cursor,
         )
@@ -88,10 +101,9 @@ def landings_sensor(home: Home, settings: Settings) -> dg.SensorDefinition:
 
 
 def _land(
-    home: Home, instance: DagsterInstance, complete: Iterable[Delivery]
+    home: Home, instance: DagsterInstance, complete: Iterable[Delivery], *, last: float
 ) -> tuple[list[Delivery], list[dg.AssetMaterialization]]:
     """Those that this tick had time to take note of, and what Dagster is to be told of them."""
-    last = time.monotonic() + MAX_SECONDS_PER_TICK
     landed: list[Delivery] = []
     events: list[dg.AssetMaterialization] = []
     for delivery in complete:
@@ -100,6 +112,33 @@ def _land(
         if time.monotonic() > last:
             break
     return landed, events
+
+
+def _told(
+    home: Home, instance: DagsterInstance, specs: Mapping[str, dg.AssetSpec], keys: Sequence[str], *, last: float
+) -> tuple[list[str], int]:
+    """Partitions of which there is nothing more to tell Dagster; of how many others it was told now.
+
+    What is missing in its records would be made again.
+    """
+    if not keys:
+        return [], 0
+    known: list[str] = []
+    events = [*untold_inputs(home, instance, specs)]
+    num_told = 0
+    for key in keys:
+        untold = [*untold_of_partition(home, instance, specs, key)]
+        events += untold
+        if untold:
+            num_told += 1
+        else:
+            known.append(key)
+        if time.monotonic() > last:
+            break
+    with together(instance):
+        for event in events:
+            instance.report_runless_asset_event(event)
+    return known, num_told
 
 
 def remembered(instance: DagsterInstance) -> dict[str, str]:
@@ -124,9 +163,11 @@ def _fingerprints(deliveries: Iterable[Delivery | Listing | RefusedDelivery]) ->
     return {delivery.key: delivery.fingerprint for delivery in deliveries}
 
 
-def _what_is_there(found: FoundDeliveries, wanted: Sequence[Delivery]) -> str:
+def _what_is_there(found: FoundDeliveries, wanted: Sequence[Delivery], num_told: int) -> str:
     """Why a tick has nothing to register, by number and name."""
     said = [f"{len(found.unchanged)} deliveries landed before"]
+    if num_told:
+        said.append(f"{num_told} of them, made before, are registered again at the next tick")
     for keys, what in (
         (
             sorted([*(delivery.key for delivery in wanted), *(listing.key for listing in found.unopened)]),

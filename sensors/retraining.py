@@ -15,6 +15,8 @@ from training_kernels.errors import ConfigError
 NOTHING_NEW = "nothing is new or changed since the last training"
 ATTEMPT_TAG = "nyx/retraining_of"
 """Of a run that was started by itself: the digest of what had changed, and the day."""
+DAY_TAG = "nyx/retraining_day"
+"""Of a run that was started by itself: the day (UTC)."""
 DUE_KEY = "nyx/retraining_due"
 """Where Dagster's records keep a due time that is still to be used."""
 UNFINISHED = [
@@ -91,18 +93,21 @@ def retraining_schedules(home: Home, settings: Settings, job: dg.JobDefinition) 
 def _asked_for(instance: DagsterInstance, change: Change) -> dg.RunRequest | dg.SkipReason:
     """A run on that change; none while one is at work or landings come in, and one a day for the same content.
 
-    What failed may be mended, and a loop of failures is nobody's wish. Should sensor and schedule ask in one moment, the
-    second main job waits for the first, and finds everything made.
+    What failed may be mended, and a loop of failures is nobody's wish. A training that was begun and did not come to its end
+    has content of its own making, so one a day is started to end it, whatever the content is. Should sensor and schedule ask
+    in one moment, the second main job waits for the first, and finds everything made.
     """
     if _unfinished(instance, job_name=JOB):
         return dg.SkipReason(f"a retraining is at work; since the one before: {change}")
     if _unfinished(instance, tags=REFRESH_TAGS):
         return dg.SkipReason(f"landings are still coming in; so far: {change}")
     _set_due(instance, "")
-    attempt = f"{change.digest} {datetime.now(UTC).date().isoformat()}"
-    if instance.get_runs_count(RunsFilter(tags={ATTEMPT_TAG: attempt})):
+    today = datetime.now(UTC).date().isoformat()
+    attempt = f"{change.digest} {today}"
+    tried = {DAY_TAG: today} if change.is_unfinished else {ATTEMPT_TAG: attempt}
+    if instance.get_runs_count(RunsFilter(tags=tried)):
         return dg.SkipReason(f"this was tried today and failed: {change}; start the job `{JOB}` once it is mended")
-    return dg.RunRequest(run_key=attempt, tags={"nyx/changed": str(change), ATTEMPT_TAG: attempt})
+    return dg.RunRequest(run_key=attempt, tags={"nyx/changed": str(change), ATTEMPT_TAG: attempt, DAY_TAG: today})
 
 
 def _due(instance: DagsterInstance) -> str:

@@ -29,7 +29,7 @@ from nyx_assets.main_job_commands import STOPPED_BY_CAP, exit_of
 from nyx_assets.materialization import is_current, key_of
 from nyx_assets.partitions import CRAWL
 from nyx_assets.prompts import load_prompt
-from nyx_assets.quarantine import FailedAttempt, note_failure
+from nyx_assets.quarantine import FailedAttempt, note_failures
 from nyx_assets.registering import open_instance, register_deliveries
 from resources.home import Home
 from resources.settings import Settings
@@ -176,7 +176,7 @@ REFUSED: list[tuple[list[str], dict[str, Any], str]] = [
 
 def test_what_cannot_be_backfilled_is_refused_by_name_and_with_what_to_do(made_home: Home) -> None:
     attempt = FailedAttempt(asset="cleaned", crawl="c3", code_version="1", error_kind="x", error="it is broken")
-    assert note_failure(made_home, attempt, max_attempts=1)
+    assert note_failures(made_home, [attempt], run_id="1", max_attempts=1) == [attempt]
     pipeline = toy_pipeline(made_home)
     for assets, which, said in REFUSED:
         with pytest.raises(ConfigError) as refused:

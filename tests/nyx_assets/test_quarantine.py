@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import botocore.exceptions
 import pyarrow as pa
@@ -15,11 +17,12 @@ from torch import OutOfMemoryError
 from nyx_assets.__main__ import main
 from nyx_assets.quarantine import (
     FailedAttempt,
-    note_failure,
+    note_failures,
     note_success,
     quarantine_lines,
-    quarantine_partition,
     quarantined_partitions,
+    release_partition,
+    take_out,
 )
 from nyx_assets.registering import open_instance
 from resources.home import Home
@@ -30,6 +33,7 @@ NUMBERS = pa.schema([("x", pa.int64())])
 ATTEMPT = FailedAttempt(
     asset="chunked_corpus", crawl="a", code_version="1", error_kind="ValueError", error="ValueError: page 3 has no end"
 )
+NUMBERS_OF_RUNS = count()
 
 
 def write(home: Home, name: str, partition: str, *values: int) -> None:
@@ -49,7 +53,12 @@ def home(tmp_path: Path) -> Home:
 def failed(
     home: Home, attempt: FailedAttempt = ATTEMPT, *, times: int = 1, most: int = 3, began_at: str = ""
 ) -> list[bool]:
-    return [note_failure(home, attempt, max_attempts=most, began_at=began_at) for _ in range(times)]
+    """For each run that fails so, whether its partition is quarantined with it."""
+    return [heard(home, f"run {next(NUMBERS_OF_RUNS)}", attempt, most=most, began_at=began_at) for _ in range(times)]
+
+
+def heard(home: Home, run: str, *attempts: FailedAttempt, most: int = 3, began_at: str = "") -> bool:
+    return bool(note_failures(home, attempts or [ATTEMPT], run_id=run, max_attempts=most, began_at=began_at))
 
 
 def test_the_last_attempt_takes_the_partition_out_of_everything_that_is_read_whole(home: Home) -> None:
@@ -64,6 +73,64 @@ def test_the_last_attempt_takes_the_partition_out_of_everything_that_is_read_who
     assert home.input_version("crawl_documents", None) != before
     assert home.input_version("landed_crawl", "a") == ""
     assert quarantine_lines([out])[0].endswith("deliver it again, or: nyx quarantine release a")
+
+
+def test_a_run_that_is_heard_again_counts_once_and_its_last_word_is_the_same(home: Home) -> None:
+    assert [heard(home, "first") for _ in range(4)] == [False] * 4
+    assert not heard(home, "second")
+    assert [heard(home, "third") for _ in range(2)] == [True, True]
+    assert quarantined_partitions(home)[0].reason.startswith("chunked_corpus failed 3 times")
+
+
+def test_all_that_failed_in_a_run_is_kept_in_one_write(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    write_table = home.tables.write
+
+    def noted(asset: str, *arguments: Any, **named: Any) -> Any:
+        written.append(asset)
+        return write_table(asset, *arguments, **named)
+
+    monkeypatch.setattr(home.tables, "write", noted)
+    of_b, of_another = replace(ATTEMPT, crawl="b"), replace(ATTEMPT, asset="crawl_documents")
+    assert not heard(home, "one", ATTEMPT, of_b, of_another, replace(ATTEMPT, error="a second check"))
+    assert written == ["failed_attempts"]
+    assert home.tables.num_rows("failed_attempts", None) == 3
+
+
+def test_a_quarantine_that_was_cut_short_is_completed_by_the_next_failure_or_the_same_one(home: Home) -> None:
+    marked = []
+    mark = home.tables.quarantine
+
+    def killed_after_one(asset: str, partition: str | None, reason: str) -> None:
+        if marked:
+            raise KeyboardInterrupt
+        mark(asset, partition, reason)
+        marked.append(asset)
+
+    for way, run in (("the same run", "third"), ("another", "fourth")):
+        failed(home, times=2)
+        marked.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(home.tables, "quarantine", killed_after_one)
+            with pytest.raises(KeyboardInterrupt):
+                heard(home, "third")
+        assert quarantined_partitions(home) == []
+        assert heard(home, run), way
+        assert [one.crawl for one in quarantined_partitions(home)] == ["a"]
+        assert all(home.tables.partitions(name) == ["b"] for name in home.tables.assets() if name != "failed_attempts")
+        assert release_partition(home, "a")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 torn", b"no Parquet at all, but long enough to be looked into"])
+def test_a_table_of_attempts_that_cannot_be_read_is_set_aside(
+    home: Home, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    failed(home, times=2)
+    file = home.root / "tables" / "failed_attempts" / "part-0.parquet"
+    file.write_bytes(content)
+    assert failed(home, times=3) == [False, False, True]
+    assert file.with_name("part-0.parquet.torn").read_bytes() == content
+    assert "set aside as *.torn, failed attempts are counted anew" in caplog.text
 
 
 def test_attempts_count_for_one_asset_one_code_and_one_delivery(home: Home) -> None:
@@ -140,15 +207,21 @@ def test_a_released_partition_is_read_and_registered_again_and_its_count_starts_
     assert home.tables.partitions("left/chunk_embeddings") == ["a", "b"]
     assert home.tables.partitions("crawl_documents") == ["a"], "what a check has marked stays marked"
     assert quarantined_partitions(home) == []
+    assert failed(home, times=2) == [False, False]
     with open_instance(home) as instance:
         assert instance.has_dynamic_partition("crawl", "a")
-    assert failed(home, times=2) == [False, False]
-    refused = CliRunner().invoke(main, ["quarantine", "release", "b"], env=env)
-    assert refused.exit_code == 1
-    assert "crawl 'b' is not quarantined; quarantined: none" in refused.output
+        instance.delete_dynamic_partition("crawl", "a")  # as a release leaves it that was killed, or was another host's
+    again = CliRunner().invoke(main, ["quarantine", "release", "a"], env=env)
+    assert again.exit_code == 0, again.output
+    with open_instance(home) as instance:
+        assert instance.has_dynamic_partition("crawl", "a")
+    for crawl in ("a", "z"):
+        refused = CliRunner().invoke(main, ["quarantine", "release", crawl], env=env)
+        assert refused.exit_code == 1
+        assert f"crawl '{crawl}' is not quarantined; quarantined: none" in refused.output
 
 
 def test_a_quarantined_table_of_its_own_is_no_quarantined_partition(home: Home) -> None:
     home.tables.quarantine("landed_crawl", "b", "something else")
-    quarantine_partition(home, "a", "by hand")
+    take_out(home, {"a": "by hand"})
     assert [one.crawl for one in quarantined_partitions(home)] == ["a"]

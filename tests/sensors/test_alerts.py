@@ -2,17 +2,21 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 from dagster import DagsterInstance
+from pyarrow import ArrowInvalid
 
-from nyx_assets.main_job import Pipeline
+from nyx_assets.main_job import JobReport, Pipeline
 from resources.home import Home
 from resources.settings import Settings
 from sensors.alerts import alerts_sensor
 from sensors.failures import failures_sensor
+from sensors.job_runs import metadata_or_failure
 from tests.webhook import Webhook, serving_webhook
+from training_kernels.errors import LeaseLost
 
 
 @pytest.fixture
@@ -35,9 +39,13 @@ class Deployment:
         self.settings = Settings.from_env({"NYX_ALERT_WEBHOOK": webhook.url})
         self.pipeline = Pipeline(defs=dg.Definitions(), specs={}, resources={}, siblings={})
 
-    def fail(self, name: str) -> None:
+    def fail(self, name: str, *faults: str) -> None:
+        """A run fails, or a job of the launchpad in which these things failed."""
+
         @dg.op(name=name)
         def failing() -> None:
+            if faults:
+                metadata_or_failure(JobReport(failures=[*faults]), "")
             raise ValueError(f"row 3 of {name}")
 
         failed = dg.GraphDefinition(name="toy", node_defs=[failing]).execute_in_process(
@@ -61,6 +69,26 @@ class Deployment:
 @pytest.fixture
 def deployment(tmp_path: Path, webhook: Webhook, instance: DagsterInstance) -> Deployment:
     return Deployment(Home.at(tmp_path / "home"), webhook, instance)
+
+
+def test_of_a_job_each_thing_that_failed_is_told_once(deployment: Deployment, webhook: Webhook) -> None:
+    first, second, third = "chunked_corpus of partition a failed", "negatives failed", "raw_qa was left out 3 times"
+    deployment.fail("bring_everything_up_to_date", first, second)
+    deployment.fail("bring_everything_up_to_date", second, third)
+    assert webhook.told == [f"toy: {text}" for text in (first, second, third)]
+
+
+@pytest.mark.parametrize("fault", [LeaseLost("another host took over"), ArrowInvalid("not a Parquet file")])
+def test_what_failed_is_told_also_where_it_cannot_be_counted(
+    deployment: Deployment, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr("sensors.failures.note_failures", fails)
+    with pytest.raises(type(fault)):
+        deployment.fail("first")
+    assert webhook.told == ["first failed: ValueError: row 3 of first"]
 
 
 @pytest.mark.parametrize("failure", [503, 0])

@@ -14,7 +14,9 @@ from dagster import DagsterInstance
 
 from nyx_assets.corpus import deliveries
 from nyx_assets.corpus.row_counts import count_rows
+from nyx_assets.main_job import Pipeline
 from nyx_assets.materialization import DATA_VERSION_TAG
+from nyx_assets.quarantine import release_partition, take_out
 from nyx_assets.registering import open_instance, register_deliveries
 from resources.home import Home
 from resources.settings import Settings
@@ -24,6 +26,8 @@ from tests.deliveries import OBELICS
 from training_kernels.errors import ConfigError
 
 LANDED = dg.AssetKey("landed_crawl")
+NOTHING_MADE = Pipeline(defs=dg.Definitions(), specs={}, resources={}, siblings={})
+"""No asset follows on a landing."""
 
 
 def deliver(path: Path, *, pages: int = 3, marked: bool = False) -> None:
@@ -58,7 +62,7 @@ class World:
 
     def tick(self, instance: DagsterInstance) -> dict[str, str]:
         """One tick as the daemon does it; returns the data version of each delivery that it reports."""
-        sensor = landings_sensor(self.home, self.settings)
+        sensor = landings_sensor(self.home, self.settings, lambda: NOTHING_MADE)
         with dg.build_sensor_context(instance=instance, cursor=self.cursor) as context:
             context.log.addHandler(self.log)
             tick = sensor.evaluate_tick(context)
@@ -250,7 +254,7 @@ def test_what_landed_is_forgotten_by_no_tick_that_died_before_its_cursor_was_kep
     world: World, instance: DagsterInstance
 ) -> None:
     deliver(world.crawl / "a.parquet", marked=True)
-    sensor = landings_sensor(world.home, world.settings)
+    sensor = landings_sensor(world.home, world.settings, lambda: NOTHING_MADE)
     with dg.build_sensor_context(instance=instance, cursor=None) as context:
         sensor.evaluate_tick(context)  # the daemon is killed here: nothing of it is kept
     assert registered(instance) == set()
@@ -264,6 +268,22 @@ def test_a_lost_cursor_does_no_harm(world: World, instance: DagsterInstance) -> 
     world.cursor = None
     assert world.tick(instance) == {}
     assert registered(instance) == {"a"}
+
+
+def test_what_landed_and_dagster_does_not_know_is_registered_again_but_not_while_it_is_quarantined(
+    world: World, instance: DagsterInstance
+) -> None:
+    for name in ("a", "b", "c"):
+        deliver(world.crawl / f"{name}.parquet", marked=True)
+    world.tick(instance)
+    for name in ("a", "b"):
+        instance.delete_dynamic_partition("crawl", name)
+    take_out(world.home, {"a": "it fails", "c": "it fails"})
+    world.tick(instance)
+    assert registered(instance) == {"b", "c"}
+    release_partition(world.home, "a")  # on another host, or by a process that was killed then
+    assert world.tick(instance) == {}
+    assert registered(instance) == {"a", "b", "c"}
 
 
 def test_after_records_are_lost_every_delivery_is_known_again(world: World) -> None:

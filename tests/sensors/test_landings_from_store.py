@@ -23,7 +23,7 @@ from resources.settings import Settings
 from sample_crawl import generate
 from sensors import landings
 from sensors.landings import landings_sensor
-from tests.sensors.test_landings import Remembering
+from tests.sensors.test_landings import NOTHING_MADE, Remembering
 
 LANDED = dg.AssetKey("landed_crawl")
 MADE = ("crawl_documents", "rejected_documents", "link_rot")
@@ -41,7 +41,7 @@ class Host:
         """One tick of the sensor as the daemon does it; the keys that landed."""
         with dg.build_sensor_context(instance=self.instance, cursor=self.cursor) as context:
             context.log.addHandler(self.log)
-            tick = landings_sensor(self.home, self.settings).evaluate_tick(context)
+            tick = landings_sensor(self.home, self.settings, lambda: NOTHING_MADE).evaluate_tick(context)
         self.said = tick.skip_message or ""
         self.cursor = tick.cursor or self.cursor
         for request in tick.dynamic_partitions_requests or []:

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -59,13 +59,16 @@ class Daemon:
     def land(self) -> None:
         """The landings sensor sees the folder twice, so that what is not marked is taken as well."""
         for _ in range(2):
-            with dg.build_sensor_context(instance=self.instance, cursor=self.landing_cursor) as context:
-                tick = landings_sensor(self.home, self.settings).evaluate_tick(context)
-            self.landing_cursor = tick.cursor or self.landing_cursor
-            for request in tick.dynamic_partitions_requests or []:
-                self.instance.add_dynamic_partitions(request.partitions_def_name, request.partition_keys)
-            for event in tick.asset_events:
-                self.instance.report_runless_asset_event(event)
+            self.landing_tick()
+
+    def landing_tick(self) -> None:
+        with dg.build_sensor_context(instance=self.instance, cursor=self.landing_cursor) as context:
+            tick = landings_sensor(self.home, self.settings, lambda: self.pipeline).evaluate_tick(context)
+        self.landing_cursor = tick.cursor or self.landing_cursor
+        for request in tick.dynamic_partitions_requests or []:
+            self.instance.add_dynamic_partitions(request.partitions_def_name, request.partition_keys)
+        for event in tick.asset_events:
+            self.instance.report_runless_asset_event(event)
 
     def tick(self, *, is_time_for_retries: bool = False) -> Requested:
         """What the refresh sensor asks for now; the times of its crons come when they are called."""
@@ -348,6 +351,28 @@ def test_no_index_is_asked_for_before_there_is_a_checkpoint(tmp_path: Path) -> N
         assert daemon.tick().keys() == {"final_index"}
 
 
+@pytest.mark.parametrize("refresh_looks_first", [True, False])
+def test_after_dagsters_records_are_lost_nothing_is_made_again_and_what_lands_is_made(
+    small_home: Path, tmp_path: Path, refresh_looks_first: bool
+) -> None:
+    shutil.copytree(small_home, tmp_path / "home")
+    shutil.copytree(small_home.parent / "crawl", tmp_path / "crawl")
+    with DagsterInstance.ephemeral() as instance:
+        daemon = Daemon(tmp_path / "home", tmp_path / "crawl", instance)
+        if refresh_looks_first:
+            assert daemon.tick() == {}
+        for _ in range(4):
+            daemon.landing_tick()
+            assert daemon.tick() == {}
+        assert set(instance.get_dynamic_partitions(str(CRAWL.name))) == {"2026-01-atlas", "2026-02-almanac"}
+        assert daemon.tick(is_time_for_retries=True) == {}
+        deliver(daemon.crawl, "cove", "The cove has a jetty.")
+        daemon.land()
+        assert asked_for(daemon.settle()) == {
+            **{name: {"cove"} for name in OF_A_PARTITION}, "final_index": {None}, "catalog": {None},
+        }  # fmt: skip
+
+
 def retraining_tick(daemon: Daemon, **env: str) -> tuple[list[str], str]:
     """Run keys that the retraining sensor asks for, and why it asks for none."""
     settings = Settings.from_env({"NYX_HOME": str(daemon.home.root), "NYX_RECIPE": "smoke", **env})
@@ -386,6 +411,14 @@ def schedule_tick(daemon: Daemon) -> tuple[list[dg.RunRequest], str]:
     with dg.build_schedule_context(daemon.instance, datetime(2026, 11, 21, 2, 0, tzinfo=UTC)) as context:
         tick = schedule.evaluate_tick(context)
     return list(tick.run_requests or []), tick.skip_message or ""
+
+
+class Tomorrow(datetime):
+    """The clock of the day after."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "Tomorrow":
+        return super().now(tz) + timedelta(days=1)
 
 
 def run_until(stage: str, daemon: Daemon, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
@@ -435,6 +468,15 @@ def test_at_its_time_anything_that_is_new_is_trained_on_once_and_the_same_conten
     assert run_until("negatives", daemon, request).success
     assert change_since_training(daemon.home).num_trained_chunks == 0, "what is listed and not trained on is new"
     assert run_until("pretraining", daemon, request).success
+    unfinished = change_since_training(daemon.home)
+    assert unfinished.is_unfinished
+    assert "2026-02-almanac" in unfinished.crawls, "all of it, until the training came to its end"
+    assert schedule_tick(daemon)[1].startswith("this was tried today and failed: ")
+    with mock.patch("sensors.retraining.datetime", Tomorrow):
+        assert len(schedule_tick(daemon)[0]) == 1
+    assert run_until("finetuning", daemon, request).success
+    assert change_since_training(daemon.home) == unfinished, "no gate has judged it"
+    assert run_until("gate", daemon, request).success
     assert change_since_training(daemon.home).crawls == ()
     trained = daemon.home.artifacts.require("pretrained_checkpoint").commit
     assert schedule_tick(daemon) == ([], NOTHING_NEW)

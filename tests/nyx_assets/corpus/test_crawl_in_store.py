@@ -29,7 +29,7 @@ from nyx_assets.corpus.links import WebLinks
 from nyx_assets.corpus.pages import documents_of
 from nyx_assets.corpus.validating import problems_of
 from nyx_assets.doctor.landing import examine_landing
-from nyx_assets.quarantine import FailedAttempt, note_failure, quarantined_partitions
+from nyx_assets.quarantine import FailedAttempt, note_failures, quarantined_partitions
 from nyx_assets.recipes import tiny
 from resources import crawl_store
 from resources.crawl_store import CrawlStore, FilesAhead, TooManyBytes, Unread, crawl_at, crawl_text
@@ -284,13 +284,13 @@ def test_a_store_that_refuses_is_no_attempt_of_a_partition_and_a_file_that_is_go
     def attempts(key: str, said: str) -> list[bool]:
         """What becomes of the partition in three tries."""
         taken_out = []
-        for _ in range(3):
+        for number in range(3):
             with pytest.raises(DataError, match=said) as failed:
                 list(documents_of(found[key], home.images, tiny().pictures, WebLinks(NotFetched())))  # type: ignore[arg-type]
             attempt = FailedAttempt(
                 asset="crawl_documents", crawl=key, code_version="1", error_kind=failed.type.__name__, error=said
             )
-            taken_out.append(note_failure(home, attempt, max_attempts=3))
+            taken_out.append(bool(note_failures(home, [attempt], run_id=str(number), max_attempts=3)))
         return taken_out
 
     with credentials_expired():
