@@ -158,6 +158,7 @@ def train(
                         best,
                         start_from=start_from,
                     )
+                    ranks.wait()  # a rank that raises has the others ended, and one of them is writing
                     raise TrainingDiverged(
                         f"step {step + 1} of {num_steps}: {fault}; {good}; lower the learning rate (now {rate:.2g}) or "
                         f"raise the temperature of {config.name!r}"
