@@ -30,6 +30,7 @@ from training_kernels.manifest import (
     read_manifest,
     write_manifest,
 )
+from training_kernels.memory import is_out_of_memory
 from training_kernels.model_card import model_card
 from training_kernels.sentence_transformers_files import write_sentence_transformers_files
 
@@ -181,6 +182,8 @@ def _open_adapter(
             warnings.filterwarnings("error", message="Found missing adapter keys")
             backbone.model = PeftModel.from_pretrained(backbone.model, str(folder), is_trainable=is_trainable).eval()
     except (RuntimeError, ValueError, UserWarning) as error:
+        if is_out_of_memory(error):
+            raise
         raise DataError(
             f"the adapter in {folder} does not fit backbone {manifest.backbone!r}: {str(error)[:300]}; train again"
         ) from error

@@ -10,7 +10,6 @@ import torch
 from training_kernels.config import Precision
 from training_kernels.errors import ConfigError
 
-
 CUBLAS_SETTING = "CUBLAS_WORKSPACE_CONFIG"
 """Set where the package is imported (training_kernels/__init__.py)."""
 

@@ -48,8 +48,9 @@ def test_what_cannot_be_repeated_says_what_would_help(monkeypatch, torch_says, a
     monkeypatch.setattr(device, "device_name", str)
     monkeypatch.setenv(CUBLAS_SETTING, ":0:0")
     with pytest.raises(ConfigError, match=advice), repeatable(CUDA, is_asked=True):
-        assert torch.are_deterministic_algorithms_enabled()
         raise RuntimeError(torch_says)
+    with repeatable(CUDA, is_asked=True):
+        assert torch.are_deterministic_algorithms_enabled()
     assert not torch.are_deterministic_algorithms_enabled()
     with pytest.raises(RuntimeError, match="shapes differ"), repeatable(CUDA, is_asked=True):
         raise RuntimeError("shapes differ")

@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 from transformers.vision_utils import get_vision_interpolation_indices_and_weights, get_vision_position_ids
 
-from training_kernels.backbones.qwen2_5_vl import Qwen25VLBackbone
 from training_kernels.backbones.loading import bare_model
+from training_kernels.backbones.qwen2_5_vl import Qwen25VLBackbone
 
 
 class Qwen3VLBackbone(Qwen25VLBackbone):
