@@ -7,11 +7,12 @@ command works by hand, and this layer needs none either.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,15 @@ from training_kernels.processes import die_with_parent
 
 LAST_LINES = 30
 """Of a rank's stderr in an error, where it left no traceback."""
+
+LOST_CONNECTION = re.compile(
+    r"^Dist(Backend|Network|Store)?Error: (?!.*out of memory)"
+    r"|^RuntimeError: .*(gloo/transport|Connection (closed|reset) by peer)",
+    re.DOTALL,
+)
+"""What a rank's error says when it waits for the others in a collective, and one of them is gone."""
+
+GOES_ON = "training goes on from its last state when it is run again"
 
 GRACE_SECONDS = 10.0
 """Torchrun gets to end its processes before they are killed."""
@@ -60,7 +70,7 @@ class TorchrunLauncher:
         ]  # fmt: skip
 
     def train(self, job: TrainJob, *, log: Callable[[str], None]) -> dict[str, Any]:
-        """The report of the run. Raises TrainingProcessFailed with the traceback of the rank that died first."""
+        """The report of the run. Raises TrainingProcessFailed with the traceback of the rank that failed by itself."""
         with tempfile.TemporaryDirectory(prefix="nyx-torchrun-") as folder:
             log_folder = Path(folder)
             command = self.command(job, log_folder=log_folder)
@@ -102,24 +112,55 @@ def _run(command: list[str], log: Callable[[str], None], own_log: Any) -> int:
         process.stdout.close()
 
 
-def _first_failure(log_folder: Path, status: int) -> str:
-    """Which rank died first and how, with its traceback; what torchrun said where no rank left one."""
-    errors = []
-    for path in log_folder.rglob("error.json"):
+@dataclass(frozen=True, slots=True)
+class _RankError:
+    """What one rank of this host left behind."""
+
+    rank: str
+    """Its place on this host, which is its rank where there is one host."""
+    written_ns: int
+    """When its error.json was: the time inside it is in whole seconds, and a lost connection follows within one."""
+    message: str
+    traceback: str
+
+    @classmethod
+    def read(cls, path: Path) -> "_RankError":
         message = json.loads(path.read_text())["message"]
-        details: dict[str, Any] = (
-            message["extraInfo"] if isinstance(message, dict) else {"py_callstack": str(message), "timestamp": 0}
-        )
-        errors.append((int(details["timestamp"]), path.parent.name, details["py_callstack"]))
-    if errors:
-        _, rank, traceback = min(errors)
-        return f"rank {rank} of the training processes failed; training goes on from its last state when it is run again\n{traceback}"
-    said = {path.parent.name: path.read_text(errors="replace") for path in sorted(log_folder.rglob("stderr.log"))}
-    ends = [f"rank {rank} said last:\n{_tail(text)}" for rank, text in said.items() if text.strip()]
-    own = _tail((log_folder / "torchrun.log").read_text(errors="replace"))
-    return "\n".join(
-        [f"torchrun ended with status {status}; training goes on from its last state when it is run again", *ends, own]
+        if not isinstance(message, dict):
+            message = {"message": str(message), "extraInfo": {"py_callstack": str(message)}}
+        return cls(path.parent.name, path.stat().st_mtime_ns, message["message"], message["extraInfo"]["py_callstack"])
+
+    @property
+    def is_of_another(self) -> bool:
+        """Whether this rank only met that another was gone."""
+        return bool(LOST_CONNECTION.search(self.message))
+
+
+def _first_failure(log_folder: Path, status: int) -> str:
+    """Which rank failed by itself and how, with its traceback, and what the others met; where none did, what torchrun said."""
+    errors = sorted(
+        map(_RankError.read, log_folder.rglob("error.json")), key=lambda one: (one.is_of_another, one.written_ns)
     )
+    told = [
+        f"rank {first.rank} of this host's training processes failed; {GOES_ON}\n{first.traceback}"
+        for first in errors[:1]
+    ]
+    told += _met(errors[1:])
+    if errors and not errors[0].is_of_another:
+        return "\n".join(told)
+    said = {path.parent.name: path.read_text(errors="replace") for path in sorted(log_folder.rglob("stderr.log"))}
+    if not errors:
+        told = [f"rank {rank} said last:\n{_tail(text)}" for rank, text in said.items() if text.strip()]
+    own = _tail((log_folder / "torchrun.log").read_text(errors="replace"))
+    return "\n".join([f"torchrun ended with status {status}; {GOES_ON}", *told, own])
+
+
+def _met(errors: Sequence[_RankError]) -> list[str]:
+    """A line for each message, with the ranks that left it."""
+    ranks: dict[str, list[str]] = {}
+    for error in errors:
+        ranks.setdefault(error.message.strip().partition("\n")[0], []).append(error.rank)
+    return [f"rank {', '.join(sorted(names, key=int))} met: {line}" for line, names in ranks.items()]
 
 
 def _tail(text: str) -> str:

@@ -17,7 +17,7 @@ import torch
 from training_kernels.adapters import put_lora_on, rename_dora_lengths, require_same_lora, tune_fully
 from training_kernels.backbones.backbone import Backbone
 from training_kernels.backbones.registry import open_backbone
-from training_kernels.config import LoraTuning, TrainConfig
+from training_kernels.config import LoraTuning, Precision, TrainConfig
 from training_kernels.device import pick_dtype
 from training_kernels.errors import DataError, IncompleteArtifact
 from training_kernels.manifest import (
@@ -30,18 +30,24 @@ from training_kernels.manifest import (
     read_manifest,
     write_manifest,
 )
+from training_kernels.memory import is_out_of_memory
 from training_kernels.model_card import model_card
 from training_kernels.sentence_transformers_files import write_sentence_transformers_files
 
 
-def load_backbone(folder: Path, *, device: torch.device) -> tuple[Backbone, Manifest]:
+def load_backbone(
+    folder: Path, *, device: torch.device, precision: Precision | None = None
+) -> tuple[Backbone, Manifest]:
     """The weights of a checkpoint or backbone folder, ready to encode.
+
+    Args:
+        precision: instead of the manifest's.
 
     Raises IncompleteArtifact without its manifest, or where the base under an adapter is not the one it was trained on,
     and DataError where the weights are not what the manifest says.
     """
     manifest = read_manifest(folder)
-    dtype = pick_dtype(manifest.precision, device)
+    dtype = pick_dtype(precision or manifest.precision, device)
     return _open(folder, manifest, dtype=dtype, device=device, is_trainable=False), manifest
 
 
@@ -176,6 +182,8 @@ def _open_adapter(
             warnings.filterwarnings("error", message="Found missing adapter keys")
             backbone.model = PeftModel.from_pretrained(backbone.model, str(folder), is_trainable=is_trainable).eval()
     except (RuntimeError, ValueError, UserWarning) as error:
+        if is_out_of_memory(error):
+            raise
         raise DataError(
             f"the adapter in {folder} does not fit backbone {manifest.backbone!r}: {str(error)[:300]}; train again"
         ) from error

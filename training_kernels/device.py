@@ -10,6 +10,9 @@ import torch
 from training_kernels.config import Precision
 from training_kernels.errors import ConfigError
 
+CUBLAS_SETTING = "CUBLAS_WORKSPACE_CONFIG"
+"""Set where the package is imported (training_kernels/__init__.py)."""
+
 
 def pick_device() -> torch.device:
     """The CUDA device of this process's place on the machine (LOCAL_RANK, set by torchrun), or the CPU.
@@ -66,7 +69,6 @@ def repeatable(device: torch.device, *, is_asked: bool) -> Iterator[None]:
     if device.type != "cuda" or not is_asked:
         yield
         return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
     was = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:
@@ -75,9 +77,20 @@ def repeatable(device: torch.device, *, is_asked: bool) -> Iterator[None]:
         if "deterministic" not in str(error):
             raise
         raise ConfigError(
-            f"a step cannot be repeated bit for bit on {device_name(device)}: {str(error).splitlines()[0]} Set "
-            "is_repeatable=false to train without; a run that is stopped then goes on with the same data, but not with "
-            "the same bits"
+            f"a step cannot be repeated bit for bit on {device_name(device)}: {str(error).splitlines()[0]} "
+            f"{_how_to_repeat(str(error))}set is_repeatable=false to train without; a run that is stopped then goes on "
+            "with the same data, but not with the same bits"
         ) from error
     finally:
         torch.use_deterministic_algorithms(was)
+
+
+def _how_to_repeat(said: str) -> str:
+    """What to do that repeats the step all the same, if anything does."""
+    if CUBLAS_SETTING not in said:
+        return "For this one there is no such kernel: "
+    now = os.environ.get(CUBLAS_SETTING)
+    return (
+        f"Start this process with {CUBLAS_SETTING}=:4096:8 or :16:8 in its environment (now {now!r}; it counts from the "
+        "first use of the GPU on), or "
+    )

@@ -3,6 +3,7 @@
 Shape letters: N documents, B sequences of one batch, D embedding width.
 """
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +18,18 @@ from training_kernels.backbones.backbone import Backbone
 from training_kernels.checkpoint import load_backbone
 from training_kernels.collate import RenderedPicture, TokenSequence, batches_by_tokens
 from training_kernels.config import InputConfig
-from training_kernels.device import pick_device
+from training_kernels.device import device_name, pick_device
+from training_kernels.distributed import is_sharded
 from training_kernels.documents import Document
-from training_kernels.errors import ConfigError
+from training_kernels.errors import ConfigError, OutOfMemory
 from training_kernels.images import PictureSource
+from training_kernels.memory import Pass, is_out_of_memory, weights_errors_explained
 from training_kernels.pictures import FittedPictures
 from training_kernels.vision_cache import PictureKeys, VisionCache
+
+LOG = logging.getLogger(__name__)
+
+FREE_MEMORY = "End what else uses the device (`nvidia-smi` shows it), or take one with more memory."
 
 Side = Literal["query", "candidate"]
 
@@ -55,6 +62,10 @@ class Encoder:
         self.backbone, self.inputs, self.dims = backbone, inputs, dims
         self.num_cut = 0
         """Documents that lost their end so far, because they were longer than max_tokens."""
+        self.last_pass: Pass | None = None
+        """What went through the backbone last, or was about to."""
+        self._fitting_tokens: int | None = None
+        """Token budget that the device's memory left, where a larger one did not fit."""
         self._pictures = FittedPictures(backbone, inputs)
         self._vision_cache = vision_cache
         if dims[0] > backbone.dim:
@@ -71,9 +82,11 @@ class Encoder:
     def load(cls, folder: str | Path, *, vision_cache: VisionCache | None = None) -> "Encoder":
         """The encoder of a checkpoint or backbone folder, on the best device here.
 
-        Raises IncompleteArtifact without its manifest.
+        Raises IncompleteArtifact without its manifest, OutOfMemory where the device has no room for it.
         """
-        backbone, manifest = load_backbone(Path(folder), device=pick_device())
+        device = pick_device()
+        with weights_errors_explained(f"checkpoint {folder}", device, advice=FREE_MEMORY):
+            backbone, manifest = load_backbone(Path(folder), device=device)
         backbone.model.requires_grad_(False)
         return cls(backbone, manifest.inputs, dims=manifest.dims, vision_cache=vision_cache)
 
@@ -90,13 +103,16 @@ class Encoder:
         Args:
             token_budget: padded tokens of a batch, where that is less than the device's own.
 
-        Raises DataError if `pictures` lacks one.
+        Where the device has no memory for a batch, this and all later ones are made of half as many tokens, down to one
+        document.
+
+        Raises DataError if `pictures` lacks one, OutOfMemory for a document that does not fit alone.
         """
         self.backbone.model.eval()
         embedding_ND = np.empty((len(documents), self.dim), dtype=np.float32)
         for start in range(0, len(documents), SORT_WINDOW):
             sequences = self.render(documents[start : start + SORT_WINDOW], pictures, side=side)
-            embedding_ND[start : start + SORT_WINDOW] = self._embed_by_length(sequences, token_budget)
+            embedding_ND[start : start + SORT_WINDOW] = self._embed_by_length(sequences, token_budget, first=start)
         return embedding_ND
 
     def render(self, documents: Sequence[Document], pictures: PictureSource, *, side: Side) -> list[TokenSequence]:
@@ -132,6 +148,7 @@ class Encoder:
             features: what the vision tower made of pictures before; pictures that it lacks are added to it. Only for
                 a tower that is frozen.
         """
+        self.last_pass = Pass.of(sequences)
         features = {} if features is None else features
         pictures = [picture for sequence in sequences for picture in sequence.pictures]
         new = [picture for picture in dict.fromkeys(pictures) if picture not in features]
@@ -168,13 +185,65 @@ class Encoder:
         return next(self.backbone.vision.parameters()).device
 
     @torch.inference_mode()
-    def _embed_by_length(self, sequences: Sequence[TokenSequence], token_budget: int | None) -> np.ndarray:
+    def _embed_by_length(
+        self, sequences: Sequence[TokenSequence], token_budget: int | None, *, first: int
+    ) -> np.ndarray:
+        """Args:
+        first: number of the first of them among all documents that were handed in.
+        """
         embedding_ND = np.empty((len(sequences), self.dim), dtype=np.float32)
-        most = TOKEN_BUDGET_BY_DEVICE[pick_device().type]
-        budget = most if token_budget is None else min(token_budget, most)
-        for batch in batches_by_tokens([len(sequence) for sequence in sequences], token_budget=budget):
-            embedding_ND[batch] = self.embed([sequences[position] for position in batch]).cpu().numpy()
+        todo = list(range(len(sequences)))
+        while todo:
+            limits = (token_budget, self._fitting_tokens, TOKEN_BUDGET_BY_DEVICE[pick_device().type])
+            budget = min(limit for limit in limits if limit is not None)
+            groups = batches_by_tokens([len(sequences[position]) for position in todo], token_budget=budget)
+            batches = [[todo[place] for place in group] for group in groups]
+            num_done = self._embed_while_memory_lasts(sequences, batches, embedding_ND, first)
+            todo = [position for batch in batches[num_done:] for position in batch]
         return embedding_ND
+
+    def _embed_while_memory_lasts(
+        self,
+        sequences: Sequence[TokenSequence],
+        batches: Sequence[Sequence[int]],
+        embedding_ND: np.ndarray,
+        first: int,
+    ) -> int:
+        """Fills in the rows of the first batches and returns how many those are; where one does not fit, later budgets
+        are half of it."""
+        for number, batch in enumerate(batches):
+            try:
+                embedding_ND[batch] = self.embed([sequences[position] for position in batch]).cpu().numpy()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve([sequences[position] for position in batch], error, number=first + batch[0])
+                return number
+        return len(batches)
+
+    def _halve(self, batch: Sequence[TokenSequence], error: BaseException, *, number: int) -> None:
+        """Halves the budget of all further batches after one that did not fit.
+
+        Raises OutOfMemory where it was one document already, and where blocks are shared out, since all ranks must make
+        as many passes.
+
+        Args:
+            number: of its first document among all that were handed in.
+        """
+        seen = Pass.of(batch)
+        if len(batch) == 1 or any(map(is_sharded, self.backbone.model.parameters())):
+            num_pictures = sum(len(sequence.pictures) for sequence in batch)
+            raise OutOfMemory(
+                f"{device_name(pick_device())} has no memory to embed document {number} (from 0) of those handed in, in a "
+                f"pass of {seen} and {num_pictures} pictures. {FREE_MEMORY} The allocator said: {error}"
+            ) from error
+        if self._fitting_tokens is None:
+            LOG.warning(
+                "%s has no memory to embed %s at once; from now on in halves, with the same embeddings",
+                device_name(pick_device()),
+                seen,
+            )
+        self._fitting_tokens = seen.num_tokens // 2
 
     def _sequence(self, parts: Sequence[list[int] | str], pictures: PictureSource) -> TokenSequence:
         """Texts (token ids) and pictures (digests) in order, up to max_tokens, and the embedding token."""

@@ -10,18 +10,21 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from training_kernels.checkpoint import load_backbone, write_checkpoint_files
-from training_kernels.device import pick_device
 from training_kernels.errors import ConfigError, NyxError
 from training_kernels.manifest import RUN_RECORD, WEIGHTS_HERE, committed_folder
 
 
 def export(checkpoint: Path, out: Path) -> None:
-    """Writes the folder whole or not at all; it gives the same vectors (rounding of the merge aside, 1e-5).
+    """Writes the folder whole or not at all; in float32 it gives the same vectors (rounding of the merge aside, 1e-5).
+
+    Merged and written in float32 on the CPU, so that the file is the same wherever it is made.
 
     Raises ConfigError for a backbone that was never trained, IncompleteArtifact for a checkpoint that is not whole.
     """
-    backbone, manifest = load_backbone(checkpoint, device=pick_device())
+    backbone, manifest = load_backbone(checkpoint, device=torch.device("cpu"), precision="float32")
     if manifest.kind == "backbone":
         raise ConfigError(
             f"{checkpoint} is an untrained backbone; its weights lie in {manifest.weights_folder(checkpoint)}"

@@ -23,7 +23,7 @@ from training_kernels.encoder import Encoder
 from training_kernels.errors import OutOfMemory, TrainingDiverged
 from training_kernels.examples import Example, ExampleSet
 from training_kernels.images import PictureSource
-from training_kernels.memory import is_out_of_memory, memory_errors_explained
+from training_kernels.memory import is_out_of_memory, step_errors_explained, weights_errors_explained
 from training_kernels.objective import BatchLoss, ContrastiveObjective, Objective
 from training_kernels.progress import Progress
 from training_kernels.sampling import plan_batches
@@ -39,6 +39,12 @@ from training_kernels.vision_cache import opened_cache
 
 Weights = Mapping[str, torch.nn.Parameter]
 """What learns, by name."""
+
+LIGHTER = (
+    "End what else uses the device (`nvidia-smi` shows it), start from a smaller backbone, or, where all weights learn in "
+    "float32, set tuning=LoraTuning(...) and precision=bfloat16."
+)
+"""What to do where no step was made yet."""
 
 
 def train(
@@ -69,7 +75,8 @@ def train(
     parts = run_parts(config, training, dev, start_from, ranks, device)
     with random_state_kept(device), repeatable(device, is_asked=config.is_repeatable), folder.held(parts):
         torch.manual_seed(config.seed)
-        backbone = load_for_training(start_from, config, device=device)
+        with weights_errors_explained(f"what {config.name!r} learns from {start_from}", device, advice=LIGHTER):
+            backbone = load_for_training(start_from, config, device=device)
         config = with_whole_width(config, backbone.dim)
         if ranks.is_sharding:
             shard_blocks(backbone.model, backbone.lora_targets)
@@ -87,7 +94,8 @@ def train(
         weights = {name: weight for name, weight in backbone.model.named_parameters() if weight.requires_grad}
         optimizer = adamw(weights, config.optimizer)
         torch.manual_seed(config.seed + ranks.rank)  # ranks hold the same weights, and drop out different parts
-        kept = restored(folder, weights, optimizer)
+        with weights_errors_explained(f"the state in {folder.folder}", device, advice=LIGHTER):
+            kept = restored(folder, weights, optimizer)
         objective.cut_documents.update(kept.get("cut_document_ids", ()))
         best = Best(**kept.get("best", {}), weights=kept.get("best_weights", {}))
         first_step = kept.get("step", 0)
@@ -110,9 +118,15 @@ def train(
                 **weights_state(weights, optimizer, best.weights, ranks=ranks),
             }
 
-        def memory_explained(step: int, state: str) -> AbstractContextManager[None]:
-            num_documents = (2 + config.negatives_per_query) * config.batch_size
-            return memory_errors_explained(config, device, step=step, num_documents=num_documents, state=state)
+        def memory_explained(step: int, state: str, *, is_pass: bool) -> AbstractContextManager[None]:
+            return step_errors_explained(
+                config,
+                device,
+                step=step,
+                num_documents=(2 + config.negatives_per_query) * config.batch_size,
+                last_pass=lambda: encoder.last_pass if is_pass else None,
+                state=state,
+            )
 
         log(_opening(config, backbone, weights, ranks, device, steps=num_steps, first_step=first_step, folder=folder))
         for drop in batches.drops():
@@ -137,7 +151,9 @@ def train(
                 optimizer.zero_grad()
                 try:
                     with memory_explained(
-                        step, f"The state before this step is in {folder.folder}; the same command goes on from it."
+                        step,
+                        f"The state before this step is in {folder.folder}; the same command goes on from it.",
+                        is_pass=True,
                     ):
                         batch_loss = backward(objective, batches_of_step, weights)
                         ranks.sum_gradients(list(weights.values()))
@@ -161,12 +177,13 @@ def train(
                         best,
                         start_from=start_from,
                     )
+                    ranks.wait()  # a rank that raises has the others ended, and one of them is writing
                     raise TrainingDiverged(
                         f"step {step + 1} of {num_steps}: {fault}; {good}; lower the learning rate (now {rate:.2g}) or "
                         f"raise the temperature of {config.name!r}"
                     )
                 last = f"The last state that was written is in {folder.folder}; the same command goes on from it."
-                with memory_explained(step, last):
+                with memory_explained(step, last, is_pass=False):
                     optimizer.step()
                 progress.add_step(
                     batch_loss,
@@ -177,8 +194,7 @@ def train(
                 )
                 done = step + 1
                 if retrieval.num_queries and (done % config.dev.every_steps == 0 or done == num_steps):
-                    with memory_explained(step, last):
-                        scores = retrieval.score()
+                    scores = retrieval.score()
                     best.take(ranks.agreed(scores["ndcg@10"]), done, weights)
                     progress.add_dev(scores, is_best=best.step == done)
                 is_due = (

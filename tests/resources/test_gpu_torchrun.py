@@ -1,5 +1,7 @@
 """Training under torchrun brings logs and report back, and a rank that dies fails the job with its own words."""
 
+import json
+import os
 import signal
 import socket
 import threading
@@ -12,7 +14,7 @@ import psutil
 import pytest
 
 from resources.gpu import TrainJob
-from resources.gpu_torchrun import TorchrunLauncher
+from resources.gpu_torchrun import TorchrunLauncher, _first_failure
 from tests.training_kernels.running import write_task
 from training_kernels.backbones.registry import backbone_folder
 from training_kernels.errors import TrainingProcessFailed
@@ -68,10 +70,79 @@ def test_a_rank_that_raises_fails_the_job_with_its_traceback(job: TrainJob, tmp_
     with pytest.raises(TrainingProcessFailed) as failed:
         TorchrunLauncher(2).train(broken, log=lambda line: None)
     said = str(failed.value)
-    assert "of the training processes failed" in said
+    assert "of this host's training processes failed" in said
     assert "Traceback (most recent call last)" in said
     assert "training_kernels/manifest.py" in said
     assert f"IncompleteArtifact: checkpoint {tmp_path} has no manifest.json" in said
+
+
+BROKEN_RANK = """
+import os, sys
+if os.environ.get("LOCAL_RANK") == "1":
+    from training_kernels.objective import ContrastiveObjective
+    def fail(self, batch):
+        raise ValueError("THE REAL CAUSE")
+    ContrastiveObjective.backward = fail
+"""
+"""What Python runs at its start where it finds it as sitecustomize.py."""
+
+
+def test_the_rank_that_failed_by_itself_is_told_first_not_the_one_that_lost_it(
+    job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(BROKEN_RANK)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(TrainingProcessFailed) as failed:
+        TorchrunLauncher(2).train(replace(job, out=tmp_path / "out"), log=lambda line: None)
+    said = str(failed.value)
+    assert said.startswith("rank 1 of this host's training processes failed; ")
+    assert "ValueError: THE REAL CAUSE" in said.partition("\nrank 0 met")[0]
+    assert "ended with status" not in said
+
+
+def error_file(folder: Path, rank: int, message: str, *, second: int = 7) -> None:
+    """What torchrun keeps of a rank that raised; the files are written one after the other."""
+    path = folder / "run" / "attempt_0" / str(rank) / "error.json"
+    path.parent.mkdir(parents=True)
+    details = {"py_callstack": f"Traceback of rank {rank}\n{message}\n", "timestamp": str(second)}
+    path.write_text(json.dumps({"message": {"message": message, "extraInfo": details}}))
+    os.utime(path, ns=(rank, rank))
+
+
+GLOO = "RuntimeError: [gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:7"
+NCCL = (
+    "DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:3690, remote process exited\nncclRemoteError: a call failed"
+)
+
+
+def test_errors_of_lost_connections_come_last_and_all_that_differ_are_named(tmp_path: Path) -> None:
+    for rank, message in enumerate([GLOO, NCCL, "ValueError: the first", GLOO, "ValueError: the second"]):
+        error_file(tmp_path, rank, message)
+    said = _first_failure(tmp_path, 1).splitlines()
+    assert said[0].startswith("rank 2 of this host's training processes failed")
+    assert said[1:] == [
+        "Traceback of rank 2",
+        "ValueError: the first",
+        "",
+        "rank 4 met: ValueError: the second",
+        f"rank 0, 3 met: {GLOO}",
+        f"rank 1 met: {NCCL.splitlines()[0]}",
+    ]
+
+
+def test_where_every_rank_lost_another_torchrun_says_which_died(tmp_path: Path) -> None:
+    error_file(tmp_path, 0, GLOO)
+    (tmp_path / "torchrun.log").write_text("rank 1: Signal 9 (SIGKILL) received\n")
+    said = _first_failure(tmp_path, 1)
+    assert said.startswith("torchrun ended with status 1; ")
+    assert "Traceback of rank 0" in said
+    assert said.endswith("Signal 9 (SIGKILL) received")
+
+
+def test_memory_that_a_collective_did_not_get_is_a_ranks_own_failure(tmp_path: Path) -> None:
+    error_file(tmp_path, 0, GLOO)
+    error_file(tmp_path, 1, "DistBackendError: NCCL error\nLast error: Cuda failure 2 'out of memory'")
+    assert _first_failure(tmp_path, 1).startswith("rank 1 of this host's")
 
 
 def test_a_rank_that_is_killed_fails_the_job_and_leaves_no_process(job: TrainJob, tmp_path: Path) -> None:

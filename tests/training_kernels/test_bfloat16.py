@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
@@ -13,6 +14,7 @@ from training_kernels.config import LoraTuning, TrainConfig
 from training_kernels.documents import Document, Segment
 from training_kernels.encoder import Encoder
 from training_kernels.examples import Example, ExampleSet
+from training_kernels.export import export
 from training_kernels.recipes import tiny
 from training_kernels.trainer import train
 
@@ -96,3 +98,23 @@ def test_a_step_in_bfloat16_has_the_gradients_of_float32_and_a_checkpoint_its_ve
     assert torch.cosine_similarity(exact_ND, rounded_ND).min() > 0.99
     assert not exact_ND.equal(rounded_ND)
     assert json.loads((tmp_path / "rounded" / "metrics.json").read_text())["precision"] == "bfloat16"
+
+
+def test_an_export_is_merged_in_float32_whatever_the_device_computes_in(
+    tiny_folder, training, pictures, tmp_path, monkeypatch
+):
+    recipe = replace(RECIPE, tuning=TUNING_BY_NAME["LoRA"], precision="bfloat16", max_steps=3)
+    step_from(tiny_folder, tmp_path / "adapter", recipe, training, pictures)
+    documents = list(training.documents.values())
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            checkpoint, "pick_dtype", lambda precision, device: getattr(torch, precision)
+        )  # as on a GPU that has bfloat16
+        export(tmp_path / "adapter", tmp_path / "merged")
+    vectors = [
+        Encoder.load(tmp_path / name).encode(documents, pictures, side="query") for name in ("adapter", "merged")
+    ]
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
+    export(tmp_path / "adapter", tmp_path / "again")
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("merged", "again")]
+    assert files[0] == files[1]

@@ -1,6 +1,7 @@
 """Several processes train as one: the same gradients, the same weights, each document of the joined batch once."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.training_kernels.rank_gradients import MAX_NORM
 from tests.training_kernels.running import (
     LORA,
     command,
+    environment,
     finish,
     finish_torchrun,
     finished,
@@ -21,6 +23,7 @@ from tests.training_kernels.running import (
 )
 
 SCRIPT = Path(__file__).with_name("rank_gradients.py")
+DIVERGENCE = Path(__file__).with_name("rank_divergence.py")
 
 
 def gradients(folder: Path, start_from: Path, *, processes: int, distribution: str) -> dict:
@@ -116,3 +119,12 @@ def test_two_processes_killed_together_end_with_the_same_bytes(examples, tiny_fo
     assert step > reached, "ranks may outlive their parent by a step"
     files = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("calm", "killed")]
     assert files[0] == files[1]
+
+
+def test_after_a_divergence_all_ranks_wait_until_the_good_weights_are_written(examples, tiny_folder, tmp_path):
+    told = [*torchrun(2), str(DIVERGENCE), str(examples), str(tiny_folder), str(tmp_path / "out")]
+    done = subprocess.run(told, env=environment(), capture_output=True, text=True, timeout=300)
+    good = tmp_path / "out.state" / "last_good"
+    assert done.returncode != 0
+    assert f"are in {good}, to go on from by --start-from" in done.stderr
+    assert (good / "manifest.json").is_file(), done.stderr[-3000:]

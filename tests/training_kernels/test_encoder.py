@@ -13,7 +13,7 @@ from training_kernels import pictures as pictures_module
 from training_kernels.collate import batches_by_tokens
 from training_kernels.documents import Document, Segment
 from training_kernels.encoder import Encoder
-from training_kernels.errors import ConfigError, DataError
+from training_kernels.errors import ConfigError, DataError, OutOfMemory
 from training_kernels.images import PictureFolder
 
 
@@ -198,3 +198,42 @@ def test_a_picture_that_stands_in_many_documents_of_a_batch_is_read_once(limited
     monkeypatch.undo()
     alone = np.concatenate([encoder.encode([document], pictures, side="candidate") for document in documents])
     np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+class Cramped:
+    """A device that has memory for so many padded tokens of a pass."""
+
+    def __init__(self, backbone, most_tokens: int) -> None:
+        self.compute, self.most_tokens, self.passes = backbone.last_hidden_states, most_tokens, []
+
+    def __call__(self, sequences, features):
+        self.passes.append(len(sequences) * max(map(len, sequences)))
+        if self.passes[-1] > self.most_tokens:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return self.compute(sequences, features)
+
+
+def test_a_batch_without_memory_is_halved_until_it_fits_and_the_embeddings_stay(limited, pictures, monkeypatch, caplog):
+    expected = limited().encode(DOCUMENTS * 3, pictures, side="candidate")
+    encoder = limited()
+    longest = max(map(len, encoder.render(DOCUMENTS, pictures, side="candidate")))
+    cramped = Cramped(encoder.backbone, longest)
+    monkeypatch.setattr(encoder.backbone, "last_hidden_states", cramped)
+    np.testing.assert_allclose(encoder.encode(DOCUMENTS * 3, pictures, side="candidate"), expected, atol=1e-5)
+    num_refused = sum(tokens > longest for tokens in cramped.passes)
+    assert num_refused > 0
+    encoder.encode(DOCUMENTS * 3, pictures, side="candidate")
+    assert sum(tokens > longest for tokens in cramped.passes) == num_refused, "what did not fit is not tried again"
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("cpu has no memory to embed ")
+
+
+def test_a_document_that_does_not_fit_alone_is_named(limited, pictures, monkeypatch):
+    encoder = limited()
+    monkeypatch.setattr(encoder_module, "SORT_WINDOW", 4)
+    lengths = [len(one) for one in encoder.render(DOCUMENTS, pictures, side="candidate")]
+    assert max(lengths) == lengths[-1]
+    monkeypatch.setattr(encoder.backbone, "last_hidden_states", Cramped(encoder.backbone, lengths[-1] - 1))
+    told = rf"no memory to embed document 5 \(from 0\) .* a pass of 1 document, {lengths[-1]} tokens .* and 0 pictures\. End"
+    with pytest.raises(OutOfMemory, match=told):
+        encoder.encode(DOCUMENTS, pictures, side="candidate")

@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModel
 
 from training_kernels.errors import DataError
+from training_kernels.memory import is_out_of_memory
 
 
 def load_model(folder: Path, *, dtype: torch.dtype, device: torch.device) -> Any:
@@ -17,6 +18,8 @@ def load_model(folder: Path, *, dtype: torch.dtype, device: torch.device) -> Any
     try:
         model, report = AutoModel.from_pretrained(folder, dtype=dtype, output_loading_info=True)
     except (OSError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise DataError(f"{folder} holds no weights that transformers can load: {str(error)[:500]}") from error
     absent = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if absent:

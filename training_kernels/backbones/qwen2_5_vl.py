@@ -182,7 +182,7 @@ class Qwen25VLBackbone:
         alike = [np.stack(list(group)) for _, group in groupby(pictures, key=np.shape)]
         return bare_model(self.model).get_image_features(
             torch.cat([self.patches(pixels_NHW3) for pixels_NHW3 in alike]),
-            torch.tensor([(1, *grid) for grid in grids]),  # only its sizes are read
+            torch.tensor([(1, *grid) for grid in grids]),  # only its numbers are read, so it stays here
             **self._vision_layout(grids),
         )
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import AutoModel, Idefics3Processor, PreTrainedTokenizerFast
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -153,3 +155,27 @@ def test_weights_that_do_not_fill_the_model_are_refused(hub_folders, tmp_path):
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(DataError, match=r"lack or do not fit 1 tensors of a Idefics3Model.*layers\.1\.mlp\.up_proj"):
         Encoder.load(backbone_folder(str(folder), tmp_path / "cache"))
+
+
+class OneDevice(TorchDispatchMode):
+    """Refuses what a GPU refuses: to compute with a tensor on it and one in host memory, a single number aside."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        used = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor) and one.dim() > 0]
+        if func not in (torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default):
+            assert len({one.device.type for one in used}) < 2, f"{func} of {[(one.device, one.shape) for one in used]}"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("hub_folder", ["qwen2_5_vl", "qwen3_vl"], indirect=True)  # the others read back a mask
+def test_all_that_the_vision_tower_computes_with_lies_on_its_device(hub_folder, encoder, pictures):
+    """On torch's device without values, where nothing can be read back either."""
+    backbone = encoder.backbone
+    fitted = [backbone.fit_picture(pictures.open(name), **BUDGET) for name in "abc"]
+    sizes = [one.shape for one in backbone.vision_features(fitted)]
+    backbone.device = torch.device("meta")
+    backbone.model.to(backbone.device)
+    with OneDevice():
+        features = backbone.vision_features(fitted)
+    assert {one.device for one in features} == {backbone.device}
+    assert [one.shape for one in features] == sizes
