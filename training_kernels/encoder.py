@@ -21,13 +21,11 @@ from training_kernels.device import pick_device
 from training_kernels.documents import Document
 from training_kernels.errors import ConfigError
 from training_kernels.images import PictureSource
+from training_kernels.picture_features import SharedFeatures
 from training_kernels.pictures import FittedPictures
 from training_kernels.vision_cache import PictureKeys, VisionCache
 
 Side = Literal["query", "candidate"]
-
-FeaturesByPicture = dict[RenderedPicture, Tensor]
-"""What the vision tower makes of each picture, [V, F]."""
 
 SORT_WINDOW = 4096
 """Documents that are rendered together and batched by length. Choice: padding is under 2 %, and their token ids take
@@ -125,18 +123,21 @@ class Encoder:
         """Whether no weight of the vision tower learns, so that a picture's features never change."""
         return not any(weight.requires_grad for weight in self.backbone.vision.parameters())
 
-    def embed(self, sequences: Sequence[TokenSequence], features: FeaturesByPicture | None = None) -> Tensor:
+    def embed(self, sequences: Sequence[TokenSequence], features: SharedFeatures | None = None) -> Tensor:
         """float32 [B, D], unit norm, from one forward pass, with the gradient graph where gradients are on.
 
         Args:
             features: what the vision tower made of pictures before; pictures that it lacks are added to it. Only for
                 a tower that is frozen.
         """
-        features = {} if features is None else features
         pictures = [picture for sequence in sequences for picture in sequence.pictures]
-        new = [picture for picture in dict.fromkeys(pictures) if picture not in features]
-        features.update(zip(new, self._vision_features(new), strict=True))
-        last_BD = self.backbone.last_hidden_states(sequences, [features[picture] for picture in pictures])
+        known = {} if features is None else features.of(pictures)
+        new = [picture for picture in dict.fromkeys(pictures) if picture not in known]
+        made = dict(zip(new, self._vision_features(new), strict=True))
+        if features is not None:
+            features.keep(made)
+        here = known | made
+        last_BD = self.backbone.last_hidden_states(sequences, [here[picture] for picture in pictures])
         return F.normalize(last_BD.float(), dim=-1)
 
     def _vision_features(self, pictures: Sequence[RenderedPicture]) -> list[Tensor]:
