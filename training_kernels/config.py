@@ -27,7 +27,9 @@ class InputConfig:
     """Most tokens of a sequence, visual tokens, instruction and embedding token included; what is over is cut."""
     min_pixels: int
     max_pixels: int
-    """Pixel budget: pictures are scaled to between these areas, each side a multiple of a visual token's."""
+    """Pixel budget: pictures are scaled to between these areas, each side a multiple of a visual token's. Qwen's models
+    exceed it for long pictures where it is below 200 visual tokens, up to 56 tokens of 16 and 113 of 64: a picture keeps
+    its shape, up to 200 to 1, and is at least a token high."""
     query_instruction: str
     """Text before every query, so that a query and a page of the same words may differ; "" for none."""
 

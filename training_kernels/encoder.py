@@ -58,11 +58,13 @@ class Encoder:
         if dims[0] > backbone.dim:
             raise ConfigError(f"dims {dims} do not fit the backbone's width {backbone.dim}; take narrower ones")
         instruction = backbone.tokenizer.encode([inputs.query_instruction])[0]
-        needed = len(instruction) + backbone.max_picture_tokens(inputs.max_pixels) + 1
+        largest = backbone.max_picture_tokens(min_pixels=inputs.min_pixels, max_pixels=inputs.max_pixels)
+        needed = len(instruction) + largest + 1
         if needed > inputs.max_tokens:
             raise ConfigError(
-                f"max_tokens {inputs.max_tokens} has no room for the instruction, one picture of {inputs.max_pixels} "
-                f"pixels and the embedding token, {needed} tokens; raise it or lower max_pixels"
+                f"max_tokens {inputs.max_tokens} has no room for the instruction, the largest picture that a budget of "
+                f"{inputs.max_pixels} pixels makes ({largest} tokens) and the embedding token, {needed} tokens; raise it or "
+                "lower max_pixels"
             )
 
     @classmethod

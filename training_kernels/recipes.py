@@ -177,7 +177,7 @@ def tiny() -> TrainConfig:
     return TrainConfig(
         name="tiny",
         inputs=InputConfig(
-            max_tokens=512,  # Choice: a chunk of 200 text tokens and five pictures of 18 tokens, with margin
+            max_tokens=512,  # Choice: a chunk of 200 text tokens and five pictures of 18 tokens, or of 58 as the longest have
             min_pixels=4 * VISUAL_TOKEN_PIXELS,
             max_pixels=16 * VISUAL_TOKEN_PIXELS,  # Choice: 112 x 112, the smallest at which a photograph is told apart
             query_instruction="",
