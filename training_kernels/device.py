@@ -15,7 +15,17 @@ def pick_device() -> torch.device:
     """The CUDA device of this process's place on the machine (LOCAL_RANK, set by torchrun), or the CPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", _place)))
+
+
+_place = 0
+
+
+def use_device(place: int) -> None:
+    """Has this process compute on the CUDA device of that number, unless torchrun gave it a place."""
+    global _place
+    _place = place
+    torch.cuda.set_device(place)  # for libraries that take the current one
 
 
 def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
