@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -62,6 +63,8 @@ from nyx_assets.training.assets import (
     training_manifest,
 )
 from nyx_assets.training.leak_guard import HeldOut
+from resources.devices import FOLDER as DEVICES_FOLDER
+from resources.devices import Devices
 from resources.embedder import Embedder
 from resources.embedder_checkpoint import CheckpointEmbedders
 from resources.embedder_endpoint import EmbeddingsServer
@@ -175,10 +178,11 @@ which nothing has landed."""
 
 
 def resources_of(settings: Settings, home: Home) -> dict[str, Any]:
-    """Every resource by the name that assets ask for."""
-    recipe = recipe_of(settings)
+    """Every resource by the name that assets and the main job ask for."""
+    recipe, devices = recipe_of(settings), Devices(home.root / DEVICES_FOLDER)
     return {
         "home": home,
+        "devices": devices,
         "recipe": recipe,
         **{role: VLMRole.of(role, settings, home) for role in ROLES},
         "further_generators": VLMRole.further_generators(settings, home),
@@ -187,24 +191,27 @@ def resources_of(settings: Settings, home: Home) -> dict[str, Any]:
             backbone=recipe.backbone,
             images_root=home.images.root,
             vision_cache_bytes=settings.vision_cache_bytes,
+            take_device=devices.take,
         ),
         "foreign_embedders": {
-            "sentence-transformers": _library_embedder,
+            "sentence-transformers": partial(_library_embedder, devices),
             "endpoint": _ServedEmbedders(settings, home),
         },
         "public_sets": PublicSets(settings.public_sets),
         "held_out": _held_out,
         "web_pictures": _web_pictures(settings, recipe, home),
-        "launcher": _launcher(settings),
+        "launcher": _launcher(settings, devices),
         "index": MilvusIndex(settings.index_uri or str(home.root / "index" / "milvus.db")),
     }
 
 
-def _launcher(settings: Settings) -> Launcher:
+def _launcher(settings: Settings, devices: Devices) -> Launcher:
     """In the process of the asset, or one process a device."""
     if settings.train_processes == 1 and settings.train_nodes == 1:
-        return InProcessLauncher()
-    return TorchrunLauncher(settings.train_processes, settings.train_nodes, settings.train_rendezvous)
+        return InProcessLauncher(devices.take)
+    return TorchrunLauncher(
+        settings.train_processes, settings.train_nodes, settings.train_rendezvous, devices=devices.for_processes
+    )
 
 
 def _k8s_steps(settings: Settings) -> dict[str, Any] | None:
@@ -240,8 +247,9 @@ def _held_out(home: Home) -> HeldOut:
     return HeldOut({"nyxqa": nyxqa_questions(home, HELD_OUT), **suites}, picture_hashes(home))
 
 
-def _library_embedder(model: str, /, *, asset: str, partition: str | None) -> Embedder:
+def _library_embedder(devices: Devices, model: str, /, *, asset: str, partition: str | None) -> Embedder:
     """A model of sentence-transformers; it asks nobody, so nothing is entered under the asset."""
+    devices.take()
     return SentenceTransformersEmbedder.load(model)
 
 
@@ -355,6 +363,7 @@ def build_pipeline(settings: Settings, home: Home) -> Pipeline:
         max_attempts=settings.max_attempts,
         siblings={name_of(key): tuple(name_of(key) for key in asset.keys) for asset in assets for key in asset.keys},
         setting_values=values,
+        give_device_back=resources["devices"].give_back,
     )
     return pipeline
 

@@ -119,6 +119,8 @@ class Pipeline:
     """What each setting that assets name stands for, as text."""
     max_attempts: int = 3
     """Of one asset of a crawl partition, before the partition is quarantined (NYX_MAX_ATTEMPTS)."""
+    give_device_back: Callable[[], None] = lambda: None
+    """Called between Dagster runs, some of which wait for VLMs for hours: others may compute meanwhile."""
 
     def asset_of_node(self, node: str) -> str | None:
         """The first asset that a node makes; None for a node that makes none, such as a check."""
@@ -352,6 +354,7 @@ def _make(
         raise_on_error=False,
         tags=tags,
     )
+    pipeline.give_device_back()
     failed = [event for event in result.all_node_events if is_failure(event)]
     if any(error_of(event).cls_name == INTERRUPTED for event in failed):
         raise KeyboardInterrupt

@@ -478,6 +478,30 @@ def nyx_published() -> PipelineRecipe:
     )
 
 
+def small_gpu() -> PipelineRecipe:
+    """`nyx` on a GPU of 8 to 24 GB: the smallest known backbone, or any of up to 2B weights by NYX_BACKBONE."""
+    return replace(
+        nyx(),
+        name="small_gpu",
+        backbone="HuggingFaceTB/SmolVLM-256M-Instruct",  # Choice: its weights, 1 GB in float32, leave room on every such GPU
+        pretraining="small_gpu",
+        finetuning="small_gpu",
+    )
+
+
+def cpu() -> PipelineRecipe:
+    """`small_gpu` without a GPU: two trainings, each overnight. Servers play the VLMs."""
+    start = small_gpu()
+    return replace(
+        start,
+        name="cpu",
+        pretraining="cpu",
+        # Choice: 500 steps of 32 take 16,000 examples; preferences beyond cost calls and are never trained on
+        feedback=replace(start.feedback, max_queries_per_crawl=16_000),
+        finetuning="cpu",
+    )
+
+
 def tiny() -> PipelineRecipe:
     """The embedded default: no GPU, no key, minutes on two cores. Every deviation from the paper is for that."""
     paper = nyx_paper()
@@ -512,6 +536,8 @@ RECIPES: dict[str, Callable[[], PipelineRecipe]] = {
     "nyx": nyx,
     "nyx_paper": nyx_paper,
     "nyx_published": nyx_published,
+    "small_gpu": small_gpu,
+    "cpu": cpu,
 }
 
 

@@ -1,6 +1,6 @@
 """Embedders from checkpoint folders, by the training kernels, on the device of this process."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,12 +43,21 @@ class CheckpointEmbedders:
         backbone: name known to training_kernels.backbones, a folder in the hub's layout, or a hub name.
         images_root: root of the content-addressed picture folder.
         vision_cache_bytes: most bytes under `cache_root` for what vision towers made of pictures; 0: nothing is kept.
+        take_device: called before anything is loaded, to choose this process's device.
     """
 
-    def __init__(self, cache_root: str, backbone: str, images_root: str, *, vision_cache_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        cache_root: str,
+        backbone: str,
+        images_root: str,
+        *,
+        vision_cache_bytes: int = 0,
+        take_device: Callable[[], None] = lambda: None,
+    ) -> None:
         self.cache_root, self.backbone, self.images_root = cache_root, backbone, images_root
-        self.vision_cache_bytes = vision_cache_bytes
-        self._last: tuple[str, CheckpointEmbedder] | None = None
+        self.vision_cache_bytes, self.take_device = vision_cache_bytes, take_device
+        self._last: tuple[tuple[str, str], CheckpointEmbedder] | None = None
 
     @cached_property
     def pictures(self) -> PictureFolder:
@@ -62,11 +71,14 @@ class CheckpointEmbedders:
 
     def open(self, folder: str) -> CheckpointEmbedder:
         """The embedder of a folder; the one opened last stays loaded, since partitions come one after the other."""
+        from training_kernels.device import pick_device
         from training_kernels.encoder import Encoder
         from training_kernels.vision_cache import opened_cache
 
-        if self._last is None or self._last[0] != folder:
+        self.take_device()
+        wanted = (folder, str(pick_device()))
+        if self._last is None or self._last[0] != wanted:
             self._last = None  # freed before the next is loaded: two backbones may not fit the device
             vision_cache = opened_cache(Path(self.cache_root), max_bytes=self.vision_cache_bytes)
-            self._last = (folder, CheckpointEmbedder(Encoder.load(folder, vision_cache=vision_cache), self.pictures))
+            self._last = (wanted, CheckpointEmbedder(Encoder.load(folder, vision_cache=vision_cache), self.pictures))
         return self._last[1]

@@ -13,11 +13,19 @@ from training_kernels.recipes import train_recipe
 
 
 class InProcessLauncher:
-    """Needs no set-up; the caller waits until the checkpoint is complete."""
+    """Needs no set-up; the caller waits until the checkpoint is complete.
+
+    Args:
+        take_device: called before training, to choose this process's device.
+    """
+
+    def __init__(self, take_device: Callable[[], None] = lambda: None) -> None:
+        self.take_device = take_device
 
     def train(self, job: TrainJob, *, log: Callable[[str], None]) -> dict[str, Any]:
         from training_kernels.trainer import train
 
+        self.take_device()
         config = replace(train_recipe(job.recipe), seed=job.seed)
         training = read_examples(job.examples)
         dev = read_dev_examples(job.examples, training)

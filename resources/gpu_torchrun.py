@@ -5,6 +5,7 @@ is the metrics.json of the checkpoint, and torchrun keeps each rank's error. So 
 command works by hand, and this layer needs none either.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -37,6 +38,9 @@ GOES_ON = "training goes on from its last state when it is run again"
 GRACE_SECONDS = 10.0
 """Torchrun gets to end its processes before they are killed."""
 
+DevicesOf = Callable[[int], contextlib.AbstractContextManager[dict[str, str]]]
+"""Of a number of ranks: what their environment says of the devices that they have meanwhile."""
+
 
 @dataclass(frozen=True, slots=True)
 class TorchrunLauncher:
@@ -51,6 +55,7 @@ class TorchrunLauncher:
     nodes: int = 1
     rendezvous: str = ""
     """host:port of one of the hosts, where all of them meet; "" for one host."""
+    devices: DevicesOf = lambda number: contextlib.nullcontext({})
 
     def command(self, job: TrainJob, *, log_folder: Path) -> list[str]:
         """What is run; a person may run it too."""
@@ -76,14 +81,14 @@ class TorchrunLauncher:
             command = self.command(job, log_folder=log_folder)
             where = f" on each of {self.nodes} hosts, start this on the others" if self.nodes > 1 else ""
             log(f"{self.processes} processes{where}: {' '.join(command[1:])}")
-            with (log_folder / "torchrun.log").open("w") as own_log:
-                status = _run(command, log, own_log)
+            with (log_folder / "torchrun.log").open("w") as own_log, self.devices(self.processes) as environment:
+                status = _run(command, log, own_log, environment)
             if status != 0:
                 raise TrainingProcessFailed(_first_failure(log_folder, status))
         return json.loads((job.out / RUN_RECORD).read_text())
 
 
-def _run(command: list[str], log: Callable[[str], None], own_log: Any) -> int:
+def _run(command: list[str], log: Callable[[str], None], own_log: Any, environment: dict[str, str]) -> int:
     """Exit status; every line of stdout was logged. However this ends, the processes have ended."""
     root = str(Path(__file__).resolve().parent.parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -92,7 +97,7 @@ def _run(command: list[str], log: Callable[[str], None], own_log: Any) -> int:
         stdout=subprocess.PIPE,
         stderr=own_log,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)},
         start_new_session=True,  # an interrupt at the keyboard reaches this process, which ends the others in order
         preexec_fn=die_with_parent,
     )

@@ -5,6 +5,7 @@ images/       pictures by SHA-256 (images.py)         index/                    
 vlm/          replies paid for, and a row a call      dagster/                   runs, events, schedules
 backbones/    backbones built or fetched              catalog.duckdb             views over all of it (catalog.py)
 report/       the page about all of it                leases/                    who writes what (leases.py)
+devices/      which process has which GPU (devices.py)
 
 A home is one folder, or a store that hosts share with a local folder on each of them (NYX_LOCAL). Then the store has
 tables, images, replies, leases, and a copy of checkpoints, of the ledger and of small records (mirror.py); locks, journals,

@@ -19,7 +19,7 @@ class RenderedPicture:
     digest: str
     height: int
     width: int
-    """Pixels, within the pixel budget."""
+    """Pixels, as fitted into the pixel budget."""
     source: PictureSource = field(compare=False, repr=False)
 
 

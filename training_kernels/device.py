@@ -27,7 +27,17 @@ def pick_device() -> torch.device:
                 "GPU and a torch with CUDA (on Kubernetes the image …-gpu, deploy/steps.yaml), or unset NYX_DEVICE"
             )
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", _place)))
+
+
+_place = 0
+
+
+def use_device(place: int) -> None:
+    """Has this process compute on the CUDA device of that number, unless torchrun gave it a place."""
+    global _place
+    _place = place
+    torch.cuda.set_device(place)  # for libraries that take the current one
 
 
 def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:

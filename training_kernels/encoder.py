@@ -24,6 +24,7 @@ from training_kernels.documents import Document
 from training_kernels.errors import ConfigError, OutOfMemory
 from training_kernels.images import PictureSource
 from training_kernels.memory import Pass, is_out_of_memory, weights_errors_explained
+from training_kernels.picture_features import SharedFeatures
 from training_kernels.pictures import FittedPictures
 from training_kernels.vision_cache import PictureKeys, VisionCache
 
@@ -32,9 +33,6 @@ LOG = logging.getLogger(__name__)
 FREE_MEMORY = "End what else uses the device (`nvidia-smi` shows it), or take one with more memory."
 
 Side = Literal["query", "candidate"]
-
-FeaturesByPicture = dict[RenderedPicture, Tensor]
-"""What the vision tower makes of each picture, [V, F]."""
 
 SORT_WINDOW = 4096
 """Documents that are rendered together and batched by length. Choice: padding is under 2 %, and their token ids take
@@ -71,11 +69,13 @@ class Encoder:
         if dims[0] > backbone.dim:
             raise ConfigError(f"dims {dims} do not fit the backbone's width {backbone.dim}; take narrower ones")
         instruction = backbone.tokenizer.encode([inputs.query_instruction])[0]
-        needed = len(instruction) + backbone.max_picture_tokens(inputs.max_pixels) + 1
+        largest = backbone.max_picture_tokens(min_pixels=inputs.min_pixels, max_pixels=inputs.max_pixels)
+        needed = len(instruction) + largest + 1
         if needed > inputs.max_tokens:
             raise ConfigError(
-                f"max_tokens {inputs.max_tokens} has no room for the instruction, one picture of {inputs.max_pixels} "
-                f"pixels and the embedding token, {needed} tokens; raise it or lower max_pixels"
+                f"max_tokens {inputs.max_tokens} has no room for the instruction, the largest picture that a budget of "
+                f"{inputs.max_pixels} pixels makes ({largest} tokens) and the embedding token, {needed} tokens; raise it or "
+                "lower max_pixels"
             )
 
     @classmethod
@@ -141,7 +141,7 @@ class Encoder:
         """Whether no weight of the vision tower learns, so that a picture's features never change."""
         return not any(weight.requires_grad for weight in self.backbone.vision.parameters())
 
-    def embed(self, sequences: Sequence[TokenSequence], features: FeaturesByPicture | None = None) -> Tensor:
+    def embed(self, sequences: Sequence[TokenSequence], features: SharedFeatures | None = None) -> Tensor:
         """float32 [B, D], unit norm, from one forward pass, with the gradient graph where gradients are on.
 
         Args:
@@ -149,11 +149,14 @@ class Encoder:
                 a tower that is frozen.
         """
         self.last_pass = Pass.of(sequences)
-        features = {} if features is None else features
         pictures = [picture for sequence in sequences for picture in sequence.pictures]
-        new = [picture for picture in dict.fromkeys(pictures) if picture not in features]
-        features.update(zip(new, self._vision_features(new), strict=True))
-        last_BD = self.backbone.last_hidden_states(sequences, [features[picture] for picture in pictures])
+        known = {} if features is None else features.of(pictures)
+        new = [picture for picture in dict.fromkeys(pictures) if picture not in known]
+        made = dict(zip(new, self._vision_features(new), strict=True))
+        if features is not None:
+            features.keep(made)
+        here = known | made
+        last_BD = self.backbone.last_hidden_states(sequences, [here[picture] for picture in pictures])
         return F.normalize(last_BD.float(), dim=-1)
 
     def _vision_features(self, pictures: Sequence[RenderedPicture]) -> list[Tensor]:

@@ -11,7 +11,8 @@ from torch import Tensor
 from training_kernels.collate import TokenSequence, batches_by_tokens
 from training_kernels.config import TrainConfig
 from training_kernels.distributed import Ranks
-from training_kernels.encoder import Encoder, FeaturesByPicture
+from training_kernels.encoder import Encoder
+from training_kernels.picture_features import SharedFeatures
 
 Loss = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Embeddings [N, D] to the loss and the losses by dim [L]."""
@@ -33,15 +34,28 @@ def backward_batch(
     groups = batches_by_tokens([len(sequence) for sequence in sequences], token_budget=config.token_budget)
     groups = ranks.in_step(groups)
     if config.activations == "kept":
-        return backward_keeping(encoder, sequences, groups, loss_of)
-    return backward_recomputing(encoder, sequences, groups, loss_of, kept_tokens=config.kept_tokens, ranks=ranks)
+        return backward_keeping(encoder, sequences, groups, loss_of, features_bytes=config.features_bytes)
+    return backward_recomputing(
+        encoder,
+        sequences,
+        groups,
+        loss_of,
+        features_bytes=config.features_bytes,
+        kept_tokens=config.kept_tokens,
+        ranks=ranks,
+    )
 
 
 def backward_keeping(
-    encoder: Encoder, sequences: Sequence[TokenSequence], groups: Sequence[Sequence[int]], loss_of: Loss
+    encoder: Encoder,
+    sequences: Sequence[TokenSequence],
+    groups: Sequence[Sequence[int]],
+    loss_of: Loss,
+    *,
+    features_bytes: int,
 ) -> tuple[Tensor, Tensor]:
     """One pass: the graph of every group is kept until the loss is known. Memory grows with the batch."""
-    features = shared_features(encoder)
+    features = shared_features(encoder, max_bytes=features_bytes)
     embedding_ND = torch.cat([encoder.embed([sequences[position] for position in group], features) for group in groups])
     loss, loss_L = loss_of(embedding_ND[_places(groups)])
     loss.backward()
@@ -54,6 +68,7 @@ def backward_recomputing(
     groups: Sequence[Sequence[int]],
     loss_of: Loss,
     *,
+    features_bytes: int,
     kept_tokens: int = 0,
     ranks: Ranks = ALONE,
 ) -> tuple[Tensor, Tensor]:
@@ -66,11 +81,12 @@ def backward_recomputing(
     batch of one group takes one pass.
 
     Args:
+        features_bytes: most bytes of what a frozen tower made of pictures that stay on the device from pass to pass.
         kept_tokens: padded tokens whose graph may be kept, where that is more than the largest group has.
 
     Source: Gao et al. 2021, arXiv:2101.06983, section 3.
     """
-    features = shared_features(encoder)
+    features = shared_features(encoder, max_bytes=features_bytes)
     num_kept = _num_kept(sequences, groups, kept_tokens)
     if ranks.is_sharding:  # shared-out blocks are gathered in every pass, so all ranks make as many
         num_kept = ranks.least(num_kept)
@@ -95,9 +111,9 @@ def backward_recomputing(
     return loss.detach(), loss_L
 
 
-def shared_features(encoder: Encoder) -> FeaturesByPicture | None:
+def shared_features(encoder: Encoder, *, max_bytes: int) -> SharedFeatures | None:
     """A place for what a frozen vision tower makes of the batch's pictures; None for a tower that learns."""
-    return {} if encoder.has_frozen_vision else None
+    return SharedFeatures(max_bytes=max_bytes) if encoder.has_frozen_vision else None
 
 
 def _num_kept(sequences: Sequence[TokenSequence], groups: Sequence[Sequence[int]], kept_tokens: int) -> int:

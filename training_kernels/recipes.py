@@ -124,7 +124,10 @@ def nyx() -> TrainConfig:
         # source of fewer than 160 labels makes one batch an epoch: of the paper's, HatefulMemes, VOC2007 and N24News,
         # some 46,000 of its 1,241,860 examples. The run's log and metrics.json say what is left out
         sampling=SamplingConfig(batches="one_source"),
-        batch_size=640,  # the paper's optimizer batch, all of it in view of every query: GradCache costs no memory for it
+        # the paper's optimizer batch, all of it in view of every query. GradCache takes no memory of the device for it, and
+        # of the host's what the vision tower made of its pictures, 1.6 MB each: 3 GB where 640 queries and 1,280 documents
+        # have one picture each, 16 GB where they have five
+        batch_size=640,
         batches_per_step=1,  # so nothing has to be accumulated; four times as many in-batch negatives, same 640 a step
         optimizer=replace(
             paper.optimizer,
@@ -184,7 +187,7 @@ def tiny() -> TrainConfig:
     return TrainConfig(
         name="tiny",
         inputs=InputConfig(
-            max_tokens=512,  # Choice: a chunk of 200 text tokens and five pictures of 18 tokens, with margin
+            max_tokens=512,  # Choice: a chunk of 200 text tokens and five pictures of 18 tokens, or of 58 as the longest have
             min_pixels=4 * VISUAL_TOKEN_PIXELS,
             max_pixels=16 * VISUAL_TOKEN_PIXELS,  # Choice: 112 x 112, the smallest at which a photograph is told apart
             query_instruction="",

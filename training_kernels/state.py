@@ -30,7 +30,7 @@ from training_kernels.errors import AlreadyTraining
 from training_kernels.examples import ExampleSet
 from training_kernels.manifest import identity
 
-HOW_NOT_WHAT = ("state", "token_budget", "activations", "kept_tokens", "vision_cache_bytes")
+HOW_NOT_WHAT = ("state", "token_budget", "activations", "kept_tokens", "features_bytes", "vision_cache_bytes")
 """Recipe fields that change how a step is computed, not what it comes to: a run may go on with other values."""
 
 LIBRARIES = ("torch", "transformers", "peft")

@@ -25,7 +25,8 @@ def examine_device(train_processes: int, *, needs_gpu: bool = False) -> Finding:
         if torch.version.cuda is not None:
             return note("gpu", said, "this torch is built for CUDA: `nvidia-smi` says whether the driver sees a device")
         return note(
-            "gpu", f"{said}; fit for the recipes smoke and tiny, hours to days for a model of 2 billion parameters"
+            "gpu",
+            f"{said}; fit for the recipes smoke, tiny and, overnight, cpu; hours to days for a model of 2 billion parameters",
         )
     devices = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
     named = "; ".join(f"{one.name}, {one.total_memory / 2**30:.0f} GiB" for one in devices)

@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,16 @@ def test_levels_are_cut_where_all_partitions_of_the_level_before_are_needed(home
         Level(("report",), True),
         Level(("summary",), False),
     ]
+
+
+def test_the_device_is_given_back_after_each_run_of_dagster(home: Home, instance: DagsterInstance) -> None:
+    land(home, c1=[10, 21])
+    instance.add_dynamic_partitions(str(CRAWL.name), ["c1"])
+    given_back: list[int] = []
+    pipeline = replace(toy_pipeline(home), give_device_back=lambda: given_back.append(len(instance.get_runs())))
+    run_main_job(pipeline, instance, home)
+    assert given_back == list(range(1, len(instance.get_runs()) + 1))
+    assert len(given_back) > 1
 
 
 def test_everything_is_made_once_and_then_nothing_is(home: Home, instance: DagsterInstance) -> None:

@@ -44,7 +44,8 @@ def test_ours_mines_with_guards_and_the_papers_as_the_paper_does() -> None:
 
 def test_an_unknown_recipe_is_named_beside_the_known_ones() -> None:
     with pytest.raises(
-        ConfigError, match="^recipe 'nyx_papr' is unknown; known: nyx, nyx_paper, nyx_published, smoke, tiny"
+        ConfigError,
+        match="^recipe 'nyx_papr' is unknown; known: cpu, nyx, nyx_paper, nyx_published, small_gpu, smoke, tiny",
     ):
         pipeline_recipe("nyx_papr")
 

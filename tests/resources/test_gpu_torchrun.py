@@ -4,9 +4,12 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +46,23 @@ def test_logs_and_report_come_back_from_two_processes(job: TrainJob) -> None:
     assert said[0].startswith("recipe smoke on cpu in float32, 2 processes (ddp), seed 3: 4 steps")
     assert any(line.startswith("step 4/4  loss ") for line in said)
     assert sum(line.startswith("checkpoint") for line in said) == 1, "one rank speaks"
+
+
+def test_processes_see_the_devices_that_are_theirs_while_they_run(
+    job: TrainJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = "import os; print('devices', os.environ['CUDA_VISIBLE_DEVICES']); raise SystemExit(1)"
+    monkeypatch.setattr(TorchrunLauncher, "command", lambda *_, **__: [sys.executable, "-c", program])
+    lines: list[str] = []
+
+    @contextmanager
+    def devices(number: int) -> Iterator[dict[str, str]]:
+        yield {"CUDA_VISIBLE_DEVICES": "1,3"[: 2 * number - 1]}
+        lines.append("given back")
+
+    with pytest.raises(TrainingProcessFailed):
+        TorchrunLauncher(2, devices=devices).train(job, log=lines.append)
+    assert lines[1:] == ["devices 1,3", "given back"]
 
 
 @pytest.mark.long

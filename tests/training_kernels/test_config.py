@@ -27,8 +27,9 @@ def test_a_temperature_must_be_above_zero(temperature):
     ("section", "changes", "message"),
     [
         ("", {"batch_size": 1}, "batch_size must be >= 2"),
-        ("", {"kept_tokens": -1}, "kept_tokens and vision_cache_bytes must be >= 0"),
-        ("", {"vision_cache_bytes": -1}, "kept_tokens and vision_cache_bytes must be >= 0"),
+        ("", {"kept_tokens": -1}, "kept_tokens, features_bytes and vision_cache_bytes must be >= 0"),
+        ("", {"features_bytes": -1}, "must be >= 0, got 0, -1 and 0"),
+        ("", {"vision_cache_bytes": -1}, "kept_tokens, features_bytes and vision_cache_bytes must be >= 0"),
         ("", {"max_steps": 0}, "max_steps and token_budget >= 1"),
         ("", {"precision": "bfloat16"}, "full tuning in bfloat16"),
         ("optimizer", {"warmup_share": 1.0}, "warmup_share"),

@@ -184,7 +184,7 @@ def test_curves_are_tensorboard_files_in_the_runs_folder(training, tiny_folder, 
 
 
 def test_a_document_that_is_cut_in_every_epoch_counts_once(training, tiny_folder, tmp_path):
-    inputs = replace(tiny().inputs, max_tokens=20)
+    inputs = replace(tiny().inputs, max_tokens=20, min_pixels=784, max_pixels=784)
     examples = training.examples[:20]
     named = {one for example in examples for one in (example.query, example.positive)}
     few = ExampleSet({name: training.documents[name] for name in named}, examples)

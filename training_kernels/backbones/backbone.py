@@ -60,8 +60,8 @@ class Backbone(Protocol):
         """Token ids that stand for a picture of this fitted size, and the place of its first visual token among them."""
         ...
 
-    def max_picture_tokens(self, max_pixels: int) -> int:
-        """Tokens of the largest picture that the pixel budget allows."""
+    def max_picture_tokens(self, *, min_pixels: int, max_pixels: int) -> int:
+        """Most tokens that a picture takes at this pixel budget, whatever its shape."""
         ...
 
     def vision_features(self, pictures: Sequence[np.ndarray]) -> list[Tensor]:

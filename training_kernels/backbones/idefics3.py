@@ -96,8 +96,8 @@ class Idefics3Backbone:
         tile = [self.whole_picture, *[self.image_token] * num_tokens]
         return [self.around_picture, *tile, self.around_picture], 2
 
-    def max_picture_tokens(self, max_pixels: int) -> int:
-        return self.tile_side(min_pixels=0, max_pixels=max_pixels) ** 2 // self.token_side**2 + 3
+    def max_picture_tokens(self, *, min_pixels: int, max_pixels: int) -> int:
+        return self.tile_side(min_pixels=min_pixels, max_pixels=max_pixels) ** 2 // self.token_side**2 + 3
 
     def vision_features(self, pictures: Sequence[np.ndarray]) -> list[Tensor]:
         if not pictures:

@@ -3,6 +3,7 @@
 Shape letters: B sequences, T tokens of the longest, D width, P patches of all pictures, N pictures of one size H x W.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -90,8 +91,15 @@ class Qwen25VLBackbone:
         num_tokens = height * width // self.token_side**2
         return [self.vision_start, *[self.image_token] * num_tokens, self.vision_end], 1
 
-    def max_picture_tokens(self, max_pixels: int) -> int:
-        return max_pixels // self.token_side**2 + 2
+    def max_picture_tokens(self, *, min_pixels: int, max_pixels: int) -> int:
+        """The model's own rule keeps a picture's shape, no side shorter than a visual token, and rounds sides up where it
+        enlarges: so the longest pictures take more than the budget where that is below MAX_ASPECT_RATIO tokens, 56 of 16
+        and 113 of 64. Choice: left so, since every library that opens a checkpoint reads pictures by that rule.
+        """
+        least, most = (pixels / self.token_side**2 for pixels in (min_pixels, max_pixels))
+        longest = math.sqrt(MAX_ASPECT_RATIO * most)  # one token high
+        enlarged = (math.sqrt(least * MAX_ASPECT_RATIO) + 1) * (math.sqrt(least / MAX_ASPECT_RATIO) + 1)
+        return math.floor(max(most, longest, enlarged)) + 2
 
     def vision_features(self, pictures: Sequence[np.ndarray]) -> list[Tensor]:
         return list(self._vision_output(pictures).pooler_output) if pictures else []

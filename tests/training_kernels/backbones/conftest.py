@@ -97,7 +97,7 @@ def save_qwen(folder: Path, model_type: str) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
 
 
-def save_idefics(folder: Path, model_type: str) -> None:
+def save_idefics(folder: Path, model_type: str, *, width: int = WIDTH) -> None:
     config_class, model_class = (
         (Idefics3Config, Idefics3Model) if model_type == "idefics3" else (SmolVLMConfig, SmolVLMModel)
     )
@@ -105,7 +105,7 @@ def save_idefics(folder: Path, model_type: str) -> None:
         text_config={
             "model_type": "llama",
             "vocab_size": 8192,
-            "hidden_size": WIDTH,
+            "hidden_size": width,
             "intermediate_size": 96,
             "num_hidden_layers": 2,
             "num_attention_heads": 4,

@@ -118,7 +118,23 @@ def test_what_a_picture_becomes_is_known_from_its_size(encoder, pictures):
         with torch.no_grad():
             assert token_ids.count(backbone.image_token) == len(backbone.vision_features([pixels])[0])
         assert token_ids.index(backbone.image_token) == first
-        assert len(token_ids) <= backbone.max_picture_tokens(BUDGET["max_pixels"])
+        assert len(token_ids) <= backbone.max_picture_tokens(**BUDGET)
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "at_most"),
+    [(4, 16, 56), (4, 64, 113), (4, 256, 256), (4, 400, 400), (256, 256, 484)],
+)
+def test_no_shape_of_a_picture_takes_more_tokens_than_the_budget_is_said_to_make(
+    hub_folders, tmp_path, least, most, at_most
+):
+    backbone = Encoder.load(backbone_folder(str(hub_folders["qwen2_5_vl"]), tmp_path)).backbone
+    budget = {"min_pixels": least * 28**2, "max_pixels": most * 28**2}
+    assert backbone.max_picture_tokens(**budget) == at_most + 2
+    heights = [1, 2, 3, 5, 8, 13, 14, 15, 28, 29, 60, 150, 400, 1100]
+    shapes = {(high, min(round(high * 1.02**step), 200 * high)) for high in heights for step in range(270)}
+    tokens = [height * width // 28**2 for shape in shapes for height, width in [backbone.fitted_size(*shape, **budget)]]
+    assert at_most * (1 if least < most else 0.9) <= max(tokens) <= at_most
 
 
 def test_one_step_changes_the_language_model_and_with_it_the_vision_tower(encoder, pictures):
@@ -137,7 +153,7 @@ def test_a_square_reader_uses_the_largest_square_of_the_budget_up_to_its_own(hub
     wide = Image.new("RGB", (900, 30))
     assert backbone.fit_picture(wide, min_pixels=1, max_pixels=10_000_000).shape == (128, 128, 3)
     assert backbone.fit_picture(wide, min_pixels=1, max_pixels=96 * 96 + 5).shape == (96, 96, 3)
-    assert backbone.max_picture_tokens(96 * 96) == 9 + 3
+    assert backbone.max_picture_tokens(min_pixels=1, max_pixels=96 * 96) == 9 + 3
     with pytest.raises(ConfigError, match="has no square of at most 128 pixels a side and a multiple of 32"):
         backbone.fit_picture(wide, min_pixels=1, max_pixels=1000)
     with pytest.raises(ConfigError, match="pixel budget 20000 to 30000"):
