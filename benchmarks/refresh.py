@@ -1,8 +1,9 @@
-"""A tick of the sensor refresh over thousands of partitions that are current: python -m benchmarks.refresh [--json].
+"""Ticks of the sensors refresh and retraining over thousands of partitions that are current: python -m benchmarks.refresh [--json].
 
 The daemon evaluates with it, for every asset that a landing brings about and every partition, whether something is to be
 made. The records are those of a home in which everything is made; a tick in which nothing happens, and the two after one
 partition has landed anew. Peer: the same conditions over a tenth of the partitions, so the ratio says how a tick grows.
+Retraining reads the tables instead: what of their commits is not that of the last training (change_since_training).
 """
 
 import json
@@ -11,10 +12,12 @@ import time
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from statistics import median
 from typing import Any
 from unittest import mock
 
 import dagster as dg
+import pyarrow as pa
 from dagster import DagsterInstance
 
 from benchmarks.report import argument_parser, comparison_of, print_comparison
@@ -24,9 +27,13 @@ from nyx_assets.materialization import DATA_VERSION_TAG, key_of
 from nyx_assets.partitions import CRAWL
 from nyx_assets.quarantine import LANDED
 from nyx_assets.quick_records import write_records_quickly
+from nyx_assets.records import TRAINING_MANIFEST
 from nyx_assets.registering import open_instance
+from nyx_assets.retraining import CHECKPOINT, CHUNKS, DRAFTS, MANIFEST, PAGES, PAIRS, change_since_training
+from resources.artifacts import MANIFEST as COMPLETE
 from resources.home import Home
 from resources.settings import Settings
+from resources.tables import Commit, Provenance
 
 PARTITIONS = 10_000
 ROUNDS = 5
@@ -69,6 +76,49 @@ class Resting:
         self._opened.__exit__(None, None, None)
 
 
+NUMBERS = pa.schema([("x", pa.int64())])
+
+
+def trained_home(folder: Path, num_partitions: int) -> Home:
+    """A home in which `num_partitions` of one row were trained on, and nothing has changed since."""
+    home = Home.at(folder)
+    listed = []
+    for number in range(num_partitions):
+        crawl, inputs = f"c{number:05}", {}
+        for asset in (PAGES, CHUNKS, DRAFTS, PAIRS):
+            provenance = Provenance(code_version="1", inputs=inputs)
+            with home.tables.write(asset, NUMBERS, partition=crawl, provenance=provenance) as table:
+                table.append([{"x": number}])
+            commit = home.tables.commit(asset, crawl)
+            assert commit is not None
+            inputs = {asset: commit.data_version}
+            if asset in (CHUNKS, PAIRS):
+                listed.append({"input": asset, "crawl": crawl, "num_rows": 1, "data_version": commit.data_version})
+    with home.tables.write(
+        MANIFEST, TRAINING_MANIFEST, partition=None, provenance=Provenance(code_version="1")
+    ) as table:
+        table.append(listed)
+    manifest = home.tables.commit(MANIFEST, None)
+    assert manifest is not None
+    checkpoint = home.artifacts.folder(CHECKPOINT, "v1")
+    checkpoint.mkdir(parents=True)
+    (checkpoint / COMPLETE).write_text("{}")
+    provenance = Provenance(code_version="1", inputs={MANIFEST: manifest.data_version})
+    home.artifacts.publish(
+        CHECKPOINT, checkpoint, Commit(data_version="1", num_rows=1, provenance=provenance, written_at="")
+    )
+    return home
+
+
+def seconds_of_retraining(home: Home) -> float:
+    """Of one look of the sensor, which finds nothing new."""
+    began = time.perf_counter()
+    change = change_since_training(home)
+    seconds = time.perf_counter() - began
+    assert change.crawls == ()
+    return seconds
+
+
 def main() -> None:
     parser = argument_parser(__doc__.splitlines()[0])
     parser.add_argument("--partitions", type=int, default=PARTITIONS)
@@ -85,19 +135,22 @@ def main() -> None:
         after = [many.tick(), many.tick()]
         many.close()
         few.close()
+        trained = trained_home(Path(scratch) / "trained", options.partitions)
+        retraining = [seconds_of_retraining(trained) for _ in range(ROUNDS)]
     comparison = comparison_of(
         f"refresh, an idle tick over {options.partitions:,} partitions against {options.partitions // 10:,}",
         rounds,
         unit="seconds, less is better",
     )
     if options.json:
-        print(json.dumps(asdict(comparison) | {"first": first, "after one landed": after}))
+        print(json.dumps(asdict(comparison) | {"first": first, "after one landed": after, "retraining": retraining}))
         return
     print_comparison(comparison, as_json=False)
     print(
         f"the first tick {first[0]:.2f} s; after one partition has landed anew: "
         + ", ".join(f"{seconds:.2f} s, {asked} to be made" for seconds, asked in after)
     )
+    print(f"a look of the sensor retraining: {median(retraining):.2f} s")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from nyx_assets.index_versions import chunks_of_version, record_of, records
 from nyx_assets.lineage import checkpoints_that_saw
 from nyx_assets.recipes import PipelineRecipe
 from resources.home import Home
+from resources.stores import open_store
 from resources.vlm_roles import replies_of
 from training_kernels.documents import Document
 from training_kernels.errors import DataError
@@ -75,7 +76,10 @@ def explained(home: Home, recipe: PipelineRecipe, asked: str, subject: Subject) 
             {name: row[name] for name in ("chunk_id", "doc_id", "crawl", "position", "modality")} for row in chunks
         ],
         questions=questions,
-        negatives=rows_where(home, "negatives", is_in("chunk_id", subject.chunk_ids)),
+        negatives=sorted(
+            rows_where(home, "negatives", is_in("chunk_id", subject.chunk_ids)),
+            key=lambda row: (row["qa_id"], row["rank"]),
+        ),
         preferences=preferences,
         answers=answers,
         calls=[row | {"is_kept": replies_of(home).peek(row["request_digest"]) is not None} for row in calls],
@@ -131,6 +135,7 @@ def _preferences(home: Home, recipe: PipelineRecipe, subject: Subject, qa_ids: s
     rows = with_digests(home, rows, recipe, shows_options=recipe.feedback.shows_options)
     if subject.kind == "request":
         rows = [row for row in rows if row["request_digest"] in subject.digests]
+    rows.sort(key=lambda row: (row["qa_id"], row["window_rank"]))
     return [row | {"id": f"{row['qa_id']}/{row['window_rank']}"} for row in rows]
 
 
@@ -142,6 +147,7 @@ def _answers(home: Home, recipe: PipelineRecipe, subject: Subject, qa_ids: set[s
     rows = with_digests(home, rows, recipe, shows_options=True)
     if subject.kind == "request":
         rows = [row for row in rows if row["request_digest"] in subject.digests]
+    rows.sort(key=lambda row: (row["qa_id"], row["retriever"], row["generator"]))
     return [row | {"id": f"{row['qa_id']}@{row['retriever']}"} for row in rows]
 
 
@@ -176,7 +182,7 @@ def _images(subject: Subject, pages: Sequence[Row], chunks: Sequence[Row], quest
 
 def _picture(home: Home, image: str) -> Row:
     try:
-        return {"image": image, "file": home.images.path(image), "is_there": True}
+        return {"image": image, "file": home.images.address(image), "is_there": True}
     except DataError as error:
         return {"image": image, "file": str(error), "is_there": False}
 
@@ -244,19 +250,29 @@ def _ancestry(home: Home, folder: str) -> list[Row]:
         path = home.root / folder
         lineage = home.root / "lineage" / path.parent.name / f"{path.name}.json"
         content = json.loads(lineage.read_text()) if lineage.is_file() else {}
-        metrics = path / "metrics.json"
         found.append(
             {
                 "folder": folder,
                 "is_current_of": [asset for asset, current, _ in current_checkpoints(home) if current == path],
                 "start_from": content.get("start_from", "not known: it was trained before lineage was kept"),
                 **_counted(home, content.get("documents", [])),
-                "metrics": json.loads(metrics.read_text()) if metrics.is_file() else {},
+                "metrics": _metrics(home, folder),
             }
         )
         start = content.get("start_from", "")
         folder = start if Path(start).parts[:1] == ("checkpoints",) else ""
     return found
+
+
+def _metrics(home: Home, folder: str) -> Mapping[str, Any]:
+    """What a training noted of itself; of a checkpoint that is in the store alone, nothing else is brought."""
+    for place in (str(home.root), home.store):
+        fs, base = open_store(place)
+        try:
+            return json.loads(fs.cat_file(f"{base}/{folder}/metrics.json"))
+        except FileNotFoundError:
+            continue
+    return {}
 
 
 def _counted(home: Home, documents: Sequence[str]) -> Mapping[str, Any]:

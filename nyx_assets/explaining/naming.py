@@ -8,7 +8,6 @@ from pathlib import Path
 
 from nyx_assets.explaining.reading import is_in, ledger_rows, overlaps, rows_where, shows
 from nyx_assets.index_versions import chunks_of_version, record_of, records
-from resources.artifacts import MANIFEST
 from resources.home import Home
 from resources.vlm_roles import replies_of
 from training_kernels.errors import ConfigError
@@ -54,9 +53,13 @@ def subject_of(home: Home, asked: str) -> Subject:
     for find in FINDERS:
         if (found := find(home, asked)) is not None:
             return found
-    raise ConfigError(
-        f"nothing in {home.root} is called {asked!r}. Ids look like this: {FORMS}; `nyx search` prints some"
-    )
+    if (named := ANSWER.fullmatch(asked)) and _is_question(home, named["qa"]):
+        raise ConfigError(
+            f"no wrong answer in {home} is called {asked!r}: it was right, or the question was not asked with that retriever. "
+            f"Of right answers no row is kept; ask for the request, a row of the ledger with the asset rag_scores, or for the "
+            f"question {named['qa']}"
+        )
+    raise ConfigError(f"nothing in {home} is called {asked!r}. Ids look like this: {FORMS}; `nyx search` prints some")
 
 
 def _row(home: Home, asked: str) -> Subject | None:
@@ -148,8 +151,8 @@ def _checkpoint(home: Home, asked: str) -> Subject | None:
 
 
 def checkpoint_folders(home: Home) -> list[Path]:
-    """Every whole checkpoint of the home."""
-    return sorted(path.parent for path in (home.root / "checkpoints").glob(f"*/*/{MANIFEST}"))
+    """Every whole checkpoint of the home, where it is on this machine or would be."""
+    return [home.root / folder for folder in home.artifacts.complete_folders()]
 
 
 def current_checkpoints(home: Home) -> Iterator[tuple[str, Path, str]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import duckdb
 
-from resources.home import Home
+from resources.home import LEDGER, Home
 from resources.tables import sql_text
 from resources.vlm_roles import ledger_folder
 
@@ -47,6 +47,12 @@ def shows(column: str, images: Collection[str]) -> str:
 
 def _listed(ids: Collection[str]) -> str:
     return ", ".join(sql_text(one) for one in sorted(ids))
+
+
+def bring_records(home: Home) -> None:
+    """Have here what is read as files and other hosts may have written: ledger, lineage, pointers of checkpoints."""
+    for folder in (LEDGER, "lineage", "artifacts"):
+        home.mirror.bring(folder)
 
 
 def ledger_rows(home: Home, digests: Collection[str]) -> list[Row]:

@@ -1,18 +1,21 @@
 """`nyx explain` over the small sample home: every kind of id, and every thing that it names is there."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from nyx_assets.__main__ import main
 from nyx_assets.explaining.gathering import Explanation, explained
 from nyx_assets.explaining.naming import subject_of
 from nyx_assets.explaining.telling import explanation_text
 from nyx_assets.index_versions import chunks_of_version, records
 from nyx_assets.recipes import PipelineRecipe, pipeline_recipe
 from resources.home import Home
+from resources.stores import open_store
 from training_kernels.errors import ConfigError
 
 Row = dict[str, Any]
@@ -209,3 +212,65 @@ def test_a_checkpoint_by_any_of_its_names_and_an_index_version_say_what_they_saw
 def test_an_unknown_id_is_refused_with_what_ids_look_like(home: Home, asked: str) -> None:
     with pytest.raises(ConfigError, match=r"is called .*Ids look like this: page, chunk, question.*20 hex digits"):
         subject_of(home, asked)
+
+
+def test_a_right_answer_which_no_table_keeps_is_refused_with_what_can_be_asked_instead(
+    home: Home, recipe: PipelineRecipe
+) -> None:
+    wrong = {(row["qa_id"], row["retriever"]) for row in home.tables.read("wrong_answers").to_pylist()}
+    pairs = home.tables.read("filtered_qa").to_pylist()
+    right = next(row["qa_id"] for row in pairs if row["split"] == "test" and (row["qa_id"], "bm25") not in wrong)
+    with pytest.raises(
+        ConfigError, match=rf"no wrong answer .*{right}@bm25.*ledger with the asset rag_scores"
+    ) as refused:
+        subject_of(home, f"{right}@bm25")
+    assert f"the question {right}" in str(refused.value)
+    request = next(row["request_digest"] for row in ledger_rows(home) if row["asset"] == "rag_scores")
+    assert {row["asset"] for row in explanation(home, recipe, request).calls} == {"rag_scores"}
+
+
+@pytest.fixture
+def told(small_home: Path, bucket: str, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """What the command says of an id, by a host that has nothing yet of a home in a store, or that has it all itself."""
+    fs, base = open_store(bucket)
+    for part in ("tables", "images", "vlm", "lineage", "artifacts", "checkpoints", "index"):
+        fs.put(str(small_home / part), f"{base}/", recursive=True)
+    shared = {"NYX_LOCAL": str(tmp_path / "local"), "NYX_INDEX_URI": "http://127.0.0.1:9"}
+
+    def tell(asked: str, place: str = bucket) -> dict[str, Any]:
+        env = {"NYX_HOME": place, "NYX_RECIPE": "smoke"} | (shared if place == bucket else {})
+        result = CliRunner().invoke(main, ["explain", asked, "--json"], env=env)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    return tell
+
+
+def test_a_host_that_has_nothing_yet_of_a_shared_home_explains_what_others_made(
+    home: Home, told: Callable[..., dict[str, Any]], bucket: str, tmp_path: Path
+) -> None:
+    pair = a_pair_with_pictures(home)
+    [record] = records(home)
+    answer = home.tables.read("wrong_answers").to_pylist()[0]
+    for asked in (
+        pair["qa_id"],
+        pair["doc_id"],
+        f"{answer['qa_id']}@{answer['retriever']}",
+        f"{record.version}/{pair['chunk_id']}",
+        "finetuned_checkpoint",
+    ):
+        here, there = told(asked, str(home.root)), told(asked)
+        for picture in there["pictures"]:
+            assert picture["file"].startswith(f"{bucket}/images/")
+            assert picture["is_there"]
+        assert here | {"pictures": []} == there | {"pictures": []}
+        assert [row["image"] for row in here["pictures"]] == [row["image"] for row in there["pictures"]]
+    assert there["checkpoints"][0]["metrics"]
+    assert not (tmp_path / "local" / "checkpoints").exists(), "no weights are brought to tell of them"
+
+
+def test_a_home_that_holds_nothing_says_so(bucket: str, tmp_path: Path) -> None:
+    env = {"NYX_HOME": bucket, "NYX_LOCAL": str(tmp_path / "local")}
+    result = CliRunner().invoke(main, ["explain", "x"], env=env)
+    assert (result.exit_code, f"{bucket} (this host's part in {tmp_path}" in result.stderr) == (1, True)
+    assert "holds nothing yet" in result.stderr
