@@ -51,9 +51,12 @@ class DevRetrieval:
         if len(candidates) < config.num_candidates:
             candidates = list(dict.fromkeys([*candidates, *fill]))[: config.num_candidates]
         self._candidates = candidates
-        documents = {**training.documents, **dev.documents}
-        self._query_documents = [documents[query] for query in self._positives]
-        self._candidate_documents: list[Document] = [documents[candidate] for candidate in candidates]
+
+        def document(name: str) -> Document:
+            return (dev if name in dev.documents else training).documents[name]
+
+        self._query_documents = [document(query) for query in self._positives]
+        self._candidate_documents: list[Document] = [document(candidate) for candidate in candidates]
 
     @property
     def num_queries(self) -> int:

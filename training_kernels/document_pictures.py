@@ -18,10 +18,10 @@ class DocumentPictures:
 
     def __init__(self, folder: PictureFolder, sets: Sequence[ExampleSet]) -> None:
         self.folder = folder
-        documents = {key: document for examples in sets for key, document in examples.documents.items()}
+        documents = {key: examples.documents for examples in sets for key in examples.documents}
         self._holders: dict[str, list[str]] = {}
-        for document_id, document in documents.items():
-            for digest in dict.fromkeys(document.images):
+        for document_id, holder in documents.items():
+            for digest in dict.fromkeys(holder[document_id].images):
                 self._holders.setdefault(digest, []).append(document_id)
 
     def open(self, digest: str) -> Image.Image:

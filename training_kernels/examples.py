@@ -1,14 +1,15 @@
 """Training examples on disk: a folder with `documents.parquet` and `examples.parquet`."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from training_kernels.document_table import DocumentTable
 from training_kernels.documents import Document
 from training_kernels.errors import DataError, IncompleteArtifact
 
@@ -65,6 +66,8 @@ class ExampleSet:
         for row, example in enumerate(self.examples):
             if not example.positive or not example.query:
                 raise DataError(f"example {example.example_id!r} (row {row}) has no positive or no query; leave it out")
+            if not example.example_id or not example.source:
+                raise DataError(f"example {example.example_id!r} (row {row}) has no example_id or no source; name them")
             for document_id in (example.query, example.positive, *example.negatives):
                 if document_id not in self.documents:
                     raise DataError(
@@ -73,6 +76,10 @@ class ExampleSet:
                     )
             if example.positive in example.negatives:
                 raise DataError(f"example {example.example_id!r} (row {row}) has its positive among its negatives")
+            if example.query in example.negatives:
+                raise DataError(f"example {example.example_id!r} (row {row}) has its query among its negatives")
+            if len(set(example.negatives)) < len(example.negatives):
+                raise DataError(f"example {example.example_id!r} (row {row}) has a negative twice: {example.negatives}")
 
 
 def write_examples(
@@ -110,32 +117,48 @@ def write_examples(
 
 
 def read_examples(folder: Path) -> ExampleSet:
-    """The examples of a folder.
+    """The examples of a folder; its documents stay in Arrow's columns until they are asked for.
 
-    Raises IncompleteArtifact where a file is missing, and DataError, with the row, for an example without positive or
-    with an unknown document, and for a document with a segment that is not what its kind says.
+    Raises IncompleteArtifact where a file is missing, and DataError, with file and row, for a column of another type, an
+    id that is null or stands twice, an example without positive or with an unknown document, and a document with a
+    segment that is not what its kind says.
     """
-    document_rows = _read_rows(folder / "documents.parquet", DOCUMENTS, optional=NEAR_DUPLICATE)
-    example_rows = _read_rows(folder / "examples.parquet", EXAMPLES, optional=ANSWER)
-    documents = {
-        row["document_id"]: _document(folder / "documents.parquet", number, row)
-        for number, row in enumerate(document_rows)
-    }
-    examples = tuple(
-        Example(**row | {"negatives": tuple(row["negatives"] or ()), "answer": row.get("answer") or ""})
-        for row in example_rows
-    )
-    clusters = {row["document_id"]: row["near_duplicate"] for row in document_rows if row.get("near_duplicate")}
-    return ExampleSet(documents, examples, clusters)
-
-
-def _document(path: Path, number: int, row: Mapping[str, Any]) -> Document:
+    documents_path, examples_path = folder / "documents.parquet", folder / "examples.parquet"
+    document_table = _read_table(documents_path, DOCUMENTS, optional=NEAR_DUPLICATE)
+    example_table = _read_table(examples_path, EXAMPLES, optional=ANSWER)
+    ids = document_table["document_id"]
     try:
-        if row["segments"] is None:
-            raise DataError("segments is null; an empty document has an empty list")
-        return Document.from_rows(row["segments"])
+        documents = DocumentTable(ids, document_table["segments"])
     except DataError as error:
-        raise DataError(f"{path}, row {number}, document {row['document_id']!r}: {error}") from error
+        raise DataError(f"{documents_path}, {error}") from error
+    clusters = {}
+    if NEAR_DUPLICATE.name in document_table.column_names:
+        copies = document_table.select(["document_id", NEAR_DUPLICATE.name]).filter(pc.field(NEAR_DUPLICATE.name) != "")
+        clusters = dict(zip(*(column.to_pylist() for column in copies.columns), strict=True))
+    try:
+        return ExampleSet(documents, tuple(_examples(example_table, documents)), clusters)
+    except DataError as error:
+        raise DataError(f"{examples_path}: {error}") from error
+
+
+def _examples(table: pa.Table, documents: DocumentTable) -> Iterator[Example]:
+    """The rows as examples; names that recur are kept once."""
+    one = {name: name for name in documents}
+    row_by_id: dict[str, int] = {}
+    for batch in table.to_batches(max_chunksize=10_000):
+        for row in batch.to_pylist():
+            example_id, place = row["example_id"], len(row_by_id)
+            first = row_by_id.setdefault(example_id, place)
+            if first != place:
+                raise DataError(f"rows {first} and {place} both have example_id {example_id!r}; rename one")
+            yield Example(
+                example_id=example_id,
+                query=one.get(row["query"], row["query"]),
+                positive=one.get(row["positive"], row["positive"]),
+                negatives=tuple(one.get(name, name) for name in row["negatives"] or ()),
+                source=one.setdefault(row["source"], row["source"]),
+                answer=row.get("answer") or "",
+            )
 
 
 def _write_table(path: Path, table: pa.Table) -> None:
@@ -144,12 +167,37 @@ def _write_table(path: Path, table: pa.Table) -> None:
     os.replace(draft, path)
 
 
-def _read_rows(path: Path, schema: pa.Schema, *, optional: pa.Field) -> list[dict]:
+def _read_table(path: Path, schema: pa.Schema, *, optional: pa.Field) -> pa.Table:
     if not path.is_file():
         raise IncompleteArtifact(f"{path} does not exist: the examples' writer did not finish; write them again")
-    present = pq.read_schema(path).names
-    missing = [name for name in schema.names if name not in present]
+    try:
+        present = pq.read_schema(path)
+        wanted = [one for one in (*schema, optional) if one.name in present.names]
+        table = pq.read_table(path, columns=[one.name for one in wanted])
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} cannot be read as Parquet ({error}); copy it again or write it again") from error
+    missing = [name for name in schema.names if name not in present.names]
     if missing:
         raise DataError(f"{path} lacks the columns {missing}; needed: {schema.names}")
-    wanted = [*schema.names, optional.name] if optional.name in present else schema.names
-    return pq.read_table(path, columns=wanted).to_pylist()
+    for one in wanted:
+        if not _is_of(table.schema.field(one.name).type, one.type):
+            raise DataError(
+                f"{path}: column {one.name!r} is of type {table.schema.field(one.name).type}; needed: {one.type}"
+            )
+    return table
+
+
+def _is_of(got: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether values of a type are read as those of another: text and lists of any width, structs with more fields, and
+    columns of nulls alone."""
+    if pa.types.is_null(got):
+        return True
+    if pa.types.is_list(wanted):
+        is_list = pa.types.is_list(got) or pa.types.is_large_list(got) or pa.types.is_fixed_size_list(got)
+        return is_list and _is_of(got.value_type, wanted.value_type)
+    if pa.types.is_struct(wanted):
+        return pa.types.is_struct(got) and all(
+            got.get_field_index(field.name) >= 0 and _is_of(got.field(field.name).type, field.type) for field in wanted
+        )
+    inner = got.value_type if pa.types.is_dictionary(got) else got
+    return pa.types.is_string(inner) or pa.types.is_large_string(inner)

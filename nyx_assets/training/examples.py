@@ -67,7 +67,9 @@ def public_examples(home: Home) -> ExampleSet:
     for batch in home.tables.batches("public_examples", partition=None):
         for row in batch.to_pylist():
             query, positive = named(row["query"]), named(row["positive"])
-            negatives = tuple(one for one in dict.fromkeys(map(named, row["negatives"])) if one != positive)
+            negatives = tuple(
+                one for one in dict.fromkeys(map(named, row["negatives"])) if one not in (query, positive)
+            )
             examples += [
                 Example(
                     example_id=row["example_id"] if copy == 0 else f"{row['example_id']}#{copy + 1}",

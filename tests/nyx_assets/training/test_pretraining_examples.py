@@ -23,7 +23,7 @@ def test_documents_are_shared_by_content_and_an_example_stands_as_often_as_its_c
             source="t",
             query=Document.of("What?"),
             positive=OTHER,
-            negatives=(PASSAGE, OTHER, PASSAGE),
+            negatives=(PASSAGE, OTHER, Document.of("What?"), PASSAGE),
             copies=1,
         ),
     ]
