@@ -1,5 +1,6 @@
 """Embedders from checkpoint folders, by the training kernels, on the device of this process."""
 
+import gc
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -66,7 +67,16 @@ class CheckpointEmbedders:
         from training_kernels.vision_cache import opened_cache
 
         if self._last is None or self._last[0] != folder:
-            self._last = None  # freed before the next is loaded: two backbones may not fit the device
+            self.release()  # before the next is loaded: two backbones may not fit the device
             vision_cache = opened_cache(Path(self.cache_root), max_bytes=self.vision_cache_bytes)
             self._last = (folder, CheckpointEmbedder(Encoder.load(folder, vision_cache=vision_cache), self.pictures))
         return self._last[1]
+
+    def release(self) -> None:
+        if self._last is None:
+            return
+        import torch
+
+        self._last = None
+        gc.collect()  # of what refers to itself
+        torch.cuda.empty_cache()  # for other processes too, as torchrun's are
