@@ -1,6 +1,7 @@
 # make demo [CRAWL=folder]   set up, then run the whole pipeline: on the bundled sample, or on any folder of OBELICS Parquet
 # make test                  set up, then run the tests
 # make test-long             those that play a whole day or kill processes again and again
+# make test-gpu              those that need a CUDA device; from all others a GPU is hidden
 # make check                 lint, format, types
 # make up [CRAWL=folder]     the Dagster UI and daemon on http://127.0.0.1:3000, over the same home; new deliveries are registered
 # make clean                 remove the environment; what the pipeline made stays
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-long check up clean
+.PHONY: demo test test-long test-gpu check up clean
 
 demo: $(READY)
 	$(BIN)/nyx run $(if $(CRAWL),--crawl "$(CRAWL)")
@@ -27,6 +28,9 @@ test: $(READY)
 test-long: PROCESSES = 3
 test-long: $(READY)
 	$(PYTEST) -m long $(TESTS)
+
+test-gpu: $(READY)
+	$(BIN)/python -m pytest -m gpu $(TESTS)
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -43,3 +43,7 @@ class Embedders(Protocol):
     def open(self, folder: str) -> Embedder:
         """The embedder of a checkpoint folder or backbone folder. Raises IncompleteArtifact without its manifest."""
         ...
+
+    def release(self) -> None:
+        """Gives back the device's memory that opened embedders hold; before a training that needs all of it."""
+        ...

@@ -1,5 +1,6 @@
 """Embedders from checkpoint folders, by the training kernels, on the device of this process."""
 
+import gc
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -78,7 +79,16 @@ class CheckpointEmbedders:
         self.take_device()
         wanted = (folder, str(pick_device()))
         if self._last is None or self._last[0] != wanted:
-            self._last = None  # freed before the next is loaded: two backbones may not fit the device
+            self.release()  # before the next is loaded: two backbones may not fit the device
             vision_cache = opened_cache(Path(self.cache_root), max_bytes=self.vision_cache_bytes)
             self._last = (wanted, CheckpointEmbedder(Encoder.load(folder, vision_cache=vision_cache), self.pictures))
         return self._last[1]
+
+    def release(self) -> None:
+        if self._last is None:
+            return
+        import torch
+
+        self._last = None
+        gc.collect()  # of what refers to itself
+        torch.cuda.empty_cache()  # for other processes too, as torchrun's are

@@ -41,9 +41,30 @@ LONGEST_FIRST = (
 """Files, below tests/, that go first: of two workers, none is left with a long one in the end."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests say what a CPU does; a GPU is hidden from them, and from what they start, unless those for a GPU are run."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if why_not := why_no_gpu(config.option.markexpr, items):
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason=why_not))
     place = {ROOT / "tests" / file: number for number, file in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
+def why_no_gpu(markexpr: str, items: list[pytest.Item]) -> str:
+    """Why tests for a GPU cannot run, or ""."""
+    if markexpr != "gpu":
+        return "GPUs are hidden from all tests but those of `make test-gpu`"
+    if not items:
+        return ""
+    import torch
+
+    return "" if torch.cuda.is_available() else f"torch {torch.__version__} sees no CUDA device here"
 
 
 class ReachedOutside(AssertionError):

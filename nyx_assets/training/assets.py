@@ -121,6 +121,7 @@ def pretrained_checkpoint(
 ) -> Iterator[dg.MaterializeResult]:
     step = Step(context, home)
     require_unchanged(home)
+    embedders.release()
     report = trained_checkpoint(
         step.home,
         "pretrained_checkpoint",
@@ -191,6 +192,7 @@ def finetuning_asset(one: Round, recipe: PipelineRecipe) -> dg.AssetsDefinition:
             start_from = str(home.artifacts.require(one.before.checkpoint).folder)
         else:
             training, start_from = feedback_examples(home, tables), str(pretrained)
+        embedders.release()
         report = trained_checkpoint(
             step.home,
             name,

@@ -75,7 +75,6 @@ def test_utilisation_is_the_share_of_the_peak_of_a_device_on_record(monkeypatch)
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu_memory_is_compared_as_well(capsys):
     step.main(["--json", "--device", "cuda", "--size", "toy", "--pairs", "6", "--rounds", "1"])
     loss.main(["--json", "--device", "cuda", "--sizes", "512", "--cached-size", "0", "--rounds", "1"])

@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,18 @@ def test_the_backbone_is_made_once(embedders):
     folder = embedders.untrained()
     assert embedders.untrained() == folder
     assert embedders.open(folder).embed([], side="query").shape == (0, 128)
+
+
+def test_a_released_embedder_leaves_no_weights_and_opens_again(embedders, monkeypatch):
+    emptied = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(weight()))
+    folder = embedders.untrained()
+    weight = weakref.ref(next(embedders.open(folder).encoder.backbone.model.parameters()))
+    assert weight() is not None
+    embedders.release()
+    assert emptied == [None]
+    embedders.release()
+    assert embedders.open(folder).dim == 128
 
 
 def test_training_indexing_and_search_read_a_document_alike(embedders, tmp_path):

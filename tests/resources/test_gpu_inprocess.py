@@ -32,7 +32,7 @@ def test_a_job_ends_in_a_checkpoint_that_opens(tmp_path):
     lines: list[str] = []
     report = InProcessLauncher().train(job, log=lines.append)
     assert (report["recipe"], report["seed"], report["examples"]) == ("tiny", 9, 6)
-    assert (report["device"], report["precision"]) == ("cuda:0" if torch.cuda.is_available() else "cpu", "float32")
+    assert (report["device"], report["precision"]) == ("cpu", "float32")
     assert "recipe tiny on " in lines[0]
     assert "seed 9" in lines[0]
     embedder = embedders.open(str(tmp_path / "out"))

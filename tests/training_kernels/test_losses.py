@@ -335,7 +335,6 @@ def test_no_panel_takes_more_than_its_budget_even_with_many_own_negatives(monkey
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_on_a_gpu_loss_and_gradients_equal_those_of_the_cpu_in_float64(batch, own, dtype):
     generator = torch.Generator().manual_seed(5)
