@@ -461,7 +461,9 @@ def nyx() -> PipelineRecipe:
         name="nyx",
         qa=nyx_qa(),
         mining=mining_recipe("guarded"),
+        pretraining="nyx",
         feedback=FEEDBACK_RECIPES["guarded"],
+        finetuning="nyx",
     )
 
 

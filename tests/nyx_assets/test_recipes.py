@@ -37,6 +37,11 @@ def test_the_paper_recipe_has_the_papers_numbers() -> None:
     assert (paper.mining.first_rank, paper.mining.depth, paper.mining.keep) == (1, 10, 5)
 
 
+@pytest.mark.parametrize("name", ["nyx", "nyx_paper", "nyx_published", "small_gpu", "cpu"])
+def test_a_recipe_for_real_models_trains_by_the_training_recipe_of_its_name(name: str) -> None:
+    assert {pipeline_recipe(name).pretraining, pipeline_recipe(name).finetuning} == {name}
+
+
 def test_ours_mines_with_guards_and_the_papers_as_the_paper_does() -> None:
     assert pipeline_recipe("nyx").mining == mining_recipe("guarded")
     assert pipeline_recipe("nyx_paper").mining == mining_recipe("paper")
