@@ -27,9 +27,19 @@ from nyx_assets.materialization import DATA_VERSION_TAG, key_of
 from nyx_assets.partitions import CRAWL
 from nyx_assets.quarantine import LANDED
 from nyx_assets.quick_records import write_records_quickly
-from nyx_assets.records import TRAINING_MANIFEST
+from nyx_assets.records import QUALITY_GATE, TRAINING_MANIFEST
 from nyx_assets.registering import open_instance
-from nyx_assets.retraining import CHECKPOINT, CHUNKS, DRAFTS, MANIFEST, PAGES, PAIRS, change_since_training
+from nyx_assets.retraining import (
+    CHUNKS,
+    DRAFTS,
+    FINETUNED,
+    GATE,
+    MANIFEST,
+    PAGES,
+    PAIRS,
+    PRETRAINED,
+    change_since_training,
+)
 from resources.artifacts import MANIFEST as COMPLETE
 from resources.home import Home
 from resources.settings import Settings
@@ -100,13 +110,18 @@ def trained_home(folder: Path, num_partitions: int) -> Home:
         table.append(listed)
     manifest = home.tables.commit(MANIFEST, None)
     assert manifest is not None
-    checkpoint = home.artifacts.folder(CHECKPOINT, "v1")
-    checkpoint.mkdir(parents=True)
-    (checkpoint / COMPLETE).write_text("{}")
-    provenance = Provenance(code_version="1", inputs={MANIFEST: manifest.data_version})
-    home.artifacts.publish(
-        CHECKPOINT, checkpoint, Commit(data_version="1", num_rows=1, provenance=provenance, written_at="")
-    )
+    made_from = {MANIFEST: manifest.data_version}
+    for asset in (PRETRAINED, FINETUNED):
+        folder = home.artifacts.folder(asset, asset)
+        folder.mkdir(parents=True)
+        (folder / COMPLETE).write_text("{}")
+        provenance = Provenance(code_version="1", inputs=made_from)
+        home.artifacts.publish(
+            asset, folder, Commit(data_version=asset, num_rows=1, provenance=provenance, written_at="")
+        )
+        made_from = made_from | {asset: asset}
+    with home.tables.write(GATE, QUALITY_GATE, partition=None, provenance=Provenance(code_version="1")) as table:
+        table.append([dict.fromkeys(QUALITY_GATE.names) | {"candidate": FINETUNED, "decided_by": "gate"}])
     return home
 
 

@@ -16,7 +16,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +36,8 @@ __all__ = ["ROWS_PER_GROUP", "Commit", "ParquetTables", "Provenance", "TableWrit
 
 PARQUET_END = b"PAR1"
 """The last bytes of a whole Parquet file."""
+COMMITS_KEPT = 65_536
+"""Choice: six tables of 10,000 partitions; a kilobyte each."""
 
 
 def _difference(before: pa.Table, after: pa.Table) -> int:
@@ -222,18 +224,14 @@ class ParquetTables:
         if not self._is_local:
             return self._listings.content(f"{self.base}/{asset}", file, partial(self._commit_of, asset))
         try:
-            return self._commit_of(asset, file)
+            state = os.stat(file)
+            return _known_commit(asset, file, (state.st_ino, state.st_size, state.st_mtime_ns))
         except FileNotFoundError:
             return None
 
     def _commit_of(self, asset: str, file: str) -> Commit:
         with self.fs.open(file, "rb") as stream:
-            footer = pq.read_metadata(stream).metadata or {}
-        if FOOTER_KEY not in footer:
-            raise DataError(
-                f"{file} has no provenance in its footer: not written by this project; delete it and materialize {asset}"
-            )
-        return Commit.from_json(json.loads(footer[FOOTER_KEY]))
+            return _commit_in(asset, file, stream)
 
     def partitions(self, asset: str) -> list[str]:
         names = [name for name in self.all_partitions(asset) if name is not None]
@@ -244,10 +242,9 @@ class ParquetTables:
         if self._is_there(asset, self._file(asset, None)):
             return [None]
         if self._is_local:
-            files = self.fs.glob(f"{self.base}/{asset}/crawl=*/part-0.parquet")
-        else:
-            is_ours = re.compile(re.escape(f"{self.base}/{asset}/crawl=") + "[^/]+/part-0[.]parquet").fullmatch
-            files = list(filter(is_ours, self._listings.below(f"{self.base}/{asset}")))
+            return sorted(_partitions_in(f"{self.base}/{asset}"))
+        is_ours = re.compile(re.escape(f"{self.base}/{asset}/crawl=") + "[^/]+/part-0[.]parquet").fullmatch
+        files = filter(is_ours, self._listings.below(f"{self.base}/{asset}"))
         return sorted(file.rsplit("/", 2)[-2].removeprefix("crawl=") for file in files)
 
     def quarantine(self, asset: str, partition: str | None, reason: str) -> None:
@@ -385,6 +382,37 @@ def _database(process: int) -> Any:  # its type, named here, would be held until
 
 
 atexit.register(_database.cache_clear)  # what is open when the process ends is reported as a leak
+
+
+@lru_cache(COMMITS_KEPT)
+def _known_commit(asset: str, file: str, stamp: tuple[int, ...]) -> Commit:
+    """What the footer of a file of this machine says.
+
+    Args:
+        stamp: what the file system says of the file; a table that is written again is another file.
+    """
+    with Path(file).open("rb") as stream:
+        return _commit_in(asset, file, stream)
+
+
+def _commit_in(asset: str, file: str, stream: Any) -> Commit:
+    footer = pq.read_metadata(stream).metadata or {}
+    if FOOTER_KEY not in footer:
+        raise DataError(
+            f"{file} has no provenance in its footer: not written by this project; delete it and materialize {asset}"
+        )
+    return Commit.from_json(json.loads(footer[FOOTER_KEY]))
+
+
+def _partitions_in(folder: str) -> Iterator[str]:
+    """Names of the partitions of a table in a folder of this machine that are whole."""
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in names:
+        if name.startswith("crawl=") and os.path.exists(f"{folder}/{name}/part-0.parquet"):
+            yield name.removeprefix("crawl=")
 
 
 def sql_text(text: str) -> str:

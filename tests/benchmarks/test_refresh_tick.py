@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks.refresh import Resting, report
+from benchmarks.refresh import Resting, report, seconds_of_retraining, trained_home
 from nyx_assets.quarantine import LANDED
 
 
@@ -16,3 +16,7 @@ def test_a_home_at_rest_asks_for_nothing_and_one_landing_for_its_chain(tmp_path:
         assert home.tick()[1] == 0
     finally:
         home.close()
+
+
+def test_a_home_that_was_trained_on_has_nothing_new(tmp_path: Path) -> None:
+    assert seconds_of_retraining(trained_home(tmp_path / "home", 3)) > 0

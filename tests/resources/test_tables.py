@@ -84,6 +84,21 @@ def test_what_was_written_is_read_back_with_its_provenance(tables: ParquetTables
     assert max(sizes) <= ROWS_PER_GROUP
 
 
+def test_a_footer_is_read_once_until_the_table_is_written_again(
+    folder: ParquetTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, num_read = pq.read_metadata, []
+    monkeypatch.setattr(pq, "read_metadata", lambda stream: num_read.append(1) or read(stream))
+    versions = []
+    for number in (3, 3, 4):
+        versions.append(write(folder, rows_of(number), "p").data_version)
+        assert {folder.commit("pages", "p").data_version for _ in range(5)} == {versions[-1]}  # type: ignore[union-attr]
+    assert len(num_read) == 3
+    assert versions[0] == versions[1] != versions[2]
+    Path(folder._file("pages", "p")).unlink()
+    assert folder.commit("pages", "p") is None
+
+
 def test_a_table_without_rows_is_a_table(tables: ParquetTables) -> None:
     assert write(tables, []).num_rows == 0
     assert tables.read("pages").schema == SCHEMA
