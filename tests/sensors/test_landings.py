@@ -343,6 +343,7 @@ def test_the_folder_that_the_home_is_made_from_is_watched_without_being_named(
 
 def test_the_crawl_is_looked_at_as_often_as_is_said(world: World) -> None:
     settings = Settings.from_env({"NYX_HOME": str(world.home.root), "NYX_LANDING_SECONDS": "600"})
-    assert landings_sensor(world.home, settings).minimum_interval_seconds == 600
+    sensor = landings_sensor(world.home, settings, lambda: NOTHING_MADE)
+    assert sensor.minimum_interval_seconds == 600
     with pytest.raises(ConfigError, match="^NYX_LANDING_SECONDS must be a number of at least 5, got '1'"):
         Settings.from_env({"NYX_LANDING_SECONDS": "1"})

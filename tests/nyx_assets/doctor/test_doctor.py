@@ -35,7 +35,7 @@ from nyx_assets.doctor.setting_names import examine_setting_names, known_setting
 from nyx_assets.doctor.storage import examine_disk, examine_drafts, examine_home
 from nyx_assets.doctor.versions import examine_packages, examine_python
 from nyx_assets.index_versions import records
-from nyx_assets.quarantine import quarantine_partition, release_partition
+from nyx_assets.quarantine import release_partition, take_out
 from resources import settings as settings_file
 from resources.home import Home
 from resources.index_milvus import MilvusIndex
@@ -351,7 +351,7 @@ def test_a_partition_that_is_out_is_told_with_its_way_back_and_a_run_is_none(tmp
     for asset in ("landed_crawl", "numbers"):
         with home.tables.write(asset, NUMBERS, partition="one", provenance=Provenance(code_version="1")) as table:
             table.append([{"x": 1}])
-    quarantine_partition(home, "one", "numbers failed 3 times")
+    take_out(home, {"one": "numbers failed 3 times"})
     found = examine_tables(home)
     is_bad(found, "1 crawl partitions are out of every run: one (numbers failed 3 times)")
     assert "deliver them again, or" in found.remedy
