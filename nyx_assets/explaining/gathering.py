@@ -78,7 +78,7 @@ def explained(home: Home, recipe: PipelineRecipe, asked: str, subject: Subject) 
         questions=questions,
         negatives=sorted(
             rows_where(home, "negatives", is_in("chunk_id", subject.chunk_ids)),
-            key=lambda row: (row["qa_id"], row["rank"]),
+            key=lambda row: (row["qa_id"], row["crawl"], row["rank"]),
         ),
         preferences=preferences,
         answers=answers,
@@ -135,7 +135,7 @@ def _preferences(home: Home, recipe: PipelineRecipe, subject: Subject, qa_ids: s
     rows = with_digests(home, rows, recipe, shows_options=recipe.feedback.shows_options)
     if subject.kind == "request":
         rows = [row for row in rows if row["request_digest"] in subject.digests]
-    rows.sort(key=lambda row: (row["qa_id"], row["window_rank"]))
+    rows.sort(key=lambda row: (row["qa_id"], row["crawl"], row["window_rank"]))
     return [row | {"id": f"{row['qa_id']}/{row['window_rank']}"} for row in rows]
 
 
