@@ -242,10 +242,12 @@ class ParquetTables:
         if self._is_there(asset, self._file(asset, None)):
             return [None]
         if self._is_local:
-            return sorted(_partitions_in(f"{self.base}/{asset}"))
-        is_ours = re.compile(re.escape(f"{self.base}/{asset}/crawl=") + "[^/]+/part-0[.]parquet").fullmatch
-        files = filter(is_ours, self._listings.below(f"{self.base}/{asset}"))
-        return sorted(file.rsplit("/", 2)[-2].removeprefix("crawl=") for file in files)
+            found = _partitions_in(f"{self.base}/{asset}")
+        else:
+            is_ours = re.compile(re.escape(f"{self.base}/{asset}/crawl=") + "[^/]+/part-0[.]parquet").fullmatch
+            files = filter(is_ours, self._listings.below(f"{self.base}/{asset}"))
+            found = (file.rsplit("/", 2)[-2].removeprefix("crawl=") for file in files)
+        return [*sorted(found)]
 
     def quarantine(self, asset: str, partition: str | None, reason: str) -> None:
         content = json.dumps({"reason": reason, "since": utc_now()}).encode()

@@ -78,7 +78,7 @@ def explained(home: Home, recipe: PipelineRecipe, asked: str, subject: Subject) 
         questions=questions,
         negatives=sorted(
             rows_where(home, "negatives", is_in("chunk_id", subject.chunk_ids)),
-            key=lambda row: (row["qa_id"], row["crawl"], row["rank"]),
+            key=lambda row: (row["qa_id"], row["rank"]),
         ),
         preferences=preferences,
         answers=answers,
