@@ -93,6 +93,12 @@ class Browser:
             picture.write_bytes(base64.b64decode(ask(f"{self._session}/screenshot")["value"]))
             raise AssertionError(f"{error}; see {picture}, the page says:\n{self.text()[:3000]}") from error
 
+    def wait_for_words(self, *words: str, seconds: float = 60) -> None:
+        """Until the page says all of these."""
+        self.wait(
+            "return [...arguments].every(words => document.body.innerText.includes(words))", *words, seconds=seconds
+        )
+
     def text(self) -> str:
         return self.run("return document.body.innerText")
 

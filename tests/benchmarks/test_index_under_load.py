@@ -41,6 +41,7 @@ def open_index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenI
             server.wait(timeout=20)
 
 
+@pytest.mark.long
 def test_no_search_fails_and_no_row_is_wrong_while_the_index_changes(open_index: OpenIndex, tmp_path: Path) -> None:
     home = Home.at(tmp_path / "home")
     report = measure(home, open_index, num_chunks=400, dim=16, index_type="FLAT", log=lambda line: None)

@@ -71,11 +71,7 @@ def test_the_graph_draws_a_box_for_each_asset_of_a_group(browser, dagster):
 
 def test_a_partitions_page_shows_every_crawl_filled(browser, dagster):
     browser.open(f"{dagster.url}/assets/chunked_corpus?view=partitions")
-    browser.wait("return document.body.innerText.includes('Materialized (2)')")
-    text = browser.text()
-    assert "Missing (0)" in text
-    assert "Failed (0)" in text
-    assert all(crawl in text for crawl in CRAWLS)
+    browser.wait_for_words("Materialized (2)", "Missing (0)", "Failed (0)", *CRAWLS)
 
 
 @pytest.mark.parametrize("asset", ["crawl_documents", "chunked_corpus"])
@@ -102,8 +98,7 @@ def test_plots_are_drawn_beside_what_they_show(browser, dagster, asset, num_plot
 
 def test_the_report_says_its_verdict_and_where_its_page_lies(browser, dagster):
     browser.open(f"{dagster.url}/assets/report?view=overview")
-    browser.wait("return document.body.innerText.includes('report/nyx.html')")
-    assert "The tuned retriever" in browser.text()
+    browser.wait_for_words("report/nyx.html", "The tuned retriever")
 
 
 def test_every_partition_of_every_asset_is_filled(nodes):

@@ -135,8 +135,7 @@ class Day:
         The page is left again: one that is open asks its server all the time.
         """
         browser.open(f"{self.dagster.url}/{page}")
-        says_all = "return [...arguments].every(words => document.body.innerText.includes(words))"
-        browser.wait(says_all, *words, seconds=60)
+        browser.wait_for_words(*words)
         browser.picture(picture)
         browser.open("about:blank")
 

@@ -131,6 +131,7 @@ def test_a_plan_asks_nothing_writes_nothing_and_counts_what_a_run_then_asks(tmp_
     assert counted["input_tokens"]["low"] <= tokens <= counted["input_tokens"]["high"]
 
 
+@pytest.mark.long
 def test_what_checks_will_ask_is_sampled_from_a_partition_that_is_through(tmp_path, served):
     crawl = write_crawl(tmp_path / "crawl", [page(number, f"Norvik {number}") for number in range(6)])
     assert make(crawl, until="filtered_qa") == 0

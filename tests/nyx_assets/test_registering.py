@@ -58,6 +58,7 @@ def test_records_whose_making_was_killed_are_made_again(home: Home, table: int) 
         assert list(instance.get_dynamic_partitions(str(CRAWL.name))) == ["b"]
 
 
+@pytest.mark.long
 def test_processes_that_start_together_make_one_set_of_records(home: Home) -> None:
     processes = [open_in_a_process(home) for _ in range(3)]
     assert [process.wait(60) for process in processes] == [0, 0, 0]

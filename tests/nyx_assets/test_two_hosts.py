@@ -192,6 +192,7 @@ def test_what_is_asked_of_one_partition_on_two_hosts_is_done_one_after_the_other
     assert one.tables.read("doubled", partition="a")["x"].to_pylist() == [0, 2, 4]
 
 
+@pytest.mark.long
 def test_a_main_job_leaves_the_living_run_of_another_host_alone_and_ends_that_of_a_silent_one(
     landed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,6 +107,7 @@ if os.environ.get("LOCAL_RANK") == "1":
 """What Python runs at its start where it finds it as sitecustomize.py."""
 
 
+@pytest.mark.long
 def test_the_rank_that_failed_by_itself_is_told_first_not_the_one_that_lost_it(
     job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -280,6 +280,7 @@ def said(job: "subprocess.Popen[str]") -> int:
     return int(job.communicate(timeout=120)[0].split()[-1])
 
 
+@pytest.mark.long
 def test_hosts_on_s3_that_spend_at_once_stay_within_the_cap_and_one_that_is_killed_holds_nobody_up(
     bucket: str, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ CUDA = torch.device("cuda", 0)
 SAYS = f"import os, sys, %s; print(os.environ['{CUBLAS_SETTING}'], 'torch' in sys.modules)"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "entry", ["nyx_assets.__main__", "nyx_assets.definitions", "training_kernels.__main__", "training_kernels.export"]
 )

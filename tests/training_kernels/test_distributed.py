@@ -39,7 +39,8 @@ def one_process(tiny_folder, tmp_path_factory) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("distribution", "processes"), [("ddp", 2), pytest.param("ddp", 3, marks=pytest.mark.long), ("fsdp", 3)]
+    ("distribution", "processes"),
+    [("ddp", 2), pytest.param("ddp", 3, marks=pytest.mark.long), pytest.param("fsdp", 3, marks=pytest.mark.long)],
 )
 def test_gradients_of_ranks_equal_those_of_one_process_with_the_joined_batch(
     one_process, tiny_folder, tmp_path, distribution, processes
@@ -80,7 +81,7 @@ def alone(examples, tiny_folder, tmp_path_factory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("distribution", ["ddp", "fsdp"])
+@pytest.mark.parametrize("distribution", [pytest.param("ddp", marks=pytest.mark.long), "fsdp"])
 def test_two_processes_end_with_the_weights_of_one(examples, alone, tiny_folder, tmp_path, distribution):
     finish_torchrun(
         command(examples, tmp_path / "two", tiny_folder, *SETTINGS, f"distribution={distribution}"), processes=2
@@ -121,6 +122,7 @@ def test_two_processes_killed_together_end_with_the_same_bytes(examples, tiny_fo
     assert files[0] == files[1]
 
 
+@pytest.mark.long
 def test_after_a_divergence_all_ranks_wait_until_the_good_weights_are_written(examples, tiny_folder, tmp_path):
     told = [*torchrun(2), str(DIVERGENCE), str(examples), str(tiny_folder), str(tmp_path / "out")]
     done = subprocess.run(told, env=environment(), capture_output=True, text=True, timeout=300)

@@ -246,6 +246,7 @@ def told(small_home: Path, bucket: str, tmp_path: Path) -> Callable[..., dict[st
     return tell
 
 
+@pytest.mark.long
 def test_a_host_that_has_nothing_yet_of_a_shared_home_explains_what_others_made(
     home: Home, told: Callable[..., dict[str, Any]], bucket: str, tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ def calls_in(home: Home, asset: str) -> set[str]:
     return {line["request_digest"] for line in lines if line["asset"] == asset}
 
 
+@pytest.mark.long
 def test_pages_that_are_added_are_asked_about_and_nothing_is_asked_twice(tmp_path, crawl):
     home = Home.at(tmp_path / "home")
     (file,) = crawl.glob("*.parquet")
@@ -93,6 +94,7 @@ def test_pages_that_are_added_are_asked_about_and_nothing_is_asked_twice(tmp_pat
     assert "options_not_solved" in funnel_text(home)
 
 
+@pytest.mark.long
 def test_a_round_trip_through_the_corpus_tries_older_pairs_again_and_asks_nothing_again(tmp_path, crawl):
     home, deliveries = Home.at(tmp_path / "home"), tmp_path / "deliveries"
     deliveries.mkdir()

@@ -85,6 +85,7 @@ def test_a_plain_area_is_found_by_its_file_only() -> None:
     assert suite.leaks(list(shown.values())).keys() == {"plain"}
 
 
+@pytest.mark.long
 def test_what_the_guard_lets_through_of_each_set_passes_the_blocking_check_over_all_sets() -> None:
     """The check compares everything at once; a leak that only shows then would stop the whole manifest."""
     draw = random.Random(4)

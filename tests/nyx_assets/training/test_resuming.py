@@ -53,6 +53,7 @@ def own_recipes(monkeypatch):
     monkeypatch.setattr(recipes, "RECIPES", dict(recipes.RECIPES))
 
 
+@pytest.mark.long
 def test_a_killed_training_goes_on_and_is_published(tmp_path: Path, own_recipes: None) -> None:
     write_task(tmp_path / "task")
     told = [sys.executable, __file__, str(tmp_path)]

@@ -188,6 +188,7 @@ def test_transformers_and_peft_with_the_folders_processor_give_the_encoders_vect
         np.testing.assert_allclose(last_D / last_D.norm(), expected_D, atol=1e-5)
 
 
+@pytest.mark.long
 def test_a_process_without_this_project_opens_the_folder_and_runs_no_code_from_it(checkpoints, tmp_path):
     folder = checkpoints["qwen2_5_vl"]["adapter"]
     assert not list(folder.rglob("*.py"))
